@@ -1,0 +1,100 @@
+"""Settings that every service shares: Kafka, the store, telemetry. Read once, then passed down."""
+
+from __future__ import annotations
+
+import os
+from typing import Literal, Self
+
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from fraudstream.errors import InvalidSettings
+from fraudstream.topics import Topic
+
+
+class StrictSettings(BaseSettings):
+    """Base of all settings: frozen, and an unknown variable under the prefix is refused."""
+
+    model_config = SettingsConfigDict(frozen=True, extra="forbid")
+
+    @classmethod
+    def read(cls) -> Self:
+        """Read the environment.
+
+        Raises:
+            InvalidSettings: A value is out of bounds, or a variable under the prefix is unknown.
+        """
+        prefix = cls.model_config.get("env_prefix", "")
+        known = {f"{prefix}{name}".upper() for name in cls.model_fields}
+        unknown = [name for name in os.environ if name.startswith(prefix) and name not in known]
+        if unknown:
+            msg = f"unknown settings {sorted(unknown)}; known are {sorted(known)}"
+            raise InvalidSettings(msg)
+        try:
+            return cls()
+        except ValueError as exc:
+            found = "; ".join(str(line) for line in str(exc).splitlines()[1:3])
+            msg = f"settings under {prefix}* are not valid: {found}"
+            raise InvalidSettings(msg) from exc
+
+
+class KafkaSettings(StrictSettings):
+    """Where Kafka is, and how to speak to it."""
+
+    model_config = SettingsConfigDict(env_prefix="FRAUD_KAFKA_", frozen=True, extra="forbid")
+
+    bootstrap: str = Field("127.0.0.1:9092", description="Brokers, host:port, comma-separated.")
+    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
+        "PLAINTEXT", description="Kafka's security.protocol."
+    )
+    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = Field(
+        "SCRAM-SHA-512", description="SASL mechanism, where the protocol has SASL."
+    )
+    sasl_username: str = Field("", description="SASL user name.")
+    sasl_password: SecretStr = Field(SecretStr(""), description="SASL password.")
+    ssl_cafile: str = Field("", description="PEM file of the broker's CA; empty for the system's.")
+    ssl_certfile: str = Field("", description="PEM file of this client's certificate.")
+    ssl_keyfile: str = Field("", description="PEM file of this client's key.")
+    topic_prefix: str = Field("", max_length=64, description="Put before every topic and group.")
+    is_embedded: bool = Field(
+        False,
+        description="The broker is the embedded one: no static membership, short polls, acks=1.",
+    )
+
+    def topic(self, topic: Topic) -> str:
+        """Return the name of a topic in this deployment."""
+        return f"{self.topic_prefix}{topic.name}"
+
+    def group(self, name: str) -> str:
+        """Return the name of a consumer group in this deployment."""
+        return f"{self.topic_prefix}fraudstream-{name}"
+
+
+class RedisSettings(StrictSettings):
+    """Where the online store is."""
+
+    model_config = SettingsConfigDict(env_prefix="FRAUD_REDIS_", frozen=True, extra="forbid")
+
+    url: SecretStr = Field(
+        SecretStr("redis://127.0.0.1:6379/0"),
+        description="redis:// or rediss:// address, with user and password where needed.",
+    )
+    key_prefix: str = Field(
+        "fraud", min_length=1, max_length=64, description="Put before every key."
+    )
+    timeout_s: float = Field(
+        1.0, gt=0, le=30, description="Bound on connecting and on each answer, seconds."
+    )
+
+
+class TelemetrySettings(StrictSettings):
+    """Where spans go and how many are kept."""
+
+    model_config = SettingsConfigDict(env_prefix="FRAUD_TELEMETRY_", frozen=True, extra="forbid")
+
+    otlp_endpoint: str = Field(
+        "", description="OTLP/HTTP base address, such as http://127.0.0.1:4318; empty for none."
+    )
+    sample_ratio: float = Field(
+        0.01, ge=0, le=1, description="Share of traces kept besides the flagged ones."
+    )

@@ -1,0 +1,1 @@
+"""Generated protobuf and gRPC code: the contracts. Made from proto/ by proto/generate.sh."""
