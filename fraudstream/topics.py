@@ -57,4 +57,4 @@ def partition_of(key: bytes, partitions: int) -> int:
     >>> partition_of(b"tok", 4)
     1
     """
-    return (murmur2(key) & 0x7FFFFFFF) % partitions
+    return int(murmur2(key) & 0x7FFFFFFF) % partitions

@@ -1,0 +1,52 @@
+-- Admit transactions that came by gRPC: known ones are answered, others join their card's pending list.
+-- KEYS: marker, then per row: record, claim, pending list, card state.
+-- ARGV: incarnation, layout, generation, primary, longest list, life of a list in seconds;
+--       per row: identity, digest, entry (identity..digest..time..row).
+-- Answer: {'closed'} | {'open', next, per row: outcome, value, state, pending entries before it}.
+local marker = redis.call('HMGET', KEYS[1], 'incarnation', 'layout', 'generation', 'primary', 'next')
+for field = 1, 4 do
+  if marker[field] ~= ARGV[field] then return {'closed'} end
+end
+local longest = tonumber(ARGV[5])
+local answer = {'open', marker[5]}
+local at = 7
+for position = 2, #KEYS, 4 do
+  local identity, digest, entry = ARGV[at], ARGV[at + 1], ARGV[at + 2]
+  at = at + 3
+  local record = redis.call('GET', KEYS[position])
+  local claim = redis.call('GET', KEYS[position + 1])
+  local outcome, value, state, before = 'admitted', '', false, {}
+  if record then
+    if string.sub(record, 1, 32) == digest then
+      outcome, value = 'exists', string.sub(record, 33)
+    else
+      outcome = 'conflict'
+    end
+  elseif claim and string.sub(claim, 1, 32) ~= digest then
+    outcome = 'conflict'
+  else
+    local is_pending = false
+    for _, other in ipairs(redis.call('LRANGE', KEYS[position + 2], 0, -1)) do
+      if string.sub(other, 1, 16) == identity then
+        if string.sub(other, 17, 48) ~= digest then outcome = 'conflict' end
+        is_pending = true
+        break
+      end
+      before[#before + 1] = other
+    end
+    if outcome == 'admitted' and not is_pending and not claim then
+      if #before >= longest then
+        outcome = 'full'
+      else
+        redis.call('RPUSH', KEYS[position + 2], entry)
+        redis.call('EXPIRE', KEYS[position + 2], ARGV[6])
+      end
+    end
+    if outcome == 'admitted' then state = redis.call('GET', KEYS[position + 3]) end
+  end
+  answer[#answer + 1] = outcome
+  answer[#answer + 1] = value
+  answer[#answer + 1] = state
+  answer[#answer + 1] = before
+end
+return answer

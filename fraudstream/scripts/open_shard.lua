@@ -1,0 +1,7 @@
+-- Make a shard's marker where there is none; answer the marker that stands afterwards.
+-- KEYS: marker.  ARGV: incarnation, layout, generation, primary, next.
+if redis.call('EXISTS', KEYS[1]) == 0 then
+  redis.call('HSET', KEYS[1], 'incarnation', ARGV[1], 'layout', ARGV[2], 'generation', ARGV[3],
+             'primary', ARGV[4], 'next', ARGV[5])
+end
+return redis.call('HMGET', KEYS[1], 'incarnation', 'layout', 'generation', 'primary', 'next')

@@ -1,0 +1,36 @@
+-- Record decisions that do not exist yet, and put them into the shard's outbox.
+-- KEYS: marker, outbox, then per row: record, claim.
+-- ARGV: incarnation, layout, generation, primary, now in ms, TTL in seconds;
+--       per row: identity, digest, offset ('' = came by gRPC), value.
+-- Answer: {'closed'} | {'open', per row: outcome, value of the record}.
+local marker = redis.call('HMGET', KEYS[1], 'incarnation', 'layout', 'generation', 'primary', 'next')
+for field = 1, 4 do
+  if marker[field] ~= ARGV[field] then return {'closed'} end
+end
+local next_offset = tonumber(marker[5])
+local answer = {'open'}
+local at = 7
+for position = 3, #KEYS, 2 do
+  local identity, digest, offset, value = ARGV[at], ARGV[at + 1], ARGV[at + 2], ARGV[at + 3]
+  at = at + 4
+  local record = redis.call('GET', KEYS[position])
+  local claim = redis.call('GET', KEYS[position + 1])
+  local outcome, stored = 'recorded', ''
+  if record then
+    if string.sub(record, 1, 32) == digest then
+      outcome, stored = 'exists', string.sub(record, 33)
+    else
+      outcome = 'conflict'
+    end
+  elseif claim and string.sub(claim, 1, 32) ~= digest then
+    outcome = 'conflict'
+  elseif offset ~= '' and tonumber(offset) < next_offset then
+    outcome = 'applied'
+  else
+    redis.call('SET', KEYS[position], digest .. value, 'EX', ARGV[6])
+    redis.call('ZADD', KEYS[2], ARGV[5], identity)
+  end
+  answer[#answer + 1] = outcome
+  answer[#answer + 1] = stored
+end
+return answer

@@ -1,0 +1,242 @@
+"""What a shard of the store is: its marker, its keys, and the rows its scripts take and give."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from fraudstream.features.state import LAYOUT_HASH, ROW
+from fraudstream.identity import DIGEST_BYTES, IDENTITY_BYTES
+
+# The one generation of a store that was never rebuilt.
+FIRST_GENERATION: Final = "g1"
+
+_OFFSET: Final = struct.Struct("<q")
+_PENDING_HEAD: Final = struct.Struct(f"<{IDENTITY_BYTES}s{DIGEST_BYTES}sq")
+
+
+class Role(StrEnum):
+    """Which log a shard follows: the accepted topic by card, or the entities topic."""
+
+    CARD = "p"
+    ENTITY = "e"
+
+
+@dataclass(frozen=True, slots=True)
+class ShardRef:
+    """One shard, as a worker believes it to be. Every script checks it against the marker.
+
+    Attributes:
+        role: Cards or shared entities.
+        partition: Partition of the log that the shard follows.
+        incarnation: Topic id and partition count of that log.
+        generation: Name of the states' generation.
+        layout: Hash of the packed layout.
+    """
+
+    role: Role
+    partition: int
+    incarnation: str
+    generation: str = FIRST_GENERATION
+    layout: str = LAYOUT_HASH
+
+
+@dataclass(frozen=True, slots=True)
+class Marker:
+    """What a shard's marker says.
+
+    Attributes:
+        incarnation: Topic id and partition count of the log it follows.
+        layout: Hash of the packed layout.
+        generation: Name of the states' generation.
+        primary: Replication id of the store primary that opened it.
+        next_offset: First offset that is not applied yet.
+    """
+
+    incarnation: str
+    layout: str
+    generation: str
+    primary: str
+    next_offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class ShardKeys:
+    """Names of a shard's keys; all carry it as hash tag, so that one script may touch them all."""
+
+    prefix: str
+    shard: ShardRef
+
+    def _name(self, rest: str) -> str:
+        return f"{self.prefix}:{{{self.shard.role}{self.shard.partition}}}:{rest}"
+
+    def _generation(self, rest: str) -> str:
+        return self._name(f"{self.shard.generation}:{rest}")
+
+    @property
+    def marker(self) -> str:
+        """The marker, a hash."""
+        return self._name("marker")
+
+    @property
+    def marks(self) -> str:
+        """High marks of an entity shard's sources, a hash."""
+        return self._generation("marks")
+
+    @property
+    def outbox(self) -> str:
+        """Identities recorded and not known to be published, a sorted set by time."""
+        return self._name("outbox")
+
+    def state(self, kind: str, entity_key: str) -> str:
+        """A packed state of this layout."""
+        return self._generation(f"{self.shard.layout}:{kind}:{entity_key}")
+
+    def claim(self, identity: bytes) -> str:
+        """Digest and offset of the counted row of an identity."""
+        return self._generation(f"claim:{identity.hex()}")
+
+    def record(self, identity: bytes) -> str:
+        """Digest and decision of an identity; belongs to no generation."""
+        return self._name(f"record:{identity.hex()}")
+
+    def pending(self, card_token: str) -> str:
+        """Rows of a card that came by gRPC and are not in its state yet, a list."""
+        return self._name(f"pending:{card_token}")
+
+
+def incarnation_of(topic_id: bytes, partitions: int) -> str:
+    """Return the name of a log's incarnation: a topic made anew or widened has another."""
+    return f"{topic_id.hex()}:{partitions}"
+
+
+def topic_id_of(incarnation: str) -> bytes:
+    """Return the topic id inside an incarnation.
+
+    >>> topic_id_of(incarnation_of(bytes(16), 4)) == bytes(16)
+    True
+    """
+    return bytes.fromhex(incarnation.partition(":")[0])
+
+
+def pack_claim(digest: bytes, offset: int) -> bytes:
+    """Return a claim's value: digest, then the offset of its row."""
+    return digest + _OFFSET.pack(offset)
+
+
+def pack_pending(identity: bytes, digest: bytes, now_ms: int, row: bytes) -> bytes:
+    """Return an entry of a pending list; `row` is one packed `ROW`."""
+    return _PENDING_HEAD.pack(identity, digest, now_ms) + row
+
+
+@dataclass(frozen=True, slots=True)
+class PendingEntry:
+    """One entry of a card's pending list."""
+
+    identity: bytes
+    digest: bytes
+    admitted_ms: int
+    row: bytes
+
+
+def unpack_pending(entry: bytes) -> PendingEntry:
+    """Read an entry of a pending list.
+
+    >>> unpack_pending(pack_pending(b"i" * 16, b"d" * 32, 5, b"row")).admitted_ms
+    5
+    """
+    identity, digest, admitted_ms = _PENDING_HEAD.unpack_from(entry)
+    return PendingEntry(identity, digest, admitted_ms, entry[_PENDING_HEAD.size :])
+
+
+ROW_BYTES: Final = ROW.itemsize
+
+
+class RecordOutcome(StrEnum):
+    """What became of a decision that scoring wanted to record."""
+
+    RECORDED = "recorded"
+    EXISTS = "exists"
+    CONFLICT = "conflict"
+    APPLIED = "applied"
+
+
+@dataclass(frozen=True, slots=True)
+class RecordRow:
+    """One decision to record.
+
+    Attributes:
+        identity: 16 bytes.
+        digest: 32 bytes.
+        value: The serialised `Decision`.
+        offset: Offset of the row in the accepted topic; None for what came by gRPC.
+    """
+
+    identity: bytes
+    digest: bytes
+    value: bytes
+    offset: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class RecordAnswer:
+    """Outcome of one `RecordRow`; `value` is the recorded decision where one existed."""
+
+    outcome: RecordOutcome
+    value: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class OutboxEntry:
+    """A recorded decision that nobody is known to have published."""
+
+    identity: bytes
+    digest: bytes
+    value: bytes
+
+
+class AdmitOutcome(StrEnum):
+    """What became of a transaction at the gRPC door."""
+
+    ADMITTED = "admitted"
+    EXISTS = "exists"
+    CONFLICT = "conflict"
+    FULL = "full"
+
+
+@dataclass(frozen=True, slots=True)
+class DoorRow:
+    """One transaction at the gRPC door.
+
+    Attributes:
+        identity: 16 bytes.
+        digest: 32 bytes.
+        card_token: Whose pending list it joins.
+        row: One packed `ROW`.
+    """
+
+    identity: bytes
+    digest: bytes
+    card_token: str
+    row: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class DoorAnswer:
+    """Outcome of one `DoorRow`.
+
+    Attributes:
+        outcome: What became of it.
+        value: The recorded decision, where it is known already.
+        state: The card's packed value, None for a card without state.
+        pending: Entries of the card's pending list before this row.
+        next_offset: The shard's `next`.
+    """
+
+    outcome: AdmitOutcome
+    value: bytes
+    state: bytes | None
+    pending: tuple[PendingEntry, ...]
+    next_offset: int
