@@ -43,21 +43,27 @@ class KafkaSettings(StrictSettings):
 
     model_config = SettingsConfigDict(env_prefix="FRAUD_KAFKA_", frozen=True, extra="forbid")
 
-    bootstrap: str = Field("127.0.0.1:9092", description="Brokers, host:port, comma-separated.")
+    bootstrap: str = Field(
+        default="127.0.0.1:9092", description="Brokers, host:port, comma-separated."
+    )
     security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
-        "PLAINTEXT", description="Kafka's security.protocol."
+        default="PLAINTEXT", description="Kafka's security.protocol."
     )
     sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = Field(
-        "SCRAM-SHA-512", description="SASL mechanism, where the protocol has SASL."
+        default="SCRAM-SHA-512", description="SASL mechanism, where the protocol has SASL."
     )
-    sasl_username: str = Field("", description="SASL user name.")
-    sasl_password: SecretStr = Field(SecretStr(""), description="SASL password.")
-    ssl_cafile: str = Field("", description="PEM file of the broker's CA; empty for the system's.")
-    ssl_certfile: str = Field("", description="PEM file of this client's certificate.")
-    ssl_keyfile: str = Field("", description="PEM file of this client's key.")
-    topic_prefix: str = Field("", max_length=64, description="Put before every topic and group.")
+    sasl_username: str = Field(default="", description="SASL user name.")
+    sasl_password: SecretStr = Field(default=SecretStr(""), description="SASL password.")
+    ssl_cafile: str = Field(
+        default="", description="PEM file of the broker's CA; empty for the system's."
+    )
+    ssl_certfile: str = Field(default="", description="PEM file of this client's certificate.")
+    ssl_keyfile: str = Field(default="", description="PEM file of this client's key.")
+    topic_prefix: str = Field(
+        default="", max_length=64, description="Put before every topic and group."
+    )
     is_embedded: bool = Field(
-        False,
+        default=False,
         description="The broker is the embedded one: no static membership, short polls, acks=1.",
     )
 
@@ -76,14 +82,14 @@ class RedisSettings(StrictSettings):
     model_config = SettingsConfigDict(env_prefix="FRAUD_REDIS_", frozen=True, extra="forbid")
 
     url: SecretStr = Field(
-        SecretStr("redis://127.0.0.1:6379/0"),
+        default=SecretStr("redis://127.0.0.1:6379/0"),
         description="redis:// or rediss:// address, with user and password where needed.",
     )
     key_prefix: str = Field(
-        "fraud", min_length=1, max_length=64, description="Put before every key."
+        default="fraud", min_length=1, max_length=64, description="Put before every key."
     )
     timeout_s: float = Field(
-        1.0, gt=0, le=30, description="Bound on connecting and on each answer, seconds."
+        default=1.0, gt=0, le=30, description="Bound on connecting and on each answer, seconds."
     )
 
 
@@ -93,8 +99,12 @@ class TelemetrySettings(StrictSettings):
     model_config = SettingsConfigDict(env_prefix="FRAUD_TELEMETRY_", frozen=True, extra="forbid")
 
     otlp_endpoint: str = Field(
-        "", description="OTLP/HTTP base address, such as http://127.0.0.1:4318; empty for none."
+        default="",
+        description="OTLP/HTTP base address, such as http://127.0.0.1:4318; empty for none.",
     )
     sample_ratio: float = Field(
-        0.01, ge=0, le=1, description="Share of traces kept besides the flagged ones."
+        default=0.01, ge=0, le=1, description="Share of traces kept besides the flagged ones."
+    )
+    metrics_host: str = Field(
+        default="127.0.0.1", description="Address on which a service's metrics port listens."
     )

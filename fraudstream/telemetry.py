@@ -1,0 +1,194 @@
+"""Spans, metrics and trace context: the names, and the one way in which each leaves a process.
+
+Budget on the hot path: a child context about 1 us, a counter about 1 us, a recorded span about
+15 us. A span costs one comparison where no OTLP endpoint is set, and it never blocks its caller.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final, Self
+
+from prometheus_client import Counter, Histogram, start_http_server
+
+from fraudstream.settings import TelemetrySettings
+
+TRACEPARENT: Final = "traceparent"
+"""Name of the Kafka header and gRPC metadata key that carries a trace (W3C Trace Context)."""
+
+SPAN_INGEST: Final = "ingest"
+SPAN_FEATURES: Final = "features"
+SPAN_SCORING: Final = "scoring"
+SPAN_ALERT: Final = "alert"
+
+INGEST_RECORDS: Final = Counter(
+    "fraud_ingest_records",
+    "Records read from the raw topic, by outcome: accepted, dead_lettered, late.",
+    ("outcome",),
+    unit="records",
+)
+FEATURES_ROWS: Final = Counter(
+    "fraud_features_rows",
+    "Accepted rows, by outcome: scored, duplicate, conflict, late, stale_shared.",
+    ("outcome",),
+    unit="rows",
+)
+BATCH_ROWS: Final = Histogram(
+    "fraud_batch_rows",
+    "Rows that one stage worked on together.",
+    ("stage",),
+    unit="rows",
+    buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048),
+)
+DECISIONS: Final = Counter(
+    "fraud_decisions",
+    "Decisions recorded, by action and by whether a stand-in made them.",
+    ("action", "stand_in"),
+    unit="decisions",
+)
+STAGE_SECONDS: Final = Histogram(
+    "fraud_stage_seconds",
+    "Time that one batch spent in a stage.",
+    ("stage",),
+    unit="seconds",
+    buckets=(0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0),
+)
+ALERTS: Final = Counter("fraud_alerts", "Alerts published.", unit="alerts")
+DECISION_FORKS: Final = Counter(
+    "fraud_decision_forks",
+    "Later decisions that differ from the first one of their identity; any is an alarm.",
+    unit="forks",
+)
+OUTBOX_SWEPT: Final = Counter(
+    "fraud_outbox_swept",
+    "Outbox entries of a dead scorer that another one published.",
+    unit="entries",
+)
+CONSOLE_ALERTS: Final = Counter(
+    "fraud_console_alerts",
+    "Alerts read by the console, by outcome.",
+    ("outcome",),
+    unit="alerts",
+)
+SPANS_DROPPED: Final = Counter(
+    "fraud_spans_dropped",
+    "Finished spans that were not exported, by reason: queue_full, export_failed.",
+    ("reason",),
+    unit="spans",
+)
+
+_TRACEPARENT_FORM = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")
+_NO_TRACE, _NO_SPAN = "0" * 32, "0" * 16
+_LOWEST_FORBIDDEN_VERSION = "ff"
+
+
+@dataclass(frozen=True, slots=True)
+class TraceContext:
+    """Where one span stands in its trace; travels as the `traceparent` header (W3C level 1).
+
+    Attributes:
+        trace_id: 32 lower-case hex digits, not all zero.
+        span_id: 16 lower-case hex digits, not all zero.
+        is_sampled: Whether the trace is kept even when nothing in it is flagged.
+    """
+
+    trace_id: str
+    span_id: str
+    is_sampled: bool
+
+    @classmethod
+    def start(cls, sample_ratio: float) -> Self:
+        """Return the root of a new trace, sampled with probability `sample_ratio`.
+
+        >>> TraceContext.start(1.0).is_sampled, TraceContext.start(0.0).is_sampled
+        (True, False)
+        """
+        ids = os.urandom(24).hex()
+        is_sampled = int(ids[16:32], 16) < sample_ratio * 2.0**64
+        return cls(ids[:32], ids[32:], is_sampled)
+
+    @classmethod
+    def parse(cls, traceparent: str | bytes | None) -> Self | None:
+        """Return the context in a header, or None where it is absent or malformed.
+
+        >>> TraceContext.parse("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01").is_sampled
+        True
+        >>> TraceContext.parse(b"nonsense") is None
+        True
+        """
+        if isinstance(traceparent, bytes):
+            traceparent = traceparent.decode("ascii", "replace")
+        found = _TRACEPARENT_FORM.fullmatch(traceparent) if traceparent else None
+        if found is None:
+            return None
+        version, trace_id, span_id, flags, rest = found.groups()
+        is_known_form = version != _LOWEST_FORBIDDEN_VERSION and (version != "00" or rest is None)
+        if not is_known_form or trace_id == _NO_TRACE or span_id == _NO_SPAN:
+            return None
+        return cls(trace_id, span_id, bool(int(flags, 16) & 1))
+
+    def child(self) -> TraceContext:
+        """Return a new span's context in the same trace.
+
+        >>> root = TraceContext.start(1.0)
+        >>> root.child().trace_id == root.trace_id
+        True
+        """
+        return TraceContext(self.trace_id, os.urandom(8).hex(), self.is_sampled)
+
+    def traceparent(self) -> str:
+        """Return the header's value.
+
+        >>> TraceContext("0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331", True).traceparent()
+        '00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01'
+        """
+        return f"00-{self.trace_id}-{self.span_id}-0{int(self.is_sampled)}"
+
+
+class Telemetry:
+    """Sends a service's finished spans to the OTLP endpoint, in a thread of its own.
+
+    The caller decides which spans are worth it (sampled, or flagged). At most `QUEUE_SPANS` wait;
+    what does not fit is dropped and counted in `SPANS_DROPPED`.
+    """
+
+    def __init__(self, settings: TelemetrySettings, service: str) -> None:
+        """Open the way out for spans of `service`, if the settings name an endpoint."""
+        self._sink = None
+        if settings.otlp_endpoint:
+            # Half a second of imports that only a deployment with an endpoint pays.
+            from fraudstream.otlp import SpanSink
+
+            self._sink = SpanSink(settings.otlp_endpoint, service)
+
+    @property
+    def is_enabled(self) -> bool:
+        """Whether spans go anywhere: a caller may skip building attributes where not."""
+        return self._sink is not None
+
+    def record_span(
+        self,
+        name: str,
+        span: TraceContext,
+        parent: TraceContext | None,
+        started_us: int,
+        ended_us: int,
+        attributes: Mapping[str, str | int | float | bool],
+    ) -> None:
+        """Queue a finished span, without waiting; times are epoch microseconds."""
+        if self._sink is not None:
+            self._sink.put(name, span, parent, (started_us, ended_us), attributes)
+
+    def close(self) -> None:
+        """Send what is queued, for a bounded time, and stop the thread."""
+        if self._sink is not None:
+            self._sink.close()
+
+
+def serve_metrics(port: int) -> None:
+    """Serve Prometheus metrics on `FRAUD_TELEMETRY_METRICS_HOST`:`port`; port 0 serves none."""
+    if port:
+        start_http_server(port, addr=TelemetrySettings.read().metrics_host)

@@ -1,0 +1,180 @@
+"""Spans over the wire: what a collector receives is what the services recorded."""
+
+from __future__ import annotations
+
+import gzip
+import queue
+import socket
+import threading
+import time
+import urllib.request
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import cast
+
+import pytest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.trace.v1.trace_pb2 import Span
+
+from fraudstream import otlp
+from fraudstream.settings import TelemetrySettings
+from fraudstream.telemetry import INGEST_RECORDS, SPANS_DROPPED, Telemetry, TraceContext
+from fraudstream.telemetry import serve_metrics as serve
+
+
+class FakeCollector(ThreadingHTTPServer):
+    """Takes OTLP over HTTP and keeps each request; waits for `gate` before it answers."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Receiver)
+        self.received: queue.Queue[ExportTraceServiceRequest] = queue.Queue()
+        self.gate = threading.Event()
+        self.gate.set()
+        self.status = 200
+
+    @property
+    def endpoint(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}"
+
+    def spans(self) -> dict[str, Span]:
+        """Return every span received so far by its name."""
+        spans = {}
+        while not self.received.empty():
+            for resource in self.received.get().resource_spans:
+                for scope in resource.scope_spans:
+                    spans.update({span.name: span for span in scope.spans})
+        return spans
+
+
+class _Receiver(BaseHTTPRequestHandler):
+    def do_POST(self) -> None:  # noqa: N802  # the name that http.server calls
+        collector = cast("FakeCollector", self.server)
+        body = self.rfile.read(int(self.headers["content-length"]))
+        if self.headers.get("content-encoding") == "gzip":
+            body = gzip.decompress(body)
+        collector.received.put(ExportTraceServiceRequest.FromString(body))
+        collector.gate.wait(10)
+        self.send_response(collector.status)
+        self.send_header("content-length", "0")
+        self.end_headers()
+
+    def log_message(self, format: str, *args: object) -> None:  # inherited name
+        return
+
+
+@pytest.fixture
+def collector() -> Iterator[FakeCollector]:
+    """A collector on a port of its own."""
+    server = FakeCollector()
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield server
+    server.gate.set()
+    server.shutdown()
+    server.server_close()
+
+
+def dropped(reason: str) -> float:
+    """Return how many spans were dropped for a reason until now."""
+    return next(
+        sample.value
+        for metric in SPANS_DROPPED.collect()
+        for sample in metric.samples
+        if sample.labels.get("reason") == reason and sample.name.endswith("_total")
+    )
+
+
+def test_trace_of_two_spans_arrives_with_its_ids_and_times(collector: FakeCollector) -> None:
+    """Ids, parent, times in nanoseconds, attributes and service name are as given."""
+    telemetry = Telemetry(TelemetrySettings(otlp_endpoint=collector.endpoint), "scoring")
+    root = TraceContext.start(1.0)
+    child = root.child()
+
+    telemetry.record_span("ingest", root, None, 1_000_000, 1_000_250, {})
+    telemetry.record_span("scoring", child, root, 1_000_300, 1_002_000, {"fraud.score": 0.5})
+    telemetry.close()
+
+    spans = collector.spans()
+    assert set(spans) == {"ingest", "scoring"}
+    assert spans["ingest"].parent_span_id == b""
+    scoring = spans["scoring"]
+    assert scoring.trace_id.hex() == root.trace_id
+    assert scoring.span_id.hex() == child.span_id
+    assert scoring.parent_span_id.hex() == root.span_id
+    assert scoring.start_time_unix_nano == 1_000_300_000
+    assert scoring.end_time_unix_nano == 1_002_000_000
+    assert {a.key: a.value.double_value for a in scoring.attributes} == {"fraud.score": 0.5}
+
+
+def test_service_name_travels_as_a_resource(collector: FakeCollector) -> None:
+    """A collector tells the services apart by `service.name`."""
+    telemetry = Telemetry(TelemetrySettings(otlp_endpoint=collector.endpoint), "features")
+
+    telemetry.record_span("features", TraceContext.start(1.0), None, 1, 2, {})
+    telemetry.close()
+
+    resource = collector.received.get(timeout=5).resource_spans[0].resource
+    assert {"fraudstream-features"} == {
+        a.value.string_value for a in resource.attributes if a.key == "service.name"
+    }
+
+
+def test_flagged_span_of_an_unsampled_trace_is_sent(collector: FakeCollector) -> None:
+    """The caller decides: a span that it records is sent whatever the trace's flag says."""
+    telemetry = Telemetry(TelemetrySettings(otlp_endpoint=collector.endpoint), "scoring")
+
+    telemetry.record_span("scoring", TraceContext.start(0.0), None, 1, 2, {})
+    telemetry.close()
+
+    assert set(collector.spans()) == {"scoring"}
+
+
+def test_full_queue_drops_and_counts_without_waiting(collector: FakeCollector) -> None:
+    """A collector that hangs costs spans, never time on the hot path."""
+    collector.gate.clear()
+    sink = otlp.SpanSink(collector.endpoint, "scoring", queue_spans=8)
+    SPANS_DROPPED.labels("queue_full").inc(0)
+    before = dropped("queue_full")
+    started = time.monotonic()
+
+    for _ in range(200):
+        sink.put("scoring", TraceContext.start(1.0), None, (1, 2), {})
+    took_s = time.monotonic() - started
+
+    collector.gate.set()
+    sink.close()
+    assert dropped("queue_full") - before >= 200 - 2 * 8
+    assert took_s < 1.0
+
+
+def test_close_is_bounded_where_the_collector_is_gone() -> None:
+    """A service stops in time though nobody takes its spans; they are counted."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    telemetry = Telemetry(TelemetrySettings(otlp_endpoint=f"http://127.0.0.1:{port}"), "scoring")
+    SPANS_DROPPED.labels("export_failed").inc(0)
+    before = dropped("export_failed")
+    started = time.monotonic()
+
+    telemetry.record_span("scoring", TraceContext.start(1.0), None, 1, 2, {})
+    telemetry.close()
+
+    assert time.monotonic() - started < otlp.CLOSE_WITHIN_S + otlp.SEND_TIMEOUT_S + 1
+    assert dropped("export_failed") - before == 1
+
+
+def test_metrics_are_served_on_loopback() -> None:
+    """A service's port answers in Prometheus' text form, with units in the names."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    INGEST_RECORDS.labels("accepted").inc()
+
+    serve(port)
+
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
+        text = answer.read().decode()
+    assert 'fraud_ingest_records_total{outcome="accepted"}' in text
+    assert "fraud_stage_seconds" in text
