@@ -1,0 +1,1 @@
+"""What is learned from many transactions: simulated traffic, training sets, models, evaluation."""
