@@ -49,7 +49,7 @@ class FakeCollector(ThreadingHTTPServer):
 
 
 class _Receiver(BaseHTTPRequestHandler):
-    def do_POST(self) -> None:  # noqa: N802  # the name that http.server calls
+    def do_POST(self) -> None:
         collector = cast("FakeCollector", self.server)
         body = self.rfile.read(int(self.headers["content-length"]))
         if self.headers.get("content-encoding") == "gzip":

@@ -1,0 +1,93 @@
+# The commands of a newcomer (demo, test) and of a developer (quick, check, bench, lock).
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+BIN := .venv/bin
+ARGS ?=
+# Everything that holds Python of ours; generated code is excluded by each tool's own settings.
+SOURCES := fraudstream services training demo loadtest tests
+TESTS := fraudstream tests/unit tests/property tests/contract tests/integration tests/e2e \
+	tests/faults tests/browser
+LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	--no-annotate --custom-compile-command "make lock"
+
+.PHONY: help
+help: ## list these commands
+	@sed -n 's/^\([a-z.-]*\):.*## /  make \1\t/p' Makefile | expand -t 16
+
+# --- environment ---------------------------------------------------------------------------
+
+.PHONY: .venv
+.venv: .venv/.run ## the virtual environment with what running needs
+
+.venv/.run: requirements/run.lock requirements/uv.lock
+	@.ci/make-venv run
+
+.venv/.dev: .venv/.run requirements/dev.lock
+	@.ci/make-venv dev
+
+.PHONY: lock
+lock: .venv/.run ## resolve requirements/*.in again, for Python 3.11 and 3.12, with hashes
+	cd requirements && for set in uv run train dev; do \
+		../$(LOCK) $(ARGS) $$set.in -o $$set.lock; done
+
+# --- running -------------------------------------------------------------------------------
+
+.PHONY: demo
+demo: .venv/.run ## the whole line on this machine, with simulated traffic (ARGS="--for 60")
+	@$(BIN)/python -m demo $(ARGS)
+
+.PHONY: bench
+bench: .venv/.dev ## measure, side by side (ARGS="--only NAME --json FILE")
+	@$(BIN)/python -m loadtest.bench $(ARGS)
+
+# --- checks --------------------------------------------------------------------------------
+
+.PHONY: format
+format: .venv/.dev ## lay out the code
+	$(BIN)/ruff format $(SOURCES)
+
+.PHONY: lint
+lint: .venv/.dev
+	$(BIN)/ruff format --check $(SOURCES)
+	$(BIN)/ruff check $(SOURCES)
+
+.PHONY: types
+types: .venv/.dev
+	$(BIN)/mypy $(SOURCES)
+	PYRIGHT_PYTHON_IGNORE_WARNINGS=1 $(BIN)/pyright --pythonpath $(BIN)/python
+
+.PHONY: imports
+imports: .venv/.dev
+	PYTHONPATH=. $(BIN)/lint-imports --no-logo
+
+.PHONY: protos
+protos: .venv/.dev
+	$(BIN)/buf lint proto
+	PATH="$(CURDIR)/$(BIN):$$PATH" proto/generate.sh --check
+
+.PHONY: static
+static: lint types imports protos
+
+.PHONY: quick
+quick: .venv/.dev ## the developer's loop, under a minute: format, lint, unit tests
+	@$(MAKE) lint
+	$(BIN)/pytest -x fraudstream tests/unit --doctest-modules $(ARGS)
+
+.PHONY: unit
+unit: .venv/.dev
+	$(BIN)/pytest fraudstream tests/unit tests/property --doctest-modules $(ARGS)
+
+.PHONY: check
+check: static unit ## what must pass before every push: static checks, unit and property tests
+
+.PHONY: test
+test: static ## everything; what this machine lacks is skipped and listed at the end
+	$(BIN)/pytest $(TESTS) --doctest-modules $(ARGS)
+
+.PHONY: clean
+clean: ## remove caches, builds and the demo's own files; keeps .venv
+	rm -rf build dist out var .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info
+	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
