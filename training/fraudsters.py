@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 
@@ -43,6 +43,13 @@ class Scene:
     start_ms: int
 
 
+class Plan(NamedTuple):
+    """A campaign to come: its scheme, and its start in ms from the beginning of the span."""
+
+    kind: FraudKind
+    start_ms: int
+
+
 def campaign_rows(rng: np.random.Generator, scene: Scene, kind: FraudKind, device: int) -> Rows:
     """Return the rows of one campaign, in time order; `device` is the fraudster's own."""
     rows = _SCHEMES[kind](rng, scene)
@@ -55,6 +62,19 @@ def draw_kind(rng: np.random.Generator) -> FraudKind:
     """Return the scheme of the next campaign, so that each has its share of the fraud rows."""
     weights = np.array([_ROW_SHARE[kind] / _ROWS_PER_CAMPAIGN[kind] for kind in _SCHEMES])
     return list(_SCHEMES)[int(rng.choice(len(weights), p=weights / weights.sum()))]
+
+
+def planned_campaigns(rng: np.random.Generator, rows: float, span_ms: int) -> list[Plan]:
+    """Return kinds and starts (ms into the span) of campaigns that make about so many rows.
+
+    Each scheme is spread evenly over the span, so a small population has all of them throughout.
+    """
+    plans = []
+    for kind in _SCHEMES:
+        campaigns = max(1, round(rows * _ROW_SHARE[kind] / _ROWS_PER_CAMPAIGN[kind]))
+        places = (np.arange(campaigns) + rng.random(campaigns)) / campaigns
+        plans += [Plan(kind, int(place * span_ms)) for place in places]
+    return plans
 
 
 def rows_per_campaign() -> float:
@@ -129,7 +149,7 @@ def _card_testing(rng: np.random.Generator, scene: Scene) -> Rows:
 
 def _compromised_terminal(rng: np.random.Generator, scene: Scene) -> Rows:
     """A terminal that copies cards: for weeks a part of what it sends is not the cardholders'."""
-    count = int(rng.integers(40, 101))
+    count = int(rng.integers(60, 141))
     merchant = rng.choice(np.flatnonzero(~scene.world.is_online), 1)
     days = float(rng.uniform(20, 35))
     card = _victim(rng, scene, count)
@@ -139,7 +159,7 @@ def _compromised_terminal(rng: np.random.Generator, scene: Scene) -> Rows:
     rows["entry_mode"] = np.where(
         rng.random(count) < 0.3, pb.ENTRY_MODE_MAGSTRIPE, pb.ENTRY_MODE_CHIP
     )
-    _scale(rows, rng.uniform(0.9, 2.2, count))
+    _scale(rows, rng.uniform(1.2, 3.5, count))
     return rows
 
 
@@ -171,7 +191,7 @@ def _merchant_collusion(rng: np.random.Generator, scene: Scene) -> Rows:
     time = scene.start_ms + np.sort(rng.exponential(0.3 * DAY_MS, count)).astype(np.int64)
     rows = _rows(rng, scene, _victim(rng, scene, count), merchant, time)
     rows["channel"] = rng.choice((pb.CHANNEL_ECOMMERCE, pb.CHANNEL_MOTO), p=(0.7, 0.3))
-    prices = rng.integers(15, 120, 3) * 100 - 1
+    prices = rng.integers(40, 250, 3) * 100 - 1
     rows["amount_reference_minor"] = rng.choice(prices, count)
     return rows
 
@@ -183,9 +203,9 @@ def _stolen_card(rng: np.random.Generator, scene: Scene) -> Rows:
     place = np.repeat(scene.world.cards(card).region, count)
     merchant = scene.world.visit(place, rng.random(count))
     rows = _rows(
-        rng, scene, np.repeat(card, count), merchant, _times(rng, scene, count, 6 * _MINUTE_MS)
+        rng, scene, np.repeat(card, count), merchant, _times(rng, scene, count, 5 * _MINUTE_MS)
     )
-    limit = rng.integers(1_200, _CONTACTLESS_LIMIT_MINOR, count)
+    limit = rng.integers(2_000, _CONTACTLESS_LIMIT_MINOR, count)
     is_cash = rows["mcc"] == ATM_MCC
     rows["amount_reference_minor"] = np.where(is_cash, 20_000, limit)
     rows["entry_mode"] = np.where(is_cash, pb.ENTRY_MODE_CHIP, pb.ENTRY_MODE_CONTACTLESS)
@@ -201,16 +221,16 @@ _SCHEMES: Final[dict[FraudKind, Callable[[np.random.Generator, Scene], Rows]]] =
     FraudKind.STOLEN_CARD: _stolen_card,
 }
 _ROW_SHARE: Final = {
-    FraudKind.CARD_TESTING: 0.20,
+    FraudKind.CARD_TESTING: 0.23,
     FraudKind.COMPROMISED_TERMINAL: 0.18,
     FraudKind.ACCOUNT_TAKEOVER: 0.20,
-    FraudKind.SLOW_SPENDER: 0.12,
+    FraudKind.SLOW_SPENDER: 0.09,
     FraudKind.MERCHANT_COLLUSION: 0.15,
     FraudKind.STOLEN_CARD: 0.15,
 }
 _ROWS_PER_CAMPAIGN: Final = {
     FraudKind.CARD_TESTING: 9.0,
-    FraudKind.COMPROMISED_TERMINAL: 70.0,
+    FraudKind.COMPROMISED_TERMINAL: 100.0,
     FraudKind.ACCOUNT_TAKEOVER: 8.0,
     FraudKind.SLOW_SPENDER: 8.5,
     FraudKind.MERCHANT_COLLUSION: 42.5,

@@ -71,7 +71,7 @@ def price(rng: np.random.Generator, world: World, card: Ints, merchant: Ints) ->
     holder = world.cards(card)
     noise = rng.standard_normal(len(card)) * _SPREAD[kind] * holder.spread
     amount = _MEDIAN[kind] * np.exp(holder.level + noise)
-    big = rng.random(len(card)) < 0.012
+    big = rng.random(len(card)) < 0.009
     amount = np.where(big, amount * np.exp(rng.normal(1.7, 0.5, len(card))), amount)
     cash = np.maximum(np.round(amount / 2_000), 1) * 2_000
     bounded = np.clip(np.where(_MCC[kind] == ATM_MCC, cash, amount), 50, 2_500_000)

@@ -12,7 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fraudstream.v1.transaction_pb2 import Transaction
-from training.fraudsters import FraudKind, Scene, campaign_rows, draw_kind, rows_per_campaign
+from training.fraudsters import (
+    FraudKind,
+    Scene,
+    campaign_rows,
+    draw_kind,
+    planned_campaigns,
+    rows_per_campaign,
+)
 from training.habits import (
     DAY_MS,
     Rows,
@@ -27,6 +34,7 @@ from training.world import REGIONS, Ints, World
 # A later day than the Handbook's, a Monday: nothing depends on it but the calendar.
 DEFAULT_START_MS: Final = 1_767_571_200_000  # 2026-01-05T00:00:00Z
 _LIVE_CHUNK: Final = 256
+_COMPANY: Final = 1.15  # transactions for each one that is planned: trips, refunds and the like
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,16 +131,16 @@ def _genuine(rng: np.random.Generator, world: World, settings: SimulationSetting
 
 
 def _fraud(rng: np.random.Generator, world: World, settings: SimulationSettings) -> Rows:
-    expected = 1.12 * settings.days * _per_day(world, settings.cards)  # with company
-    wanted = settings.fraud_share * expected
-    campaigns = max(1, round(wanted / rows_per_campaign()))
     lead_in_ms = 10 * DAY_MS  # campaigns that run when the history begins
     span_ms = settings.days * DAY_MS + lead_in_ms
-    campaigns = round(campaigns * span_ms / (settings.days * DAY_MS))
-    starts = settings.start_ms - lead_in_ms + rng.integers(0, span_ms, campaigns)
+    expected = _COMPANY * _per_day(world, settings.cards) * span_ms / DAY_MS
+    plans = planned_campaigns(rng, settings.fraud_share * expected, span_ms)
+    first_ms = settings.start_ms - lead_in_ms
     parts = [
-        campaign_rows(rng, Scene(world, settings.cards, int(start)), draw_kind(rng), device + 1)
-        for device, start in enumerate(starts)
+        campaign_rows(
+            rng, Scene(world, settings.cards, first_ms + plan.start_ms), plan.kind, device
+        )
+        for device, plan in enumerate(plans, start=1)
     ]
     return np.concatenate(parts)
 
