@@ -1,0 +1,129 @@
+"""Reading whole topics: from their beginning or from now on, without a consumer group."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final, Self
+
+from kafka import KafkaConsumer, TopicPartition
+
+from fraudstream.bus import kafka_python_options
+from fraudstream.errors import BrokerUnavailable
+from fraudstream.settings import KafkaSettings
+from fraudstream.topics import Topic
+
+# The embedded broker answers a long poll only at its end.
+EMBEDDED_FETCH_WAIT_MS: Final = 50
+FETCH_WAIT_MS: Final = 500
+_POLL_RECORDS: Final = 5_000
+_READ_TIMEOUT_S: Final = 120.0
+
+
+@dataclass(frozen=True, slots=True)
+class LogRecord:
+    """One record of a topic, with where it lies."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp_ms: int
+    key: bytes
+    value: bytes
+    headers: Sequence[tuple[str, bytes]]
+
+
+class LogReader:
+    """Reads all partitions of some topics, in offset order for each partition.
+
+    Args:
+        settings: Where Kafka is.
+        topics: What to read; each must exist.
+        from_end: Begin with what is appended after this, instead of at the beginning.
+    """
+
+    def __init__(
+        self, settings: KafkaSettings, topics: Sequence[Topic], *, from_end: bool = False
+    ) -> None:
+        wait_ms = EMBEDDED_FETCH_WAIT_MS if settings.is_embedded else FETCH_WAIT_MS
+        self._consumer = KafkaConsumer(
+            **kafka_python_options(settings),
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+            fetch_max_wait_ms=wait_ms,
+            max_poll_records=_POLL_RECORDS,
+        )
+        self._places = [
+            TopicPartition(name, partition)
+            for name in (settings.topic(topic) for topic in topics)
+            for partition in self._partitions(name)
+        ]
+        self._consumer.assign(self._places)
+        self._seek(from_end=from_end)
+
+    def __enter__(self) -> Self:
+        """Return itself."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Disconnect."""
+        self.close()
+
+    def close(self) -> None:
+        """Disconnect."""
+        self._consumer.close()
+
+    def poll(self, timeout_s: float) -> list[LogRecord]:
+        """Return what has come, waiting up to `timeout_s` for the first record."""
+        lots = self._consumer.poll(timeout_ms=round(timeout_s * 1_000))
+        return [
+            LogRecord(
+                record.topic,
+                record.partition,
+                record.offset,
+                record.timestamp,
+                record.key or b"",
+                record.value or b"",
+                record.headers,
+            )
+            for lot in lots.values()
+            for record in lot
+        ]
+
+    def to_end(self, timeout_s: float = _READ_TIMEOUT_S) -> Iterator[LogRecord]:
+        """Yield every record up to the ends that the partitions have now.
+
+        Raises:
+            BrokerUnavailable: The ends were not reached within the bound.
+        """
+        ends = self._consumer.end_offsets(self._places)
+        gives_up_at = time.monotonic() + timeout_s
+        while any(self._consumer.position(place) < end for place, end in ends.items()):
+            if time.monotonic() > gives_up_at:
+                names = sorted({place.topic for place in self._places})
+                raise BrokerUnavailable(f"{names}: not read to the end within {timeout_s:g} s")
+            yield from self.poll(0.2)
+
+    def _partitions(self, name: str) -> list[int]:
+        found = self._consumer.partitions_for_topic(name)
+        if not found:
+            self.close()
+            raise BrokerUnavailable(
+                f"topic {name} does not exist; make it by `python -m services.ingest topics create`"
+            )
+        return sorted(found)
+
+    def _seek(self, *, from_end: bool) -> None:
+        """Fix the positions now, so that nothing appended later is missed."""
+        if from_end:
+            for place, end in self._consumer.end_offsets(self._places).items():
+                self._consumer.seek(place, end)
+        else:
+            self._consumer.seek_to_beginning(*self._places)
+
+
+def read_topic(settings: KafkaSettings, topic: Topic) -> list[LogRecord]:
+    """Return all records of a topic up to its end."""
+    with LogReader(settings, [topic]) as reader:
+        return list(reader.to_end())
