@@ -1,0 +1,117 @@
+"""The manifest of a model artefact: what a model is, needs and promises.
+
+Axes: N golden rows, F the model's features, T sequence length, C channels.
+"""
+
+from __future__ import annotations
+
+import base64
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict, Field
+
+from fraudstream.calibration import Calibration, Thresholds
+
+MAX_OPSET: Final = 22  # the last without operators that TensorRT cannot build
+MAX_LISTED: Final = 4_096
+
+# Baselines of sequence channels stand beside those of features, under this prefix.
+CHANNEL_PREFIX: Final = "sequence."
+
+_STRICT: Final = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class ReasonGroup(BaseModel):
+    """What is put back to normal together when a decision is explained.
+
+    Attributes:
+        code: Stable code, for machines.
+        text: The same in words.
+        features: Names of features.
+        channels: Names of sequence channels.
+    """
+
+    model_config = _STRICT
+
+    code: str = Field(pattern=r"^R[0-9]{2}$")
+    text: str = Field(min_length=1, max_length=200)
+    features: tuple[str, ...] = Field(max_length=MAX_LISTED)
+    channels: tuple[str, ...] = Field(max_length=MAX_LISTED)
+
+
+class GoldenText(BaseModel):
+    """Golden rows as JSON carries them: little-endian float32 in base64."""
+
+    model_config = _STRICT
+
+    vectors_b64: str
+    sequences_b64: str
+    raw_scores: tuple[float, ...] = Field(min_length=1, max_length=MAX_LISTED)
+
+
+class Manifest(BaseModel):
+    """What a model is, needs and promises.
+
+    Attributes:
+        name: Name of the model.
+        version: Rises with every release of a name.
+        created_from: SHA-256 of what it learned from, hexadecimal.
+        onnx_sha256: Of the ONNX file, hexadecimal.
+        feature_hashes: What its vector holds, in order, 16 hexadecimal digits each.
+        feature_names: The same for people.
+        sequence_hash: Layout of the sequence that it reads.
+        sequence_length: T.
+        sequence_channels: Names of C channels.
+        opset: ONNX operator set.
+        calibration: Raw score to probability.
+        thresholds: Where the action changes.
+        reason_baseline: Usual value of each feature, and of each `sequence.` channel.
+        reason_groups: How decisions are explained.
+        golden: Rows with known raw scores.
+        metrics: What was measured when it was trained; for people.
+    """
+
+    model_config = _STRICT
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")
+    version: int = Field(ge=1)
+    created_from: str = Field(pattern=r"^[0-9a-f]{64}$")
+    onnx_sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    feature_hashes: tuple[str, ...] = Field(min_length=1, max_length=MAX_LISTED)
+    feature_names: tuple[str, ...] = Field(min_length=1, max_length=MAX_LISTED)
+    sequence_hash: str
+    sequence_length: int
+    sequence_channels: tuple[str, ...]
+    opset: int = Field(ge=13, le=MAX_OPSET)
+    calibration: Calibration
+    thresholds: Thresholds
+    reason_baseline: dict[str, float]
+    reason_groups: tuple[ReasonGroup, ...] = Field(max_length=MAX_LISTED)
+    golden: GoldenText
+    metrics: dict[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class GoldenRows:
+    """Rows with known raw scores, which every engine must reproduce.
+
+    Attributes:
+        vectors: float32 [N, F].
+        sequences: float32 [N, T, C].
+        raw_scores: float32 [N].
+    """
+
+    vectors: npt.NDArray[np.float32]
+    sequences: npt.NDArray[np.float32]
+    raw_scores: npt.NDArray[np.float32]
+
+    def text(self) -> GoldenText:
+        """Return the rows as JSON carries them."""
+        return GoldenText(
+            vectors_b64=base64.b64encode(self.vectors.astype("<f4").tobytes()).decode(),
+            sequences_b64=base64.b64encode(self.sequences.astype("<f4").tobytes()).decode(),
+            raw_scores=tuple(float(score) for score in self.raw_scores),
+        )
