@@ -1,0 +1,1 @@
+"""The services. They meet only in contracts, topics and the shared package."""

@@ -1,0 +1,39 @@
+"""How the console's two Kafka clients are tuned: safe, and soon aware of a broker that is gone."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from fraudstream.bus import kafka_python_options, kafka_python_producer_options
+from fraudstream.settings import KafkaSettings
+
+CONSOLE_GROUP: Final = "console"
+_MAX_POLL_INTERVAL_MS: Final = 120_000
+
+
+def alert_consumer_options(kafka: KafkaSettings) -> dict[str, Any]:
+    """Return the options of the alert consumer: offsets are committed by hand only."""
+    return {
+        **kafka_python_options(kafka),
+        "group_id": kafka.group(CONSOLE_GROUP),
+        "enable_auto_commit": False,
+        "auto_offset_reset": "earliest",
+        "max_poll_interval_ms": _MAX_POLL_INTERVAL_MS,
+        "session_timeout_ms": 10_000,
+        "heartbeat_interval_ms": 2_000,
+        # The embedded broker answers a long poll only at its end.
+        "fetch_max_wait_ms": 50 if kafka.is_embedded else 500,
+        "bootstrap_timeout_ms": 5_000,
+    }
+
+
+def label_producer_options(kafka: KafkaSettings) -> dict[str, Any]:
+    """Return the options of the label producer: acknowledged by all replicas, in order."""
+    return {
+        **kafka_python_producer_options(kafka),
+        "max_in_flight_requests_per_connection": 1,
+        "delivery_timeout_ms": 15_000,
+        "request_timeout_ms": 10_000,
+        "max_block_ms": 5_000,
+        "bootstrap_timeout_ms": 5_000,
+    }
