@@ -15,7 +15,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Final, Protocol
+from typing import Any, ClassVar, Final, Protocol, cast
 
 import faust
 from aiokafka import ConsumerRecord
@@ -74,6 +74,7 @@ class BatchConsumer(driver.Consumer):
 
     def __post_init__(self) -> None:
         """Begin with nothing finished and nothing in flight."""
+        self.progress = 0
         self._finished: dict[TP, int] = {}
         self._in_flight = asyncio.Lock()
 
@@ -83,6 +84,18 @@ class BatchConsumer(driver.Consumer):
 
     def verify_event_path(self, now: float, tp: TP) -> None:
         """Do nothing: Faust's detector watches single messages; our watchdog watches us."""
+
+    def has_lag(self) -> bool:
+        """Tell whether an assigned partition holds records that are not finished."""
+        return any(
+            (self.highwater(tp) or 0) > self._finished.get(tp, 0)
+            for tp in self.assignment()
+            if tp.topic == self.topic
+        )
+
+    def seek_soon(self, partition: int, offset: int) -> None:
+        """Read on at `offset` from the next poll on."""
+        self._thread.seek(TP(self.topic, partition), offset)
 
     async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
         """Forget finished offsets: a stale one must not enter a later generation."""
@@ -141,7 +154,9 @@ class BatchConsumer(driver.Consumer):
                 _LOG.exception("a poll failed and is given again")
                 await asyncio.sleep(_BACKOFF_S[attempt])
             else:
-                self._finished.update({TP(self.topic, p): at for p, at in finished.items()})
+                moved = {TP(self.topic, p): at for p, at in finished.items()}
+                self.progress += sum(self._finished.get(tp, -1) != at for tp, at in moved.items())
+                self._finished.update(moved)
                 return
 
     async def _is_worked_on(self, poll: Poll) -> bool:
@@ -173,7 +188,7 @@ class BatchFetcher(Fetcher):
     @Service.task
     async def _fetcher(self) -> None:
         try:
-            await self.app.consumer.drain(self)
+            await cast(BatchConsumer, self.app.consumer).drain(self)
         except asyncio.CancelledError:
             raise
         except Exception as exc:  # noqa: BLE001  # the outermost loop: whatever it is, it ends us

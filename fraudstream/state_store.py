@@ -274,7 +274,7 @@ class StateStore:
         async with _Guard():
             scores: Any = await self._client.zmscore(
                 self.keys(shard).outbox,
-                list(identities),  # members are bytes
+                list(identities),  # type: ignore[arg-type]  # members are bytes
             )
         return {i for i, score in zip(identities, scores, strict=True) if score is not None}
 

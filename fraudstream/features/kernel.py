@@ -180,7 +180,7 @@ def _is_new_terminal(state, terminal):
 @njit(nogil=True, cache=True)
 def _ratio(part, whole):
     """Return `part / whole`, NaN where `whole` is 0 or missing."""
-    if whole == 0 or whole != whole:  # noqa: PLR0124  # NaN is the only number unequal to itself
+    if whole == 0 or whole != whole:  # NaN is the only number unequal to itself
         return np.nan
     return part / whole
 
@@ -198,7 +198,7 @@ def _closed_sum(buckets, size, head, first, last):
 def _terminal_feature(aggregation, window, event_ms, terminal, label):
     """Return one feature of a terminal, from closed buckets only."""
     heads = terminal["head"]
-    if aggregation == _FRAUD_COUNT or aggregation == _FRAUD_SHARE:
+    if aggregation in (_FRAUD_COUNT, _FRAUD_SHARE):
         last = event_ms // DAY_MS - LABEL_DELAY_D - 1
         first = last - _DAYS_OF_WINDOW[window] + 1
         frauds = _closed_sum(label["day_fraud"], TERMINAL_DAYS, label["head"], first, last)
@@ -237,6 +237,14 @@ def _is_weekend(event_ms, utc_offset):
 
 
 @njit(nogil=True, cache=True)
+def _seconds_since(state, event_ms, earlier_ms):
+    """Return the seconds between two times, never negative; NaN for a card without rows."""
+    if state["rows"] == 0:
+        return np.nan
+    return max(0.0, (event_ms - earlier_ms) / 1000.0)
+
+
+@njit(nogil=True, cache=True)
 def _plain_feature(aggregation, state, row, before_count, before_spend):
     """Return one feature that needs no window of its own. `state` is the one before the row."""
     event_ms = row["event_ms"]
@@ -244,13 +252,9 @@ def _plain_feature(aggregation, state, row, before_count, before_spend):
     if aggregation == _AMOUNT:
         return amount
     if aggregation == _SINCE_PREVIOUS:
-        if state["rows"] == 0:
-            return np.nan
-        return max(0.0, (event_ms - state["previous_ms"]) / 1000.0)
+        return _seconds_since(state, event_ms, state["previous_ms"])
     if aggregation == _SINCE_FIRST:
-        if state["rows"] == 0:
-            return np.nan
-        return max(0.0, (event_ms - state["first_ms"]) / 1000.0)
+        return _seconds_since(state, event_ms, state["first_ms"])
     if aggregation == _RATIO_TO_MEAN:
         return _ratio(amount, _ratio(float(before_spend), float(before_count)))
     if aggregation == _RATIO_TO_MEDIAN:
@@ -355,7 +359,7 @@ def _expire_card(state, event_ms):
 
 
 @njit(nogil=True, cache=True)
-def advance_cards(states, state_of, rows, terminals, labels, terminal_of, plan, vectors, sequences):  # noqa: PLR0913  # one call a batch: arrays, no objects
+def advance_cards(states, state_of, rows, terminals, labels, terminal_of, plan, vectors, sequences):
     """Compute features and sequences of rows in order, and move their cards' states on.
 
     Args:
@@ -471,7 +475,7 @@ def replay_rows(
     plan,
     vectors,
     sequences,
-):  # noqa: PLR0913  # one call a history: arrays, no objects
+):  # one call a history: arrays, no objects
     """Walk a history in arrival order: labels as they arrive, then the row, then its terminal.
 
     Args:

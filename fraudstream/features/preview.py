@@ -1,4 +1,4 @@
-"""Features at authorisation: the kernel over state and pending rows, without moving the state on."""
+"""Features at authorisation: the kernel over state and pending rows; the state stays."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from fraudstream.features.catalogue import kernel_plan
 from fraudstream.features.codec import CARD_VALUE, unpack_values
 from fraudstream.features.kernel import advance_cards, empty_outputs
 from fraudstream.features.state import ROW
-from fraudstream.shared_entities import SharedView
 from fraudstream.shard import DoorAnswer
+from fraudstream.shared_entities import SharedView
 
 _PLAN = kernel_plan()
 

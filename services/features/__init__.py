@@ -1,0 +1,1 @@
+"""Features: moves the states of cards and shared entities on, and has every row scored."""

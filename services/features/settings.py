@@ -1,0 +1,41 @@
+"""Settings of the features service."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+from pydantic_settings import SettingsConfigDict
+
+from fraudstream.settings import StrictSettings
+
+
+class FeaturesSettings(StrictSettings):
+    """How a features worker runs; its role is its first argument."""
+
+    model_config = SettingsConfigDict(env_prefix="FRAUD_FEATURES_", frozen=True, extra="forbid")
+
+    scoring_address: str = Field(
+        default="127.0.0.1:50052", description="InternalScoring listener, host:port."
+    )
+    scoring_timeout_s: float = Field(
+        default=15.0, gt=0, le=120, description="Bound on one batch's answer, seconds."
+    )
+    seal_public_key_file: str = Field(
+        default="", description="Public key to which dead letters are sealed; empty for none."
+    )
+    instance_id: str = Field(
+        default="", max_length=64, description="Stable worker name for static membership."
+    )
+    state_dir: str = Field(
+        default="var/features", description="Folder that Faust may write; made if missing."
+    )
+    clock: Literal["wall", "record"] = Field(
+        default="wall",
+        description="What an idle partition's progress is told by: the clock, or its records only"
+        " (for replays of old traffic).",
+    )
+    metrics_port: int = Field(default=0, ge=0, le=65535, description="Prometheus port; 0 for none.")
+    watchdog_s: int = Field(
+        default=60, ge=5, le=3600, description="Lag without progress for so long ends the worker."
+    )
