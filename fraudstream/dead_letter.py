@@ -83,7 +83,10 @@ class LetterWriter:
             reason: Code of `RejectReason`.
             message: What was expected and found, without any value of the record.
         """
-        content: dict[str, str | int] = {"message": message}
+        content: dict[str, str | int] = {
+            "message": message,
+            "append_time_ms": record.timestamp_ms,
+        }
         value = record.value or b""
         if reason in _UNSEALED or len(value) > MAX_VALUE_BYTES or _is_sensitive(value):
             content["value_bytes"] = len(value)

@@ -1,0 +1,1 @@
+"""Ingest: raw records become canonical transactions, or dead letters with a reason."""

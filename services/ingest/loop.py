@@ -1,0 +1,162 @@
+"""The poll loop: poll, process, publish, then commit. At least once; nothing is skipped.
+
+Offsets are committed only after every record that the poll led to is acknowledged. If one is not,
+all partitions of the poll go back to where it began and it is tried again after a pause: features
+tells the second copy from the first by its identity.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from threading import Event
+from typing import Final, Protocol
+
+from kafka import KafkaConsumer, TopicPartition
+from kafka.errors import KafkaError
+from kafka.structs import OffsetAndMetadata
+
+from fraudstream.bus import OutRecord
+from fraudstream.crashpoint import crash_point
+from fraudstream.errors import BrokerUnavailable
+from fraudstream.telemetry import (
+    BATCH_ROWS,
+    INGEST_RECORDS,
+    SPAN_INGEST,
+    STAGE_SECONDS,
+    Telemetry,
+)
+from services.ingest.processor import Outcome, Processed, RawRecord, RecordProcessor
+
+_LOG: Final = logging.getLogger(__name__)
+_POLL_MS: Final = 200
+_FIRST_PAUSE_S: Final = 0.2
+_LONGEST_PAUSE_S: Final = 5.0
+# A producer that failed this often in a row is not mended by waiting: exit 75, start anew.
+_FAILURES_AT_MOST: Final = 8
+
+Poll = Mapping[TopicPartition, Sequence[RawRecord]]
+
+
+class Outlet(Protocol):
+    """Where records go."""
+
+    def send(self, lots: Mapping[Outcome, list[OutRecord]]) -> None:
+        """Return when all are acknowledged; raise BrokerUnavailable otherwise."""
+        ...
+
+
+class IngestLoop:
+    """Reads the raw topic until it is told to stop.
+
+    Args:
+        consumer: Subscribed, with automatic commits off.
+        processor: Makes what is to be sent.
+        outlet: Sends it.
+        telemetry: Takes the spans.
+    """
+
+    def __init__(
+        self,
+        consumer: KafkaConsumer,
+        processor: RecordProcessor,
+        outlet: Outlet,
+        telemetry: Telemetry,
+    ) -> None:
+        self._consumer = consumer
+        self._processor = processor
+        self._outlet = outlet
+        self._telemetry = telemetry
+        self._failures = 0
+
+    def run(self, stop: Event) -> None:
+        """Work until `stop` is set; the poll under way is finished first.
+
+        Raises:
+            BrokerUnavailable: Publishing failed again and again.
+        """
+        while not stop.is_set():
+            poll = self._consumer.poll(timeout_ms=_POLL_MS)
+            if poll:
+                crash_point("ingest.after_read")
+                self._work(poll, stop)
+
+    def _work(self, poll: Poll, stop: Event) -> None:
+        started = time.perf_counter()
+        done = self._process(poll)
+        try:
+            self._outlet.send(_lots(done))
+        except BrokerUnavailable as exc:
+            self._go_back(poll, stop, exc)
+            return
+        self._failures = 0
+        crash_point("ingest.after_publish")
+        self._observe(done, time.perf_counter() - started)
+        crash_point("ingest.before_commit")
+        self._commit(poll)
+
+    def _process(self, poll: Poll) -> list[tuple[int, Processed]]:
+        process = self._processor.process
+        done = []
+        for records in poll.values():
+            for record in records:
+                started_us = time.time_ns() // 1000
+                done.append((started_us, process(record, started_us)))
+        return done
+
+    def _commit(self, poll: Poll) -> None:
+        offsets = {
+            partition: OffsetAndMetadata(records[-1].offset + 1, "", -1)
+            for partition, records in poll.items()
+        }
+        try:
+            self._consumer.commit(offsets)
+        except KafkaError as exc:
+            # A rebalance took the partitions: their new owner reads from the last commit, and
+            # what was published twice has one identity.
+            _LOG.warning("commit refused, %s: the records will be read again", type(exc).__name__)
+
+    def _go_back(self, poll: Poll, stop: Event, cause: BrokerUnavailable) -> None:
+        self._failures += 1
+        if self._failures > _FAILURES_AT_MOST:
+            raise cause
+        pause_s = min(_FIRST_PAUSE_S * 2**self._failures, _LONGEST_PAUSE_S)
+        _LOG.warning("%s; trying again in %.1f s", cause, pause_s)
+        for partition, records in poll.items():
+            # A rebalance may have taken the partition meanwhile.
+            if partition in self._consumer.assignment():
+                self._consumer.seek(partition, records[0].offset)
+        stop.wait(pause_s)
+
+    def _observe(self, done: Sequence[tuple[int, Processed]], seconds: float) -> None:
+        for outcome, number in Counter(one.outcome for _, one in done).items():
+            INGEST_RECORDS.labels(outcome).inc(number)
+        BATCH_ROWS.labels(SPAN_INGEST).observe(len(done))
+        STAGE_SECONDS.labels(SPAN_INGEST).observe(seconds)
+        reasons = Counter(one.reason for _, one in done if one.reason)
+        if reasons:
+            _LOG.warning("dead-lettered: %s", dict(reasons))
+        if self._telemetry.is_enabled:
+            self._record_spans(done)
+
+    def _record_spans(self, done: Sequence[tuple[int, Processed]]) -> None:
+        for started_us, one in done:
+            if one.trace.span.is_sampled:
+                attributes = {"fraud.outcome": str(one.outcome), "fraud.reason": one.reason}
+                self._telemetry.record_span(
+                    SPAN_INGEST,
+                    one.trace.span,
+                    one.trace.parent,
+                    started_us,
+                    one.ended_us,
+                    attributes,
+                )
+
+
+def _lots(done: Sequence[tuple[int, Processed]]) -> dict[Outcome, list[OutRecord]]:
+    lots: dict[Outcome, list[OutRecord]] = {}
+    for _, one in done:
+        lots.setdefault(one.outcome, []).append(one.record)
+    return lots
