@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -67,6 +68,10 @@ class ServiceProcess:
     def stop(self, timeout_s: float = 15.0) -> int | None:
         """End it by SIGTERM, and by SIGKILL after the bound. Returns its exit code."""
         return self._process.stop(timeout_s)
+
+    def terminate(self) -> None:
+        """Ask it to end, by SIGTERM, without waiting."""
+        self._process.signal(signal.SIGTERM)
 
     def kill(self) -> None:
         """End it by SIGKILL."""

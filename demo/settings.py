@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from fraudstream.settings import KafkaSettings, RedisSettings
 
 
 class MachineSettings(BaseSettings):
@@ -38,3 +42,25 @@ class MachineSettings(BaseSettings):
         names = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
         found = next(filter(None, map(shutil.which, names)), None)
         return Path(found) if found else None
+
+
+def kafka_settings_in(environment: Mapping[str, str]) -> KafkaSettings:
+    """Return the Kafka settings that a child with these variables reads.
+
+    >>> kafka_settings_in({"FRAUD_KAFKA_TOPIC_PREFIX": "t1-"}).topic_prefix
+    't1-'
+    """
+    return KafkaSettings(**_fields(environment, "FRAUD_KAFKA_"))
+
+
+def redis_settings_in(environment: Mapping[str, str]) -> RedisSettings:
+    """Return the store's settings that a child with these variables reads."""
+    return RedisSettings(**_fields(environment, "FRAUD_REDIS_"))
+
+
+def _fields(environment: Mapping[str, str], prefix: str) -> dict[str, Any]:
+    return {
+        name.removeprefix(prefix).lower(): value
+        for name, value in environment.items()
+        if name.startswith(prefix)
+    }

@@ -1,0 +1,122 @@
+"""The command line of the demo: run, send, replay."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from demo.run import DEMO_SEED, RunOptions, run_demo
+from demo.send import send_sample
+from fraudstream.errors import FraudStreamError, InvalidSettings
+
+_ABOUT: Final = """\
+Runs the whole fraudstream line on this machine: broker and store, then ingest, features,
+scoring and console as processes of their own, then simulated card traffic with several kinds
+of fraudster among it. Ctrl-C ends everything.
+
+The broker is the one that FRAUD_KAFKA_BOOTSTRAP names, else Apache Kafka where KAFKA_HOME and
+Java 17 are, else an embedded one that needs neither. The store is the one that FRAUD_REDIS_URL
+names, else an embedded Valkey."""
+_EXAMPLES: Final = """\
+examples:
+  python -m demo                                   until Ctrl-C, with a live table
+  python -m demo --for 60 --summary out.json       unattended; counts as JSON
+  python -m demo send samples/approve.json         one transaction to the line that runs
+  python -m demo replay FILE.parquet --from 2018-08-08 --days 7 --summary out.json
+
+exit codes: 0 all well; 1 an accepted transaction has no decision; 64 wrong usage;
+69 a server or service did not start; 78 a setting is not valid"""
+_INTERRUPTED: Final = 130
+
+
+def positive(text: str) -> float:
+    """Return a positive number, for argparse.
+
+    >>> positive("2.5")
+    2.5
+    """
+    number = float(text)
+    if not number > 0:
+        raise ValueError(text)
+    return number
+
+
+def parse(arguments: Sequence[str]) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m demo",
+        description=_ABOUT,
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--for",
+        dest="duration_s",
+        type=positive,
+        metavar="S",
+        help="end after S seconds of traffic",
+    )
+    parser.add_argument(
+        "--rate", type=positive, default=50.0, metavar="N", help="transactions per second (50)"
+    )
+    parser.add_argument("--summary", type=Path, metavar="FILE", help="write the counts as JSON")
+    parser.add_argument("--seed", type=int, default=DEMO_SEED, help="seed of the traffic")
+    parser.add_argument(
+        "--chargeback-after",
+        type=positive,
+        default=20.0,
+        metavar="S",
+        help="seconds from a fraud to its chargeback (20; in life it is weeks)",
+    )
+    parser.add_argument("--plain", action="store_true", help="lines instead of a live table")
+    parser.add_argument(
+        "--folder",
+        type=Path,
+        default=Path("var/demo"),
+        help="where a run keeps keys, logs and the console's database (var/demo)",
+    )
+    _add_commands(parser)
+    return parser.parse_args(arguments)
+
+
+def _add_commands(parser: argparse.ArgumentParser) -> None:
+    commands = parser.add_subparsers(dest="command", title="commands")
+    send = commands.add_parser("send", help="send one transaction to the line that runs")
+    send.add_argument("sample", type=Path, help="JSON file, such as samples/approve.json")
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run the command line; return the exit code (sysexits)."""
+    try:
+        chosen = parse(arguments)
+    except SystemExit as exc:
+        return os.EX_USAGE if exc.code else os.EX_OK
+    try:
+        return _dispatch(chosen)
+    except InvalidSettings as exc:
+        print(exc, file=sys.stderr)
+        return os.EX_CONFIG
+    except FraudStreamError as exc:
+        print(exc, file=sys.stderr)
+        return os.EX_UNAVAILABLE
+    except KeyboardInterrupt:
+        return _INTERRUPTED
+
+
+def _dispatch(chosen: argparse.Namespace) -> int:
+    if chosen.command == "send":
+        return send_sample(chosen.sample, chosen.folder)
+    options = RunOptions(
+        chosen.duration_s,
+        chosen.rate,
+        chosen.summary,
+        chosen.folder,
+        chosen.seed,
+        chosen.chargeback_after,
+        chosen.plain,
+    )
+    return run_demo(options)

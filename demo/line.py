@@ -1,0 +1,156 @@
+"""The services of the line as processes on this machine: keys, ports, topics, start and stop."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Self
+
+from demo.processes import ProcessFailed, free_port
+from demo.service_process import ServiceProcess
+from fraudstream.dead_letter import write_seal_keys
+from fraudstream.privacy import write_token_keys
+
+TOPICS_TIMEOUT_S: Final = 60.0
+# Numba compiles the kernel at the very first start on a machine.
+READY_TIMEOUT_S: Final = 120.0
+# A service whose watchdog gave up is started again, as a supervisor would; not for ever.
+_RESTARTS: Final = 3
+
+# Module and arguments, in the order in which a transaction meets them.
+SERVICES: Final = (
+    ("services.scoring", ()),
+    ("services.features", ("card",)),
+    ("services.features", ("entity",)),
+    ("services.features", ("label",)),
+    ("services.ingest", ()),
+    ("services.console", ()),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class LinePorts:
+    """TCP ports of the services on loopback."""
+
+    scoring: int
+    scoring_internal: int
+    console: int
+
+    @classmethod
+    def free(cls) -> Self:
+        """Return ports that nobody listens on now."""
+        return cls(free_port(), free_port(), free_port())
+
+
+class Line:
+    """All services of one line, sharing a folder for keys and logs.
+
+    Args:
+        folder: For keys, the console's database and the logs.
+        servers: Variables that name broker, store and prefixes.
+        more: Further variables for every service, such as telemetry.
+        services: What to run, of `SERVICES`.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        servers: Mapping[str, str],
+        more: Mapping[str, str] | None = None,
+        services: tuple[tuple[str, tuple[str, ...]], ...] = SERVICES,
+    ) -> None:
+        self.folder = folder.absolute()
+        self.ports = LinePorts.free()
+        self.environment = {**servers, **self._wiring(), **(more or {})}
+        self.services = [
+            ServiceProcess(module, list(arguments), self.environment, self.folder / "logs")
+            for module, arguments in services
+        ]
+        self._restarts: dict[str, int] = {}
+
+    @property
+    def console_url(self) -> str:
+        """Address of the console."""
+        return f"http://127.0.0.1:{self.ports.console}/"
+
+    @property
+    def token_keys(self) -> Path:
+        """Key file of the tokeniser."""
+        return self.folder / "token-keys.json"
+
+    def prepare(self, *topic_options: str) -> None:
+        """Make the keys and the topics, these with the options of `topics create`.
+
+        Raises:
+            ProcessFailed: The topics could not be made.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        if not self.token_keys.exists():
+            write_token_keys(self.token_keys)
+            write_seal_keys(self.folder / "seal-private.key", self.folder / "seal-public.key")
+        self.run_command("services.ingest", ["topics", "create", *topic_options])
+
+    def start(self) -> None:
+        """Start every service at once, and return when all said `ready`.
+
+        Raises:
+            ProcessFailed: One of them ended, or was not ready in time.
+        """
+        for service in self.services:
+            service.launch()
+        for service in self.services:
+            service.wait_ready(READY_TIMEOUT_S)
+
+    def stop(self) -> dict[str, int | None]:
+        """End all, those first that take records in. Returns exit codes by name."""
+        for service in reversed(self.services):
+            service.terminate()
+        return {service.name: service.stop() for service in reversed(self.services)}
+
+    def revive(self) -> list[str]:
+        """Start ended services again, without waiting. Returns their names.
+
+        Raises:
+            ProcessFailed: One of them ended too often.
+        """
+        ended = [service for service in self.services if not service.is_running]
+        for service in ended:
+            self._restarts[service.name] = self._restarts.get(service.name, 0) + 1
+            if self._restarts[service.name] > _RESTARTS:
+                tail = "\n".join(service.log_text().splitlines()[-10:])
+                raise ProcessFailed(f"{service.name} ended {_RESTARTS} times:\n{tail}")
+            service.launch()
+        return [service.name for service in ended]
+
+    def run_command(self, module: str, arguments: list[str]) -> str:
+        """Run a service's command to its end and return what it printed.
+
+        Raises:
+            ProcessFailed: It failed or took too long.
+        """
+        command = ServiceProcess(module, arguments, self.environment, self.folder / "logs")
+        command.launch()
+        if not command.wait_end(TOPICS_TIMEOUT_S) or command.exit_code != 0:
+            command.kill()
+            raise ProcessFailed(f"{command.name} failed: {command.log_text()[-1_000:]}")
+        return command.log_text()
+
+    def _wiring(self) -> dict[str, str]:
+        """Return what tells the services of each other and of their files."""
+        seal_public = str(self.folder / "seal-public.key")
+        return {
+            "FRAUD_INGEST_TOKEN_KEYS_FILE": str(self.token_keys),
+            "FRAUD_INGEST_SEAL_PUBLIC_KEY_FILE": seal_public,
+            "FRAUD_INGEST_SEAL_PRIVATE_KEY_FILE": str(self.folder / "seal-private.key"),
+            "FRAUD_FEATURES_SEAL_PUBLIC_KEY_FILE": seal_public,
+            "FRAUD_FEATURES_SCORING_ADDRESS": f"127.0.0.1:{self.ports.scoring_internal}",
+            "FRAUD_FEATURES_STATE_DIR": str(self.folder / "features"),
+            "FRAUD_SCORING_TOKEN_KEYS": str(self.token_keys),
+            "FRAUD_SCORING_PORT": str(self.ports.scoring),
+            "FRAUD_SCORING_INTERNAL_PORT": str(self.ports.scoring_internal),
+            "FRAUD_CONSOLE_PORT": str(self.ports.console),
+            "FRAUD_CONSOLE_DATABASE_URL": f"sqlite:///{self.folder}/console.sqlite3",
+            "FRAUD_CONSOLE_DEMO_LOGINS": "true",
+            "FRAUD_TELEMETRY_SAMPLE_RATIO": "1",
+        }

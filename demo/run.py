@@ -1,0 +1,274 @@
+"""`python -m demo`: the whole line with simulated traffic, shown while it runs, audited at the end.
+
+One loop in one thread: send what is due, read what came out, draw. The services are processes of
+their own; this loop only plays the banks, the chargebacks and the onlooker.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Final
+
+from kafka import KafkaProducer
+
+from demo.audit import Account, audit_line
+from demo.chargebacks import Chargebacks
+from demo.line import Line
+from demo.log_reader import LogReader
+from demo.running import announced
+from demo.screen import LiveScreen, PlainScreen, Screen
+from demo.servers import Broker, ValkeyServer, choose_broker
+from demo.settings import MachineSettings, kafka_settings_in
+from demo.tally import Tally, percentiles
+from demo.traffic import Disorder, RawRecord, raw_records
+from fraudstream.bus import kafka_python_producer_options
+from fraudstream.settings import KafkaSettings, RedisSettings
+from fraudstream.topics import ALERTS, DECISIONS, DLQ, LABELS, RAW
+from fraudstream.v1.decision_pb2 import Decision
+from training.simulate import SimulationSettings, live_traffic
+
+# Not the seed, the cards and the days that the served model was trained on.
+DEMO_SEED: Final = 20_260
+DEMO_CARDS: Final = 3_000
+# More fraud than in life (0.1 % to 1 %), so that a minute shows some of each kind.
+DEMO_FRAUD_SHARE: Final = 0.03
+LEAD_IN_MS: Final = 500
+_DRAW_EVERY_MS: Final = 250
+_SEND_AT_MOST: Final = 500
+_DRAIN_TIMEOUT_S: Final = 60.0
+_EXIT_INCOMPLETE: Final = 1
+
+
+@dataclass(frozen=True, slots=True)
+class RunOptions:
+    """What the command line says.
+
+    Attributes:
+        duration_s: How long traffic flows; None until Ctrl-C.
+        rate_per_s: Good transactions per second.
+        summary: File for the counts as JSON; None for none.
+        folder: Where runs keep keys, logs and the console's database.
+        seed: Of the simulated traffic.
+        chargeback_delay_s: From a fraud to its chargeback.
+        is_plain: Lines instead of a live table.
+    """
+
+    duration_s: float | None
+    rate_per_s: float
+    summary: Path | None
+    folder: Path
+    seed: int
+    chargeback_delay_s: float
+    is_plain: bool
+
+
+def now_ms() -> int:
+    """Return the time in epoch milliseconds."""
+    return time.time_ns() // 1_000_000
+
+
+def start_servers(stack: ExitStack, folder: Path) -> tuple[Broker, dict[str, str]]:
+    """Start broker and store, unless the settings name ones that run. Ended with `stack`.
+
+    Returns:
+        The broker, and the variables that name both servers.
+    """
+    broker = choose_broker(KafkaSettings.read(), MachineSettings(), folder)
+    broker.start()
+    stack.callback(broker.stop)
+    servers = dict(broker.environment())
+    if "url" not in RedisSettings.read().model_fields_set:
+        valkey = ValkeyServer(folder / "valkey")
+        valkey.start()
+        stack.callback(valkey.stop)
+        servers |= valkey.environment()
+    return broker, servers
+
+
+def run_demo(options: RunOptions) -> int:
+    """Run the line until the time is over or Ctrl-C; return the exit code."""
+    folder = options.folder / time.strftime("%Y%m%d-%H%M%S")
+    with ExitStack() as stack:
+        print("starting broker and store", flush=True)
+        broker, servers = start_servers(stack, folder)
+        line = Line(folder, servers)
+        line.prepare()
+        print(f"starting {len(line.services)} services; logs in {line.folder}/logs", flush=True)
+        stack.callback(line.stop)
+        started_s = time.monotonic()
+        line.start()
+        print(f"all ready after {time.monotonic() - started_s:.1f} s", flush=True)
+        settings = kafka_settings_in(servers)
+        screen = _screen_for(options, _heading(broker, line))
+        stack.enter_context(announced(options.folder, servers))
+        tally, account = _play(options, line, settings, screen)
+        summary = summarise(tally, account, broker.title)
+    print(_closing_words(account, summary), flush=True)
+    if options.summary:
+        options.summary.write_text(json.dumps(summary, indent=2) + "\n")
+    return 0 if account.is_complete and not tally.lag else _EXIT_INCOMPLETE
+
+
+def _screen_for(options: RunOptions, heading: str) -> Screen:
+    if options.is_plain or not sys.stdout.isatty():
+        print(heading, flush=True)
+        return PlainScreen()
+    return LiveScreen(heading)
+
+
+def _heading(broker: Broker, line: Line) -> str:
+    logins = "analyst / analyst-demo"
+    return f"broker   {broker.title} on {broker.bootstrap}\nconsole  {line.console_url}  {logins}"
+
+
+def _play(
+    options: RunOptions, line: Line, settings: KafkaSettings, screen: Screen
+) -> tuple[Tally, Account]:
+    """Send traffic for the time that was asked for, let the line finish, and audit it."""
+    with Player(options, settings) as player, screen:
+        try:
+            while not player.is_over():
+                player.step(screen)
+                for name in line.revive():
+                    screen.say(f"{name} ended and was started again; see its log")
+            player.drain(screen, _DRAIN_TIMEOUT_S)
+        except KeyboardInterrupt:
+            screen.say("ending: waiting for the last decisions; Ctrl-C again to end at once")
+            player.drain(screen, _DRAIN_TIMEOUT_S / 4)
+        screen.say("reading the topics to their ends")
+        return player.tally, audit_line(settings)
+
+
+class Player:
+    """The banks, the chargebacks and the onlooker, in one loop.
+
+    Args:
+        options: What the command line says.
+        settings: Where Kafka is.
+    """
+
+    def __init__(self, options: RunOptions, settings: KafkaSettings) -> None:
+        self._settings = settings
+        self._reader = LogReader(settings, [DECISIONS, ALERTS, DLQ], from_end=True)
+        self._producer = KafkaProducer(**kafka_python_producer_options(settings))
+        self._chargebacks = Chargebacks(round(options.chargeback_delay_s * 1_000))
+        self._started_ms = now_ms() + LEAD_IN_MS
+        self._ends_ms = self._started_ms + round((options.duration_s or 1e9) * 1_000)
+        self._records = self._traffic(options)
+        self._upcoming = next(self._records)
+        self._draw_at_ms = 0
+        self.tally = Tally(self._started_ms)
+
+    def __enter__(self) -> Player:
+        """Return itself."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Disconnect."""
+        self._producer.close(timeout=5)
+        self._reader.close()
+
+    def is_over(self) -> bool:
+        """Whether the time for traffic is over."""
+        return now_ms() >= self._ends_ms
+
+    def step(self, screen: Screen) -> None:
+        """Send what is due, read what came out, and draw now and then."""
+        moment_ms = now_ms()
+        for _ in range(_SEND_AT_MOST):
+            if self._upcoming.event_time_ms > moment_ms:
+                break
+            self._send(self._upcoming)
+            self._upcoming = next(self._records)
+        self._watch(screen)
+
+    def drain(self, screen: Screen, timeout_s: float) -> None:
+        """Send nothing more, and wait until all is decided or the bound is over."""
+        self._producer.flush(timeout=30)
+        gives_up_ms = now_ms() + round(timeout_s * 1_000)
+        while self.tally.lag and now_ms() < gives_up_ms:
+            self._watch(screen)
+        self._producer.flush(timeout=30)
+
+    def _traffic(self, options: RunOptions) -> Iterator[RawRecord]:
+        simulation = SimulationSettings(
+            seed=options.seed,
+            cards=DEMO_CARDS,
+            start_ms=self._started_ms,
+            fraud_share=DEMO_FRAUD_SHARE,
+            rate_per_s=options.rate_per_s,
+        )
+        return raw_records(live_traffic(simulation), Disorder(), options.seed)
+
+    def _send(self, record: RawRecord) -> None:
+        self.tally.add_sent(record)
+        self._producer.send(
+            self._settings.topic(RAW), value=record.value, key=record.key, headers=record.headers
+        )
+
+    def _watch(self, screen: Screen) -> None:
+        """Read what the line has put out, answer frauds by chargebacks, draw."""
+        for record in self._reader.poll(0.02):
+            if record.topic == self._settings.topic(DECISIONS):
+                self._see_decision(Decision.FromString(record.value))
+            elif record.topic == self._settings.topic(ALERTS):
+                self.tally.alerts += 1
+            else:
+                self.tally.dead_lettered += 1
+        moment_ms = now_ms()
+        for label in self._chargebacks.due(moment_ms):
+            self._producer.send(
+                self._settings.topic(LABELS),
+                value=label.SerializeToString(),
+                key=label.card_token.encode(),
+            )
+        if moment_ms >= self._draw_at_ms:
+            self._draw_at_ms = moment_ms + _DRAW_EVERY_MS
+            screen.show(self.tally.snapshot(moment_ms))
+
+    def _see_decision(self, decision: Decision) -> None:
+        if self.tally.add_decision(decision, now_ms()):
+            self._chargebacks.add(decision)
+
+
+def summarise(tally: Tally, account: Account, broker: str) -> dict[str, object]:
+    """Return the counts of a run as JSON keys; what the topics say goes before the screen."""
+    p50_ms, p99_ms = percentiles(tally.latencies_ms)
+    counts = asdict(account)
+    counts["missing"] = len(account.missing)
+    snapshot = tally.snapshot(now_ms())
+    return {
+        "sent": tally.sent,
+        **counts,
+        "undecided": tally.lag,
+        "p50_ms": p50_ms,
+        "p99_ms": p99_ms,
+        "broker": broker,
+        "actions": snapshot.decided,
+        "frauds_caught": snapshot.caught,
+        "frauds_missed": snapshot.missed,
+    }
+
+
+def _closing_words(account: Account, summary: Mapping[str, object]) -> str:
+    """Return the account of a run in a few lines."""
+    lines = [
+        f"sent {summary['sent']}: accepted {account.accepted}, duplicates {account.duplicates},"
+        f" conflicts {account.conflicts}, dead-lettered {account.dead_lettered},"
+        f" late {account.late}",
+        f"decided {account.decided}, alerts {account.alerts}; raw to decision"
+        f" p50 {summary['p50_ms']} ms, p99 {summary['p99_ms']} ms on {summary['broker']}",
+    ]
+    if account.is_complete and not summary["undecided"]:
+        return "\n".join([*lines, "every accepted transaction has its one decision"])
+    lines.append(
+        f"FAULT: {summary['undecided']} sent without a decision, of these"
+        f" {len(account.missing)} accepted; {account.forked} with two decisions"
+    )
+    return "\n".join([*lines, *account.missing[:5]])
