@@ -1,0 +1,1 @@
+"""What other programs and other releases rely on."""

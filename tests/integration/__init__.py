@@ -1,0 +1,1 @@
+"""With a real broker, a real store, a real wire."""
