@@ -1,0 +1,189 @@
+"""One run of the line under test: records in with a ledger, and the evidence out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any, Final
+
+import redis
+from kafka import KafkaConsumer, KafkaProducer, TopicPartition
+
+from demo.line import Line
+from demo.log_reader import LogReader, read_topic
+from demo.processes import wait_until
+from demo.settings import kafka_settings_in, redis_settings_in
+from demo.traffic import Disorder, RawRecord, Sent, raw_records
+from fraudstream.bus import kafka_python_options, kafka_python_producer_options
+from fraudstream.topics import ACCEPTED, ALERTS, DECISIONS, DLQ, RAW, Topic
+from fraudstream.transaction import JSON
+from fraudstream.transaction_json import decode_json
+from fraudstream.v1.alert_pb2 import Alert
+from fraudstream.v1.decision_pb2 import Decision
+from fraudstream.v1.transaction_pb2 import Transaction
+from tests.e2e.audit import DeadLetter, Entry, Evidence, Expected
+from training.simulate import SimulationSettings, live_traffic
+
+# Enough for full polls, few enough that a crash in the middle leaves work on both sides.
+_AHEAD_AT_MOST: Final = 1_500
+_STEP: Final = 100
+_EXPECTED: Final = {
+    Sent.FRESH: Expected.DECIDED,
+    Sent.DUPLICATE: Expected.DUPLICATE,
+    Sent.CONFLICT: Expected.CONFLICT,
+    Sent.BAD: Expected.DEAD_LETTER,
+}
+
+
+def records_of(number: int, simulation: SimulationSettings, disorder: Disorder) -> list[RawRecord]:
+    """Return the first raw records of a simulation, the same ones each time."""
+    return list(islice(raw_records(live_traffic(simulation), disorder, simulation.seed), number))
+
+
+class LineRun:
+    """The line on some servers, and what goes in and comes out.
+
+    Args:
+        line: Its services; keys and topics are made, none need be running.
+        servers: Variables that name broker, store and prefixes.
+    """
+
+    def __init__(self, line: Line, servers: Mapping[str, str]) -> None:
+        self.line = line
+        self.kafka = kafka_settings_in(servers)
+        self._redis = redis_settings_in(servers)
+        self.ledger: list[Entry] = []
+
+    def feed(
+        self, records: Sequence[RawRecord], timeout_s: float, tick: Callable[[], None]
+    ) -> None:
+        """Send records on their own clock, never far ahead of the decisions; wait for the last.
+
+        Args:
+            records: What to send, in order.
+            timeout_s: Bound on all of it.
+            tick: Called all the time, for what the test does meanwhile.
+        """
+        producer = KafkaProducer(**kafka_python_producer_options(self.kafka))
+        waiting = iter(records)
+        undecided: set[tuple[str, str]] = set()
+        with LogReader(self.kafka, [DECISIONS], from_end=True) as reader:
+
+            def is_done() -> bool:
+                tick()
+                if len(undecided) < _AHEAD_AT_MOST:
+                    sent = self._send(producer, islice(waiting, _STEP))
+                    undecided.update(e.key for e in sent if e.expected is Expected.DECIDED)
+                    self.ledger += sent
+                for record in reader.poll(0.02):
+                    decision = Decision.FromString(record.value)
+                    undecided.discard((decision.bank_id, decision.transaction_id))
+                return len(self.ledger) == len(records) and not undecided
+
+            if not wait_until(is_done, timeout_s):
+                logs = "\n".join(
+                    f"--- {s.name} (exit {s.exit_code})\n" + s.log_text()[-1_500:]
+                    for s in self.line.services
+                )
+                raise AssertionError(f"{len(undecided)} undecided after {timeout_s} s\n{logs}")
+        producer.close(timeout=10)
+
+    def evidence(self) -> Evidence:
+        """Wait until offsets are committed and outboxes empty, and read all that is left."""
+        wait_until(lambda: not any(self._uncommitted().values()) and not self._unpublished(), 30.0)
+        return Evidence(
+            decisions=[Decision.FromString(r.value) for r in read_topic(self.kafka, DECISIONS)],
+            alerts=[Alert.FromString(r.value) for r in read_topic(self.kafka, ALERTS)],
+            dead_letters=self.dead_letters(),
+            unpublished=self._unpublished(),
+            states=self.card_states(),
+            uncommitted=self._uncommitted(),
+        )
+
+    def dead_letters(self) -> list[DeadLetter]:
+        """Return every dead letter."""
+        letters = []
+        for record in read_topic(self.kafka, DLQ):
+            header = {name: content.decode() for name, content in record.headers}
+            source = (header["topic"], int(header["partition"]), int(header["offset"]))
+            stage = header["stage"].partition("-")[0]
+            letters.append(DeadLetter(stage, header["reason"], source))
+        return letters
+
+    def card_states(self) -> dict[str, bytes]:
+        """Return the packed state of every card, by its key without the prefix."""
+        prefix = f"{self._redis.key_prefix}:"
+        with self._client() as client:
+            keys = [key.decode() for key in client.scan_iter(f"{prefix}*:card:*", count=5_000)]
+            values: Any = client.mget(keys) if keys else []
+        return {key.removeprefix(prefix): value for key, value in zip(keys, values, strict=True)}
+
+    def _client(self) -> redis.Redis:
+        return redis.Redis.from_url(self._redis.url.get_secret_value(), socket_timeout=10.0)
+
+    def _unpublished(self) -> int:
+        with self._client() as client:
+            boxes = client.scan_iter(f"{self._redis.key_prefix}:*:outbox", count=5_000)
+            return sum(int(client.zcard(box)) for box in boxes)
+
+    def _uncommitted(self) -> dict[str, int]:
+        return {
+            "ingest": self._lag("ingest", RAW),
+            "features-card": self._lag("features-card", ACCEPTED),
+        }
+
+    def _lag(self, group: str, topic: Topic) -> int:
+        """Return how many records of a topic a group has not committed."""
+        consumer = KafkaConsumer(
+            **kafka_python_options(self.kafka),
+            group_id=self.kafka.group(group),
+            enable_auto_commit=False,
+        )
+        try:
+            name = self.kafka.topic(topic)
+            places = [TopicPartition(name, p) for p in consumer.partitions_for_topic(name) or ()]
+            ends = consumer.end_offsets(places)
+            return sum(ends[place] - (consumer.committed(place) or 0) for place in places)
+        finally:
+            consumer.close()
+
+    def _send(self, producer: KafkaProducer, records: Iterator[RawRecord]) -> list[Entry]:
+        """Send some records, each on its own clock; return their lines of the ledger."""
+        topic = self.kafka.topic(RAW)
+        sent = [
+            (
+                record,
+                producer.send(
+                    topic,
+                    value=record.value,
+                    key=record.key,
+                    headers=record.headers,
+                    timestamp_ms=record.event_time_ms,
+                ),
+            )
+            for record in records
+        ]
+        entries = []
+        for record, future in sent:
+            place = future.get(timeout=30)
+            source = (place.topic, place.partition, place.offset)
+            key = (record.bank_id, record.transaction_id)
+            entries.append(Entry(key, _amount_of(record), _EXPECTED[record.sent], source))
+        return entries
+
+
+def _amount_of(record: RawRecord) -> int:
+    """Return the amount in a record; 0 for one that is meant to be unreadable."""
+    if record.sent is Sent.BAD:
+        return 0
+    if record.content_type == JSON:
+        return decode_json(record.value).amount_minor
+    return Transaction.FromString(record.value).amount_minor
+
+
+def prepared_line(folder: Path, servers: Mapping[str, str], **options: Any) -> LineRun:
+    """Return a line with keys and topics made and no service running."""
+    line = Line(folder, servers, **options)
+    line.prepare()
+    return LineRun(line, servers)
