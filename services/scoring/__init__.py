@@ -1,0 +1,1 @@
+"""Scoring: two gRPC doors, one engine, one decision for each transaction."""

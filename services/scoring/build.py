@@ -1,0 +1,165 @@
+"""Wires the service: settings in, a service that is ready to run out."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from fraudstream.bus import BatchProducer
+from fraudstream.errors import InvalidSettings
+from fraudstream.features.kernel import warm_up
+from fraudstream.money import indicative_rate_table, load_rate_table
+from fraudstream.privacy import Tokeniser, TokenKeys
+from fraudstream.settings import KafkaSettings
+from fraudstream.shared_entities import EntityReader
+from fraudstream.state_store import StateStore
+from fraudstream.telemetry import Telemetry
+from fraudstream.topics import ACCEPTED, ALERTS, DECISIONS, ENTITIES
+from fraudstream.transaction import TimeBounds
+from services.scoring.backlog import PublishBacklog
+from services.scoring.batcher import Batcher
+from services.scoring.door_features import DoorFeatures
+from services.scoring.door_records import DoorRecords
+from services.scoring.door_row import Reception
+from services.scoring.front_door import FrontDoor
+from services.scoring.judge import AbsentModel, Judge, ModelJudge
+from services.scoring.methods import Deadlines, InternalMethods, ScoringMethods
+from services.scoring.model import cpu_class, load_model
+from services.scoring.observe import Observer
+from services.scoring.parts import DoorParts
+from services.scoring.publish import Publisher
+from services.scoring.rpc import Listener, RpcServer, RpcService
+from services.scoring.service import Connections, ScoringService, Workers
+from services.scoring.settings import ScoringSettings, ServiceSettings
+from services.scoring.shards import CardShards
+from services.scoring.stream_door import StreamDoor
+from services.scoring.sweeper import Sweeper, SweepTimes
+
+
+def clock_us() -> int:
+    """Return epoch microseconds."""
+    return time.time_ns() // 1_000
+
+
+def clock_ms() -> int:
+    """Return epoch milliseconds."""
+    return time.time_ns() // 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class _Partitions:
+    """How many partitions the topics have that shards are made of."""
+
+    cards: int
+    entities: int
+
+
+async def build(settings: ServiceSettings) -> ScoringService:
+    """Return the service, connected, with its model loaded, checked and warm.
+
+    Raises:
+        InvalidSettings: A key file, the rate table or a topic is not as it must be.
+        ModelRefused: The artefact is not fit to serve.
+        OnlineStoreUnavailable: The store does not answer.
+        BrokerUnavailable: The broker does not.
+    """
+    judge, batcher = _judge(settings.scoring.model)
+    warm_up()
+    connections, partitions = await _connect(settings)
+    store = connections.store
+    shards = CardShards(store, partitions.cards)
+    publisher = Publisher(connections.producer, store, settings.kafka)
+    backlog = PublishBacklog(publisher, settings.scoring.publish_backlog)
+    times = SweepTimes(settings.scoring.sweep_every_ms, settings.scoring.sweep_after_ms)
+    parts = DoorParts(
+        judge=judge,
+        store=store,
+        publisher=publisher,
+        observer=Observer(connections.telemetry),
+        clock_us=clock_us,
+        cpu_class=cpu_class(),
+        partitions=partitions.cards,
+        sample_ratio=settings.telemetry.sample_ratio,
+    )
+    features = DoorFeatures(store, shards, EntityReader(store, partitions.entities))
+    records = DoorRecords(store, shards, publisher, backlog, settings.scoring.answer_after)
+    front = FrontDoor(parts, features, records)
+    services = (
+        _scoring_methods(front, _reception(settings, partitions.cards), settings.scoring).service(),
+        InternalMethods(StreamDoor(parts)).service(),
+    )
+    workers = Workers(batcher, backlog, Sweeper(store, shards, publisher, times, clock_ms))
+    servers = _servers(services, settings.scoring)
+    return ScoringService(servers, workers, connections, settings.scoring.grace_s)
+
+
+def _judge(folder: str) -> tuple[Judge, Batcher | None]:
+    if not folder:
+        return AbsentModel(), None
+    model, engine = load_model(Path(folder))
+    batcher = Batcher(engine, clock_us)
+    return ModelJudge(model, engine.version, batcher), batcher
+
+
+def _reception(settings: ServiceSettings, partitions: int) -> Reception:
+    scoring = settings.scoring
+    keys, rates = scoring.token_keys_file, scoring.rate_table_file
+    return Reception(
+        tokeniser=Tokeniser(TokenKeys.load(keys)) if keys else None,
+        rates=load_rate_table(rates) if rates else indicative_rate_table(),
+        partitions=partitions,
+        sample_ratio=settings.telemetry.sample_ratio,
+        bounds=TimeBounds(scoring.lateness_ms, scoring.future_ms),
+        clock_ms=clock_ms,
+    )
+
+
+async def _connect(settings: ServiceSettings) -> tuple[Connections, _Partitions]:
+    """Connect to the store and the broker, and look at the topics."""
+    telemetry = Telemetry(settings.telemetry, "scoring")
+    connections = Connections(
+        StateStore(settings.redis, clock_ms), BatchProducer(settings.kafka), telemetry
+    )
+    try:
+        await connections.store.connect()
+        await connections.producer.start()
+        partitions = await _partitions(connections.producer, settings.kafka)
+    except BaseException:
+        await connections.close()
+        raise
+    return connections, partitions
+
+
+async def _partitions(producer: BatchProducer, kafka: KafkaSettings) -> _Partitions:
+    """Return the partition counts; a card's records must be in one partition of three topics."""
+    counts = {
+        topic.name: await producer.partitions(kafka.topic(topic))
+        for topic in (ACCEPTED, DECISIONS, ALERTS, ENTITIES)
+    }
+    cards = counts[ACCEPTED.name]
+    if counts[DECISIONS.name] != cards or counts[ALERTS.name] != cards:
+        msg = f"{ACCEPTED.name}, {DECISIONS.name} and {ALERTS.name} need equal partition counts"
+        raise InvalidSettings(f"{msg}, found {counts}")
+    return _Partitions(cards, counts[ENTITIES.name])
+
+
+def _servers(
+    services: tuple[RpcService, RpcService], settings: ScoringSettings
+) -> tuple[RpcServer, RpcServer]:
+    """Return the servers of `Scoring` and `InternalScoring`, each on its own listener."""
+    scoring, internal = (
+        RpcServer(
+            service,
+            Listener(f"{settings.host}:{port}", settings.max_in_flight, settings.has_reflection),
+        )
+        for service, port in zip(services, (settings.port, settings.internal_port), strict=True)
+    )
+    return scoring, internal
+
+
+def _scoring_methods(
+    front: FrontDoor, reception: Reception, settings: ScoringSettings
+) -> ScoringMethods:
+    deadlines = Deadlines(settings.default_deadline_ms / 1000, settings.reserve_ms / 1000)
+    return ScoringMethods(front, reception, deadlines)

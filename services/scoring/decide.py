@@ -1,0 +1,76 @@
+"""From a score to an action, and what an action asks for. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from fraudstream.calibration import Thresholds
+from fraudstream.v1.decision_pb2 import Action, Decision, Reason, StandInCause
+from services.scoring.reasons import stand_in_reason
+
+_ACTIONS_FOR_A_PERSON: Final = frozenset({Action.ACTION_REVIEW, Action.ACTION_DECLINE})
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What was decided about one row, before it is written down.
+
+    Attributes:
+        action: What the bank shall do.
+        score: Calibrated probability of fraud; 0 for a stand-in, which has none.
+        raw_score: Before calibration.
+        reasons: At least one.
+        bucket: Rows of the padded batch; 0 where no engine ran.
+        stand_in_cause: Why no model decided; unspecified where one did.
+    """
+
+    action: Action
+    score: float
+    raw_score: float
+    reasons: tuple[Reason, ...]
+    bucket: int = 0
+    stand_in_cause: StandInCause = StandInCause.STAND_IN_CAUSE_UNSPECIFIED
+
+    @property
+    def is_stand_in(self) -> bool:
+        """Return whether no model decided."""
+        return self.stand_in_cause != StandInCause.STAND_IN_CAUSE_UNSPECIFIED
+
+
+def action_of(score: float, thresholds: Thresholds) -> Action:
+    """Return the action for a calibrated score; a score on a threshold has reached it."""
+    if score >= thresholds.decline:
+        return Action.ACTION_DECLINE
+    if score >= thresholds.review:
+        return Action.ACTION_REVIEW
+    if score >= thresholds.challenge:
+        return Action.ACTION_CHALLENGE
+    return Action.ACTION_APPROVE
+
+
+def stand_in(cause: StandInCause) -> Verdict:
+    """Return the decision without a model: a person looks. The same cause gives the same one.
+
+    >>> stand_in(StandInCause.STAND_IN_CAUSE_DEADLINE).action == Action.ACTION_REVIEW
+    True
+    """
+    return Verdict(
+        action=Action.ACTION_REVIEW,
+        score=0.0,
+        raw_score=0.0,
+        reasons=(stand_in_reason(cause),),
+        stand_in_cause=cause,
+    )
+
+
+def needs_person(decision: Decision) -> bool:
+    """Return whether a decision raises an alert.
+
+    Review and decline do. A challenge does not: the cardholder answers it, and an analyst who sees
+    each would see little else.
+
+    >>> needs_person(Decision(action=Action.ACTION_CHALLENGE))
+    False
+    """
+    return decision.action in _ACTIONS_FOR_A_PERSON

@@ -1,0 +1,161 @@
+"""Features at the gRPC door: admit, read, preview; one round for all callers that wait.
+
+Two calls to the store are in flight at once: the cards' shards (admission, state and pending list
+in one script a shard) and the terminals'. Axes: `T` sequence length, `C` channels, `F` features.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from fraudstream.errors import FraudStreamError, ShardClosed
+from fraudstream.features.codec import CARD_VALUE, unpack_values
+from fraudstream.features.preview import preview_rows
+from fraudstream.features.state import ROW
+from fraudstream.shard import AdmitOutcome, DoorAnswer
+from fraudstream.shared_entities import EntityReader, SharedView
+from fraudstream.state_store import StateStore
+from fraudstream.v1.decision_pb2 import Freshness
+from services.scoring.batcher import FloatArray
+from services.scoring.coalescer import Coalescer
+from services.scoring.door_row import Arrival
+from services.scoring.shards import CardShards
+
+# Rows of one round: a few milliseconds of the store and of the kernel.
+_ROUND: Final = 256
+
+
+@dataclass(frozen=True, slots=True)
+class RowFeatures:
+    """What the kernel computed for one row.
+
+    Attributes:
+        vector: float32 [F].
+        sequence: float32 [T, C].
+        freshness: How fresh both are.
+    """
+
+    vector: FloatArray
+    sequence: FloatArray
+    freshness: Freshness
+
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """What the store said of one arrival; features only of one that it admitted."""
+
+    answer: DoorAnswer
+    features: RowFeatures | None = None
+
+
+Admitted = Admission | FraudStreamError
+
+
+class DoorFeatures:
+    """Admits arrivals and computes their features."""
+
+    def __init__(self, store: StateStore, shards: CardShards, entities: EntityReader) -> None:
+        self._store = store
+        self._shards = shards
+        self._entities = entities
+        self._rounds: Coalescer[Arrival, Admitted] = Coalescer(self._admit_round, _ROUND)
+
+    async def admit(self, arrivals: Sequence[Arrival]) -> Sequence[Admitted]:
+        """Return the admission of each arrival, or the error of its shard."""
+        return await self._rounds.submit(arrivals)
+
+    async def _admit_round(self, arrivals: list[Arrival]) -> list[Admitted]:
+        lots: dict[int, list[int]] = {}
+        for place, arrival in enumerate(arrivals):
+            lots.setdefault(arrival.partition, []).append(place)
+        answers: list[DoorAnswer | FraudStreamError] = [ShardClosed("not read")] * len(arrivals)
+        shared, *_ = await asyncio.gather(
+            self._read_shared(arrivals),
+            *(self._admit_shard(lot, places, arrivals, answers) for lot, places in lots.items()),
+        )
+        admitted = [
+            place
+            for place, answer in enumerate(answers)
+            if isinstance(answer, DoorAnswer) and answer.outcome is AdmitOutcome.ADMITTED
+        ]
+        outcome: list[Admitted] = [
+            answer if isinstance(answer, FraudStreamError) else Admission(answer)
+            for answer in answers
+        ]
+        if admitted and isinstance(shared, FraudStreamError):
+            return [shared if place in set(admitted) else o for place, o in enumerate(outcome)]
+        if admitted and isinstance(shared, SharedView):
+            self._preview(arrivals, admitted, shared, outcome)
+        return outcome
+
+    async def _admit_shard(
+        self,
+        partition: int,
+        places: list[int],
+        arrivals: list[Arrival],
+        answers: list[DoorAnswer | FraudStreamError],
+    ) -> None:
+        """Admit the arrivals of one shard; an error of it is the answer of its rows only."""
+        try:
+            shard = await self._shards.open_shard(partition)
+            found = await self._store.admit(shard, [arrivals[place].row for place in places])
+        except ShardClosed as exc:
+            self._shards.forget(partition)
+            for place in places:
+                answers[place] = exc
+        except FraudStreamError as exc:
+            for place in places:
+                answers[place] = exc
+        else:
+            for place, answer in zip(places, found, strict=True):
+                answers[place] = answer
+
+    async def _read_shared(self, arrivals: list[Arrival]) -> SharedView | FraudStreamError:
+        try:
+            shard = await self._shards.any_open()
+            return await self._entities.read(
+                {arrival.terminal for arrival in arrivals}, shard.incarnation
+            )
+        except FraudStreamError as exc:
+            return exc
+
+    def _preview(
+        self,
+        arrivals: list[Arrival],
+        admitted: list[int],
+        shared: SharedView,
+        outcome: list[Admitted],
+    ) -> None:
+        """Compute the features of the admitted arrivals and put them into `outcome`."""
+        answers = [
+            o.answer for o in (outcome[place] for place in admitted) if isinstance(o, Admission)
+        ]
+        rows = np.frombuffer(b"".join(arrivals[place].row.row for place in admitted), ROW)
+        terminals = [arrivals[place].terminal for place in admitted]
+        vectors, sequences = preview_rows(answers, rows, terminals, shared)
+        previous_ms = unpack_values([answer.state for answer in answers], CARD_VALUE)["state"][
+            "previous_ms"
+        ].tolist()
+        for number, place in enumerate(admitted):
+            freshness = _freshness(arrivals[place], answers[number], previous_ms[number], shared)
+            features = RowFeatures(vectors[number], sequences[number], freshness)
+            outcome[place] = Admission(answers[number], features)
+
+
+def _freshness(
+    arrival: Arrival, answer: DoorAnswer, previous_ms: int, shared: SharedView
+) -> Freshness:
+    pending_ms = [int(np.frombuffer(entry.row, ROW)["event_ms"][0]) for entry in answer.pending]
+    return Freshness(
+        applied_offset=answer.next_offset,
+        previous_event_time_ms=max([previous_ms, *pending_ms]),
+        shared_watermark_ms=shared.watermarks_ms.get(arrival.terminal, 0),
+        shared_stale=shared.is_stale(arrival.terminal, arrival.transaction.event_time_ms),
+        cold_start=answer.state is None and not answer.pending,
+        pending_identities=[entry.identity for entry in answer.pending],
+    )

@@ -1,0 +1,163 @@
+"""The authorisation path: decide transactions that downstream systems send, while they wait.
+
+Order: a card's transactions are seen in the order of its pending list. Guarantee: an answered
+decision is recorded (or, with the store gone, acknowledged by the broker); the same transaction
+again gets the same decision. Bad rows fail alone. Budget: 100 microseconds a row beyond gRPC, the
+engine and the store.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from fraudstream.errors import FraudStreamError, OnlineStoreUnavailable, Overloaded, ShardClosed
+from fraudstream.features.catalogue import FEATURE_HASHES, FEATURE_SET_HASH, SEQUENCE_HASH
+from fraudstream.shard import AdmitOutcome
+from fraudstream.telemetry import BATCH_ROWS, STAGE_SECONDS
+from fraudstream.v1.decision_pb2 import Decision, Freshness, StageTimings, StandInCause
+from services.scoring.decide import Verdict, stand_in
+from services.scoring.door_features import Admission, DoorFeatures, RowFeatures
+from services.scoring.door_records import Answer, DoorRecords, Placed, conflict, repeated
+from services.scoring.door_row import Arrival
+from services.scoring.feature_batch import FeatureArrays
+from services.scoring.parts import DoorParts
+from services.scoring.record import Written, written_row
+from services.scoring.written import EngineTimes, Subject, write_decision
+
+_NO_FRESHNESS: Final = Freshness()
+_NO_TIMINGS: Final = StageTimings()
+_NO_ENGINE: Final = EngineTimes()
+
+
+@dataclass(slots=True)
+class _Case:
+    """One arrival on its way: it ends with a verdict, or with an answer that needs none."""
+
+    arrival: Arrival
+    features: RowFeatures | None = None
+    verdict: Verdict | None = None
+    engine: EngineTimes = _NO_ENGINE
+    answer: Answer | None = None
+
+    @property
+    def is_open(self) -> bool:
+        """Return whether nothing is decided yet."""
+        return self.verdict is None and self.answer is None
+
+
+class FrontDoor:
+    """Decides arrivals."""
+
+    def __init__(self, parts: DoorParts, features: DoorFeatures, records: DoorRecords) -> None:
+        self._parts = parts
+        self._features = features
+        self._records = records
+        self._batch_rows = BATCH_ROWS.labels("door")
+        self._seconds = STAGE_SECONDS.labels("door")
+
+    async def decide(self, arrivals: Sequence[Arrival], budget_s: float) -> list[Answer]:
+        """Return the decision of each arrival, or its error.
+
+        Args:
+            arrivals: Checked transactions.
+            budget_s: Time for state, features and model; after it a stand-in decides.
+        """
+        started_us = self._parts.clock_us()
+        cases = [_Case(arrival) for arrival in arrivals]
+        try:
+            async with asyncio.timeout(budget_s):
+                await self._admit(cases)
+                await self._judge([case for case in cases if case.is_open])
+        except TimeoutError:
+            verdict = stand_in(StandInCause.STAND_IN_CAUSE_DEADLINE)
+            for case in cases:
+                case.verdict = verdict if case.is_open else case.verdict
+        decided = [case for case in cases if case.verdict is not None]
+        placed = self._write(decided, started_us)
+        for case, answer in zip(decided, await self._records.record(placed), strict=True):
+            case.answer = answer
+        self._observe(placed, decided, started_us)
+        return [case.answer or Overloaded("the row was not decided") for case in cases]
+
+    async def _admit(self, cases: Sequence[_Case]) -> None:
+        """Answer what needs no model: repeats and conflicts; the store gone is a stand-in."""
+        admitted = await self._features.admit([case.arrival for case in cases])
+        for case, admission in zip(cases, admitted, strict=True):
+            if isinstance(admission, OnlineStoreUnavailable | ShardClosed):
+                case.verdict = stand_in(StandInCause.STAND_IN_CAUSE_STORE_UNAVAILABLE)
+            elif isinstance(admission, FraudStreamError):
+                case.answer = admission
+            elif admission.answer.outcome is AdmitOutcome.ADMITTED:
+                case.features = admission.features
+            else:
+                case.answer = _known_answer(admission)
+
+    async def _judge(self, cases: Sequence[_Case]) -> None:
+        """Judge admitted cases with the model."""
+        found = [case.features for case in cases if case.features is not None]
+        if not found:
+            return
+        arrays = FeatureArrays(
+            np.stack([features.vector for features in found]),
+            np.stack([features.sequence for features in found]),
+        )
+        try:
+            judged = await self._parts.judge.judge(arrays, FEATURE_HASHES, SEQUENCE_HASH)
+        except FraudStreamError as exc:
+            for case in cases:
+                case.answer = exc
+            return
+        for case, verdict in zip(cases, judged.verdicts, strict=True):
+            case.verdict, case.engine = verdict, judged.engine
+
+    def _write(self, cases: Sequence[_Case], started_us: int) -> list[Placed]:
+        template = self._parts.template(FEATURE_SET_HASH, SEQUENCE_HASH, started_us)
+        template.timings.scoring_ended_us = self._parts.clock_us()
+        return [
+            Placed(case.arrival.partition, _written(template, case, case.verdict))
+            for case in cases
+            if case.verdict is not None
+        ]
+
+    def _observe(self, placed: Sequence[Placed], cases: Sequence[_Case], started_us: int) -> None:
+        ended_us = self._parts.clock_us()
+        spans: list[tuple[Subject, Decision]] = []
+        for row, case in zip(placed, cases, strict=True):
+            if isinstance(case.answer, Decision) and not case.answer.replayed:
+                self._parts.observer.count(case.answer)
+                spans.append((row.written.subject, case.answer))
+        self._parts.observer.write_spans(spans, started_us, ended_us)
+        self._batch_rows.observe(len(cases))
+        self._seconds.observe((ended_us - started_us) / 1e6)
+
+
+def _known_answer(admission: Admission) -> Answer:
+    """Return the answer to a row that was not admitted."""
+    outcome = admission.answer.outcome
+    if outcome is AdmitOutcome.EXISTS:
+        return repeated(admission.answer.value)
+    if outcome is AdmitOutcome.CONFLICT:
+        return conflict()
+    return Overloaded("the card has too many transactions that the stream has not seen yet")
+
+
+def _written(template: Decision, case: _Case, verdict: Verdict) -> Written:
+    arrival, features = case.arrival, case.features
+    subject = Subject(
+        identity=arrival.identity,
+        digest=arrival.row.digest,
+        transaction=arrival.transaction,
+        vector=features.vector.tobytes() if features else b"",
+        sequence=features.sequence.tobytes() if features else b"",
+        freshness=features.freshness if features else _NO_FRESHNESS,
+        timings=_NO_TIMINGS,
+        span=arrival.span,
+        parent=arrival.parent,
+        offset=None,
+    )
+    return written_row(subject, write_decision(template, subject, verdict, case.engine))

@@ -1,0 +1,75 @@
+"""From an artefact on disk to what scoring serves."""
+
+from __future__ import annotations
+
+import platform
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from fraudstream.artefact import Artefact, load_artefact
+from fraudstream.manifest import CHANNEL_PREFIX, Manifest, ReasonGroup
+from services.scoring.judge import ServedModel
+from services.scoring.onnx_engine import OnnxEngine
+from services.scoring.reasons import Occlusion
+
+# What decides which kernels a library picks, and so the last bits of a score.
+_VECTOR_FLAGS: Final = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_tile", "asimd", "sve")
+_CPU_FILE: Final = Path("/proc/cpuinfo")
+
+
+def load_model(folder: Path) -> tuple[ServedModel, OnnxEngine]:
+    """Load an artefact, check its golden rows in every batch size and warm the engine up.
+
+    Raises:
+        ModelRefused: It is not fit to serve.
+    """
+    artefact = load_artefact(folder)
+    engine = OnnxEngine(artefact.onnx)
+    engine.check_golden(artefact.golden)
+    return served_model(artefact), engine
+
+
+def served_model(artefact: Artefact) -> ServedModel:
+    """Return an artefact in the form that scoring uses."""
+    manifest = artefact.manifest
+    return ServedModel(
+        model_hash=artefact.model_hash,
+        feature_hashes=artefact.feature_hashes,
+        feature_names=manifest.feature_names,
+        sequence_hash=manifest.sequence_hash,
+        calibrate=manifest.calibration.scores,
+        thresholds=manifest.thresholds,
+        occlusions=tuple(_occlusion(group, manifest) for group in manifest.reason_groups),
+    )
+
+
+def _occlusion(group: ReasonGroup, manifest: Manifest) -> Occlusion:
+    columns = [manifest.feature_names.index(name) for name in group.features]
+    channels = [manifest.sequence_channels.index(name) for name in group.channels]
+    baseline = manifest.reason_baseline
+    return Occlusion(
+        code=group.code,
+        text=group.text,
+        columns=np.array(columns, np.intp),
+        column_values=np.array([baseline[name] for name in group.features], np.float32),
+        channels=np.array(channels, np.intp),
+        channel_values=np.array(
+            [baseline[CHANNEL_PREFIX + name] for name in group.channels], np.float32
+        ),
+    )
+
+
+def cpu_class() -> str:
+    """Return the processor's architecture and the vector extensions that libraries look for.
+
+    Scores of one class are identical to the bit. Linux says which; elsewhere only the architecture
+    is known.
+    """
+    flags: set[str] = set()
+    if _CPU_FILE.is_file():
+        lines = _CPU_FILE.read_text().splitlines()
+        named = (line for line in lines if line.startswith(("flags", "Features")))
+        flags = set(next(named, "").split())
+    return "-".join([platform.machine(), *(flag for flag in _VECTOR_FLAGS if flag in flags)])

@@ -1,0 +1,57 @@
+"""Count decisions and write their spans, after the answer."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from prometheus_client import Counter
+
+from fraudstream.telemetry import DECISIONS, SPAN_SCORING, Telemetry
+from fraudstream.v1.decision_pb2 import Action, Decision
+from services.scoring.written import Subject
+
+
+class Observer:
+    """Metrics and spans of one process."""
+
+    def __init__(self, telemetry: Telemetry) -> None:
+        self._telemetry = telemetry
+        # A labelled counter is looked up by a lock and a dictionary of strings; this once.
+        self._counters: dict[tuple[int, bool], Counter] = {
+            (action, is_stand_in): DECISIONS.labels(
+                Action.Name(action).removeprefix("ACTION_").lower(), str(is_stand_in).lower()
+            )
+            for action in Action.values()
+            for is_stand_in in (False, True)
+        }
+
+    def count(self, decision: Decision) -> None:
+        """Count a decision that was recorded."""
+        self._counters[decision.action, decision.stand_in].inc()
+
+    def write_spans(
+        self, rows: Sequence[tuple[Subject, Decision]], started_us: int, ended_us: int
+    ) -> None:
+        """Write the spans of sampled and of flagged rows, when the event loop is next free."""
+        if self._telemetry.is_enabled:
+            asyncio.get_running_loop().call_soon(self._write_spans, rows, started_us, ended_us)
+
+    def _write_spans(
+        self, rows: Sequence[tuple[Subject, Decision]], started_us: int, ended_us: int
+    ) -> None:
+        for subject, decision in rows:
+            if not (subject.span.is_sampled or decision.action != Action.ACTION_APPROVE):
+                continue
+            attributes: dict[str, str | int | float | bool] = {
+                "fraud.decision_id": decision.decision_id,
+                "fraud.action": Action.Name(decision.action).removeprefix("ACTION_").lower(),
+                "fraud.score": decision.score,
+                "fraud.stand_in": decision.stand_in,
+                "fraud.batch_bucket": decision.batch_bucket,
+                "fraud.engine_us": decision.timings.engine_ended_us
+                - decision.timings.engine_started_us,
+            }
+            self._telemetry.record_span(
+                SPAN_SCORING, subject.span, subject.parent, started_us, ended_us, attributes
+            )

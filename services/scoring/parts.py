@@ -1,0 +1,48 @@
+"""What both doors are made of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from fraudstream.state_store import StateStore
+from fraudstream.v1.decision_pb2 import Decision, StageTimings
+from services.scoring.judge import Judge
+from services.scoring.observe import Observer
+from services.scoring.publish import Publisher
+
+
+@dataclass(frozen=True, slots=True)
+class DoorParts:
+    """What a door needs to decide, record, publish and be observed.
+
+    Attributes:
+        judge: Makes verdicts.
+        store: Records them.
+        publisher: Publishes them.
+        observer: Counts them.
+        clock_us: Epoch microseconds.
+        cpu_class: What kind of processor computes the scores.
+        partitions: Of the accepted topic: the number of card shards.
+        sample_ratio: Share of new traces that are kept.
+    """
+
+    judge: Judge
+    store: StateStore
+    publisher: Publisher
+    observer: Observer
+    clock_us: Callable[[], int]
+    cpu_class: str
+    partitions: int
+    sample_ratio: float
+
+    def template(self, feature_set_hash: str, sequence_hash: str, started_us: int) -> Decision:
+        """Return the fields that all decisions of one call have in common."""
+        return Decision(
+            model_hash=self.judge.model_hash,
+            feature_set_hash=feature_set_hash,
+            sequence_hash=sequence_hash,
+            engine_version=self.judge.engine_version,
+            cpu_class=self.cpu_class,
+            timings=StageTimings(scoring_started_us=started_us),
+        )

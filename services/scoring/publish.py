@@ -1,0 +1,136 @@
+"""Publish recorded decisions with their alerts and accepted rows, and settle the outbox.
+
+Topics: decisions.made, alerts.raised and (for what came by gRPC) transactions.accepted, all keyed
+by card token and written to the partition of the card's shard. Delivery is at least once: a
+consumer keeps the first decision of an identity. An entry leaves the outbox only after every row
+of it is acknowledged.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from fraudstream.bus import OutRecord
+from fraudstream.crashpoint import crash_point
+from fraudstream.settings import KafkaSettings
+from fraudstream.shard import RecordRow, ShardRef
+from fraudstream.state_store import StateStore
+from fraudstream.telemetry import ALERTS, TRACEPARENT, TraceContext
+from fraudstream.topics import ACCEPTED, DECISIONS
+from fraudstream.topics import ALERTS as ALERTS_TOPIC
+from fraudstream.v1.decision_pb2 import AcceptedTransaction, Decision
+from services.scoring.alerts import build_alert
+from services.scoring.decide import needs_person
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """One decision on its way to the log.
+
+    Attributes:
+        row: As it was recorded.
+        card_token: Key of its records.
+        span: Trace context for their headers.
+        alert: The serialised alert; empty where no person is needed.
+        accepted: The serialised accepted row; empty for what came from the log.
+    """
+
+    row: RecordRow
+    card_token: bytes
+    span: TraceContext
+    alert: bytes
+    accepted: bytes
+
+
+class Producer(Protocol):
+    """Sends records of one topic; returns when all are acknowledged."""
+
+    async def send(self, topic: str, records: Sequence[OutRecord]) -> None:
+        """Send the records.
+
+        Raises:
+            BrokerUnavailable: Not all of them are known to be acknowledged.
+        """
+
+
+def outgoing_of(decision: Decision, row: RecordRow, span: TraceContext) -> Outgoing:
+    """Return what has to be published for a decision.
+
+    A decision without log coordinates came by gRPC: its transaction goes to the accepted topic
+    too, with the decision that it was given.
+    """
+    accepted = b"" if decision.HasField("coordinates") else accepted_row(decision)
+    return Outgoing(row, decision.card_token.encode(), span, _alert_of(decision), accepted)
+
+
+def accepted_row(decision: Decision) -> bytes:
+    """Return the serialised accepted row that carries a decision."""
+    row = AcceptedTransaction(transaction=decision.transaction, decision=decision)
+    return row.SerializeToString()
+
+
+def _alert_of(decision: Decision) -> bytes:
+    return build_alert(decision).SerializeToString() if needs_person(decision) else b""
+
+
+class Publisher:
+    """Writes decisions to the log and settles them."""
+
+    def __init__(self, producer: Producer, outbox: StateStore, kafka: KafkaSettings) -> None:
+        self._producer = producer
+        self._outbox = outbox
+        self._decisions = kafka.topic(DECISIONS)
+        self._alerts = kafka.topic(ALERTS_TOPIC)
+        self._accepted = kafka.topic(ACCEPTED)
+
+    async def publish(self, shard: ShardRef, rows: Sequence[Outgoing]) -> None:
+        """Publish decisions of one shard, wait until all are acknowledged, settle them.
+
+        Raises:
+            BrokerUnavailable: Not all are known to be acknowledged; they stay in the outbox.
+            OnlineStoreUnavailable: They are published; the outbox will show them again.
+        """
+        decisions = [_record(shard, row, row.row.value) for row in rows]
+        alerts = [_record(shard, row, row.alert) for row in rows if row.alert]
+        accepted = [_record(shard, row, row.accepted) for row in rows if row.accepted]
+        batches = (
+            (self._decisions, decisions),
+            (self._alerts, alerts),
+            (self._accepted, accepted),
+        )
+        await asyncio.gather(
+            *(self._producer.send(topic, records) for topic, records in batches if records)
+        )
+        ALERTS.inc(len(alerts))
+        crash_point("scoring.after_publish")
+        await self._outbox.settle_published(shard, [row.row for row in rows])
+
+    async def publish_provisional(
+        self, partition: int, decision: Decision, span: TraceContext
+    ) -> None:
+        """Publish the accepted row that carries a decision which no store could record.
+
+        Raises:
+            BrokerUnavailable: It is not known to be acknowledged.
+        """
+        record = OutRecord(
+            key=decision.card_token.encode(),
+            value=accepted_row(decision),
+            headers=[(TRACEPARENT, span.traceparent().encode())],
+            timestamp_ms=None,
+            partition=partition,
+        )
+        await self._producer.send(self._accepted, [record])
+
+
+def _record(shard: ShardRef, row: Outgoing, value: bytes) -> OutRecord:
+    return OutRecord(
+        key=row.card_token,
+        value=value,
+        headers=[(TRACEPARENT, row.span.traceparent().encode())],
+        timestamp_ms=None,
+        partition=shard.partition,
+    )

@@ -1,0 +1,118 @@
+"""The running service: start in order, stop so that nothing in flight is lost."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from typing import Any, Final
+
+from fraudstream.bus import BatchProducer
+from fraudstream.state_store import StateStore
+from fraudstream.telemetry import Telemetry
+from services.scoring.backlog import PublishBacklog
+from services.scoring.batcher import Batcher
+from services.scoring.rpc import RpcServer
+from services.scoring.sweeper import Sweeper
+
+_DRAIN_S: Final = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Workers:
+    """What works in the background.
+
+    Attributes:
+        batcher: In front of the engine; None where no model is served.
+        backlog: Publishes what callers were answered.
+        sweeper: Publishes what dead scorers left.
+    """
+
+    batcher: Batcher | None
+    backlog: PublishBacklog
+    sweeper: Sweeper
+
+    def tasks(self) -> list[Coroutine[Any, Any, None]]:
+        """Return what runs for as long as the service does."""
+        batching = [self.batcher.score_forever()] if self.batcher else []
+        return [*batching, self.backlog.publish_forever(), self.sweeper.sweep_forever()]
+
+
+@dataclass(frozen=True, slots=True)
+class Connections:
+    """What the service is connected to, open already."""
+
+    store: StateStore
+    producer: BatchProducer
+    telemetry: Telemetry
+
+    async def close(self) -> None:
+        """Send what waits, then disconnect."""
+        await self.producer.stop()
+        await self.store.close()
+        self.telemetry.close()
+
+
+class ScoringService:
+    """Two servers and the workers behind them."""
+
+    def __init__(
+        self,
+        servers: tuple[RpcServer, RpcServer],
+        workers: Workers,
+        connections: Connections,
+        grace_s: float,
+    ) -> None:
+        self._servers = servers
+        self._workers = workers
+        self._connections = connections
+        self._grace_s = grace_s
+        self._stop = asyncio.Event()
+
+    @property
+    def ports(self) -> tuple[int, int]:
+        """Return the ports of `Scoring` and `InternalScoring`."""
+        return self._servers[0].port, self._servers[1].port
+
+    def stop_on_signals(self) -> None:
+        """Stop at SIGTERM and SIGINT."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop.set)
+
+    def stop(self) -> None:
+        """Begin to stop."""
+        self._stop.set()
+
+    async def run(self, announce: Callable[[], None]) -> None:
+        """Serve until told to stop; a worker that fails ends the service.
+
+        Args:
+            announce: Called when both doors are open.
+        """
+        tasks = [asyncio.create_task(work) for work in self._workers.tasks()]
+        stopping = asyncio.create_task(self._stop.wait())
+        try:
+            for server in self._servers:
+                await server.start()
+            announce()
+            done, _ = await asyncio.wait([stopping, *tasks], return_when=asyncio.FIRST_COMPLETED)
+            await self._close_doors()
+            for task in done - {stopping}:
+                task.result()
+        finally:
+            await self._end([stopping, *tasks])
+
+    async def _close_doors(self) -> None:
+        """Take no new call, let those in flight end, publish what they left."""
+        await asyncio.gather(*(server.stop(self._grace_s) for server in self._servers))
+        await self._workers.backlog.drain(_DRAIN_S)
+
+    async def _end(self, tasks: list[asyncio.Task[Any]]) -> None:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        if self._workers.batcher is not None:
+            self._workers.batcher.close()
+        await self._connections.close()

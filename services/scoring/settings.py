@@ -1,0 +1,111 @@
+"""Settings of the scoring service. The only file of it that knows the environment."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Self
+
+from pydantic import Field
+from pydantic_settings import SettingsConfigDict
+
+from fraudstream.settings import KafkaSettings, RedisSettings, StrictSettings, TelemetrySettings
+
+
+class AnswerAfter(StrEnum):
+    """When a gRPC caller is answered."""
+
+    RECORD = "record"
+    ACK = "ack"
+
+
+class ScoringSettings(StrictSettings):
+    """What the scoring service can be told."""
+
+    model_config = SettingsConfigDict(env_prefix="FRAUD_SCORING_", frozen=True, extra="forbid")
+
+    host: str = Field("127.0.0.1", description="Address of both listeners.")
+    port: int = Field(50051, ge=0, le=65535, description="Port of `Scoring`; 0 for any free one.")
+    internal_port: int = Field(
+        50052, ge=0, le=65535, description="Port of `InternalScoring`; 0 for any free one."
+    )
+    metrics_port: int = Field(0, ge=0, le=65535, description="Port of the metrics; 0 for none.")
+    model: str = Field(
+        "models/demo",
+        description="Folder of the model artefact; empty for none: every decision is a stand-in.",
+    )
+    token_keys_file: Path | None = Field(
+        None, description="Keys of the card tokens, mode 0400; none takes card tokens only."
+    )
+    rate_table_file: Path | None = Field(
+        None, description="Rates to the reference currency; none for the indicative ones."
+    )
+    lateness_ms: int = Field(
+        24 * 3_600_000,
+        ge=60_000,
+        le=7 * 86_400_000,
+        description="Events older than this on arrival at the gRPC door are refused, milliseconds.",
+    )
+    future_ms: int = Field(
+        5 * 60_000,
+        ge=0,
+        le=3_600_000,
+        description="Events this far in the future are still taken, milliseconds.",
+    )
+    max_in_flight: int = Field(
+        512, ge=1, le=100_000, description="Calls in flight at each door before calls are refused."
+    )
+    default_deadline_ms: int = Field(
+        1_000, ge=10, le=60_000, description="Deadline of a caller who set none, milliseconds."
+    )
+    reserve_ms: int = Field(
+        10,
+        ge=1,
+        le=1_000,
+        description="Kept back of a deadline to record and answer a stand-in, milliseconds.",
+    )
+    answer_after: AnswerAfter = Field(
+        AnswerAfter.RECORD,
+        description="Answer when the store has recorded the decision, or when Kafka has it too.",
+    )
+    publish_backlog: int = Field(
+        20_000,
+        ge=1,
+        le=1_000_000,
+        description="Decisions that wait in memory for Kafka; the rest wait in the outbox only.",
+    )
+    sweep_every_ms: int = Field(
+        1_000, ge=10, le=60_000, description="Time between two sweeps of the outboxes."
+    )
+    sweep_after_ms: int = Field(
+        5_000, ge=10, le=600_000, description="Age of an outbox entry that is swept."
+    )
+    grace_s: float = Field(
+        5.0, ge=0, le=60, description="How long calls in flight may go on after SIGTERM, seconds."
+    )
+    has_reflection: bool = Field(True, description="Whether gRPC reflection lists the services.")
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceSettings:
+    """All that the service reads from its environment."""
+
+    scoring: ScoringSettings
+    kafka: KafkaSettings
+    redis: RedisSettings
+    telemetry: TelemetrySettings
+
+    @classmethod
+    def read(cls) -> Self:
+        """Read the environment.
+
+        Raises:
+            InvalidSettings: A value is out of bounds or a variable unknown.
+        """
+        return cls(
+            ScoringSettings.read(),
+            KafkaSettings.read(),
+            RedisSettings.read(),
+            TelemetrySettings.read(),
+        )

@@ -1,0 +1,122 @@
+"""The features service's door: rows of one shard with their features, answered once published.
+
+Order: rows come and go in log order. Guarantee: an answered row's decision is recorded and
+acknowledged by the broker; a repeated row gets the decision that was recorded first. No state is
+read. Budget: 60 microseconds a row beyond the engine, the store and the broker.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from fraudstream.crashpoint import crash_point
+from fraudstream.errors import ShardMoved
+from fraudstream.shard import RecordAnswer, RecordOutcome, Role, ShardRef, incarnation_of
+from fraudstream.telemetry import BATCH_ROWS, STAGE_SECONDS
+from fraudstream.v1.decision_pb2 import Decision, LogCoordinates
+from fraudstream.v1.scoring_pb2 import FeatureBatchRequest
+from services.scoring.feature_batch import feature_set_hash, read_batch, read_subject
+from services.scoring.judge import Judged
+from services.scoring.parts import DoorParts
+from services.scoring.publish import outgoing_of
+from services.scoring.record import (
+    Written,
+    existing_outgoing,
+    result_of,
+    written_row,
+)
+from services.scoring.written import EngineTimes, Subject, wrap_results, write_decision
+
+
+class StreamDoor:
+    """Decides rows that the features service computed."""
+
+    def __init__(self, parts: DoorParts) -> None:
+        self._parts = parts
+        self._batch_rows = BATCH_ROWS.labels("scoring")
+        self._seconds = STAGE_SECONDS.labels("scoring")
+
+    async def score_batch(self, request: FeatureBatchRequest) -> bytes:
+        """Return the serialised `ScoreBatchResponse` of rows of one shard.
+
+        Raises:
+            InvalidTransaction: No row, too many, or a number that is none.
+            FeatureSpecMismatch: The model needs features that are not there.
+            ShardClosed: The marker is missing or another.
+            ShardMoved: A row is below the shard's `next`: another worker was faster.
+            OnlineStoreUnavailable: The store does not answer.
+            BrokerUnavailable: Decisions are recorded but not acknowledged; send the rows again.
+            Overloaded: Too many rows wait for the engine.
+        """
+        started_us = self._parts.clock_us()
+        incarnation = incarnation_of(request.topic_id, self._parts.partitions)
+        shard = ShardRef(Role.CARD, request.partition, incarnation, request.generation)
+        written = await self._decide(request, started_us)
+        answers = await self._parts.store.record_decisions(shard, [row.row for row in written])
+        crash_point("scoring.after_record")
+        await self._publish(shard, written, answers)
+        if any(answer.outcome is RecordOutcome.APPLIED for answer in answers):
+            msg = f"shard {request.partition} has moved past rows of this batch"
+            raise ShardMoved(msg)
+        self._observe(written, answers, started_us)
+        return wrap_results([result_of(*pair) for pair in zip(written, answers, strict=True)])
+
+    async def _decide(self, request: FeatureBatchRequest, started_us: int) -> list[Written]:
+        """Return a decision for each row: the one that it carries, else the model's."""
+        arrays = read_batch(request)
+        hashes = tuple(request.feature_hashes)
+        rows = request.rows
+        subjects = [read_subject(row, self._parts.sample_ratio) for row in rows]
+        to_score = [place for place, row in enumerate(rows) if not row.HasField("carried_decision")]
+        judged = Judged([], EngineTimes())
+        if to_score:
+            judged = await self._parts.judge.judge(
+                arrays.select(to_score), hashes, request.sequence_hash
+            )
+        template = self._parts.template(feature_set_hash(hashes), request.sequence_hash, started_us)
+        template.coordinates.CopyFrom(
+            LogCoordinates(topic_id=request.topic_id, partition=request.partition)
+        )
+        template.timings.scoring_ended_us = self._parts.clock_us()
+        verdicts = dict(zip(to_score, judged.verdicts, strict=True))
+        return [
+            written_row(subject, write_decision(template, subject, verdicts[place], judged.engine))
+            if place in verdicts
+            else written_row(subject, rows[place].carried_decision)
+            for place, subject in enumerate(subjects)
+        ]
+
+    async def _publish(
+        self, shard: ShardRef, written: Sequence[Written], answers: Sequence[RecordAnswer]
+    ) -> None:
+        """Publish what was recorded now, and what a dead scorer recorded and did not publish."""
+        pairs = list(zip(written, answers, strict=True))
+        existing = [pair for pair in pairs if pair[1].outcome is RecordOutcome.EXISTS]
+        waiting = await self._parts.store.outbox_identities(
+            shard, [row.subject.identity for row, _ in existing]
+        )
+        outgoing = [
+            outgoing_of(row.decision, row.row, row.subject.span)
+            for row, answer in pairs
+            if answer.outcome is RecordOutcome.RECORDED
+        ]
+        outgoing += [
+            existing_outgoing(row, answer)
+            for row, answer in existing
+            if row.subject.identity in waiting
+        ]
+        if outgoing:
+            await self._parts.publisher.publish(shard, outgoing)
+
+    def _observe(
+        self, written: Sequence[Written], answers: Sequence[RecordAnswer], started_us: int
+    ) -> None:
+        ended_us = self._parts.clock_us()
+        decided: list[tuple[Subject, Decision]] = []
+        for row, answer in zip(written, answers, strict=True):
+            if answer.outcome is RecordOutcome.RECORDED:
+                self._parts.observer.count(row.decision)
+                decided.append((row.subject, row.decision))
+        self._parts.observer.write_spans(decided, started_us, ended_us)
+        self._batch_rows.observe(len(written))
+        self._seconds.observe((ended_us - started_us) / 1e6)
