@@ -44,9 +44,10 @@ def decode_json(value: bytes) -> Transaction:
     fields = _parse_object(value)
     known: dict[str, FieldValue] = {}
     for name, content in fields.items():
-        convert = _CONVERTERS.get(name)
-        if convert is not None:
-            known[name] = convert(name, content)
+        if name in _TEXTS and type(content) is str:
+            known[name] = content
+        elif name in _CONVERTERS:
+            known[name] = _CONVERTERS[name](name, content)
         else:
             _search_unknown(name, content)
     if "pan" in known and "card_token" in known:
@@ -241,3 +242,4 @@ def _converter_of(name: str) -> Callable[[str, JsonValue], FieldValue]:
 
 
 _CONVERTERS: Final = {name: _converter_of(name) for name in Transaction.DESCRIPTOR.fields_by_name}
+_TEXTS: Final = frozenset(name for name, convert in _CONVERTERS.items() if convert is _text)
