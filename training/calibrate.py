@@ -1,0 +1,87 @@
+"""Fit a calibration and thresholds on rows that the model did not learn from."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fraudstream.calibration import Calibration, Thresholds, log_of, log_of_rest
+from training.evaluate import Bools, Floats
+
+# Shares of all transactions that reach each action at least; stated in the manifest's metrics.
+DECLINE_BUDGET: Final = 0.001
+REVIEW_BUDGET: Final = 0.004
+CHALLENGE_BUDGET: Final = 0.01
+
+_STEPS: Final = 100
+_ENOUGH: Final = 1e-9
+# Keeps a separable set's slope finite: as if each slope were known to within about 10.
+_RIDGE: Final = 1e-2
+
+
+def fit_calibration(raw_score: Floats, is_fraud: Bools) -> Calibration:
+    """Return the beta calibration that fits best, or Platt's where a slope would not be positive.
+
+    Args:
+        raw_score: float64 [N], in [0, 1].
+        is_fraud: bool [N].
+    """
+    rising, falling = log_of(raw_score), -log_of_rest(raw_score)
+    a, b, c = _fit_logistic(np.stack([rising, falling], axis=1), is_fraud)
+    if a > 0 and b > 0:
+        return Calibration(kind="beta", a=a, b=b, c=c)
+    slope, intercept = _fit_logistic((rising + falling)[:, None], is_fraud)
+    if slope <= 0:  # worse than chance: say the prevalence, but keep the order
+        return Calibration(kind="platt", a=1e-6, b=1e-6, c=_log_odds(is_fraud))
+    return Calibration(kind="platt", a=slope, b=slope, c=intercept)
+
+
+def _log_odds(is_fraud: Bools) -> float:
+    share = (is_fraud.sum() + 0.5) / (len(is_fraud) + 1.0)
+    return float(np.log(share / (1 - share)))
+
+
+def _fit_logistic(inputs: NDArray[np.float64], is_fraud: Bools) -> list[float]:
+    """Return weights and intercept of a logistic regression, by damped Newton steps."""
+    design = np.column_stack([inputs, np.ones(len(inputs))])
+    weights = np.zeros(design.shape[1])
+    weights[:-1], weights[-1] = 1.0 / inputs.shape[1], 0.0
+    ridge = np.full(design.shape[1], _RIDGE)
+    ridge[-1] = 0.0
+    loss = _loss(design, is_fraud, weights, ridge)
+    for _ in range(_STEPS):
+        score = 1.0 / (1.0 + np.exp(-design @ weights))
+        gradient = design.T @ (score - is_fraud) + ridge * weights
+        spread = np.maximum(score * (1 - score), 1e-12)
+        curvature = (design * spread[:, None]).T @ design + np.diag(ridge + 1e-9)
+        step = np.linalg.solve(curvature, gradient)
+        while (tried := _loss(design, is_fraud, weights - step, ridge)) > loss + _ENOUGH:
+            step = step / 2
+        weights, gain, loss = weights - step, loss - tried, tried
+        if gain < _ENOUGH:
+            break
+    return [float(weight) for weight in weights]
+
+
+def _loss(
+    design: NDArray[np.float64], is_fraud: Bools, weights: NDArray[np.float64], ridge: Floats
+) -> float:
+    logit = design @ weights
+    penalty = 0.5 * float(ridge @ weights**2)
+    return float(np.sum(np.logaddexp(0.0, logit) - logit * is_fraud)) + penalty
+
+
+def choose_thresholds(score: Floats) -> Thresholds:
+    """Return the scores that the stated budgets reach on these rows."""
+    ranked = -np.sort(-score)
+
+    def reached(budget: float) -> float:
+        return float(np.clip(ranked[max(0, round(budget * len(ranked)) - 1)], 1e-9, 1.0))
+
+    return Thresholds(
+        challenge=reached(CHALLENGE_BUDGET),
+        review=reached(REVIEW_BUDGET),
+        decline=reached(DECLINE_BUDGET),
+    )

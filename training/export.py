@@ -1,0 +1,97 @@
+"""Export a fitted network as one ONNX file, with golden rows that prove it is the same function."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from typing import Final
+
+import numpy as np
+import onnxruntime
+import torch
+from numpy.typing import NDArray
+
+from fraudstream.errors import ModelRefused
+from fraudstream.manifest import GoldenRows
+from training.dataset import Examples
+from training.fit import raw_scores
+from training.network import SequenceNetwork
+
+OPSET: Final = 17
+GOLDEN_ROWS: Final = 256
+TOLERANCE: Final = 1e-5  # on raw scores, fp32
+_CHECKED_BATCHES: Final = (1, 7, 64)
+
+
+def export_onnx(network: SequenceNetwork, examples: Examples) -> bytes:
+    """Return the network as ONNX with an open batch, checked against PyTorch on the examples.
+
+    Raises:
+        ModelRefused: `MODEL_GOLDEN`, ONNX Runtime computes something else.
+    """
+    network.eval()
+    vector = torch.from_numpy(examples.vectors[:2])
+    sequence = torch.from_numpy(examples.sequences[:2])
+    buffer = io.BytesIO()
+    with warnings.catch_warnings():
+        # The exporter warns that LSTMs with a batch are fixed to it; the check below shows not.
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            network,
+            (vector, sequence),
+            buffer,  # type: ignore[arg-type]  # the tracing exporter writes to any file
+            input_names=["vector", "sequence"],
+            output_names=["raw_score"],
+            dynamic_axes={name: {0: "batch"} for name in ("vector", "sequence", "raw_score")},
+            opset_version=OPSET,
+            dynamo=False,
+        )
+    onnx = buffer.getvalue()
+    expected = raw_scores(network, examples)
+    for batch in _CHECKED_BATCHES:
+        found = run_onnx(onnx, examples.vectors, examples.sequences, batch)
+        worst = float(np.max(np.abs(found - expected)))
+        if not worst <= TOLERANCE:
+            msg = f"ONNX differs from PyTorch by {worst:.1e} in batches of {batch}"
+            raise ModelRefused("MODEL_GOLDEN", msg)
+    return onnx
+
+
+def run_onnx(
+    onnx: bytes, vectors: NDArray[np.float32], sequences: NDArray[np.float32], batch: int
+) -> NDArray[np.float32]:
+    """Return raw scores by ONNX Runtime, float32 [N], in batches of at most `batch` rows."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    session = onnxruntime.InferenceSession(onnx, options, providers=["CPUExecutionProvider"])
+    parts = [
+        session.run(
+            ["raw_score"],
+            {
+                "vector": vectors[begin : begin + batch],
+                "sequence": sequences[begin : begin + batch],
+            },
+        )[0]
+        for begin in range(0, len(vectors), batch)
+    ]
+    return np.concatenate(parts).astype(np.float32)
+
+
+def choose_golden(examples: Examples, scores: NDArray[np.float64], seed: int) -> Examples:
+    """Return rows worth proving: the most suspicious, the first of a card, and any others."""
+    rng = np.random.default_rng((seed, 4))
+    count = min(GOLDEN_ROWS, len(examples))
+    top = np.argsort(-scores, kind="stable")[: count // 4]
+    short = np.flatnonzero(examples.sequences[:, -2, 1] < 0)[: count // 8]
+    chosen = np.unique(np.concatenate([top, short]))
+    others = np.setdiff1d(np.arange(len(examples)), chosen)
+    chosen = np.concatenate([chosen, rng.choice(others, count - len(chosen), replace=False)])
+    mask = np.zeros(len(examples), np.bool_)
+    mask[chosen] = True
+    return examples.where(mask)
+
+
+def golden_rows(network: SequenceNetwork, examples: Examples) -> GoldenRows:
+    """Return the examples with the raw scores that PyTorch gives them."""
+    scores = raw_scores(network, examples).astype(np.float32)
+    return GoldenRows(examples.vectors, examples.sequences, scores)

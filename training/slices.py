@@ -1,0 +1,77 @@
+"""Time slices: a model is fitted, stopped, calibrated and tested on ever later days."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from training.dataset import (
+    DAY_MS,
+    Examples,
+    examples_between,
+    handbook_history,
+    history_of,
+)
+from training.evaluate import Fold, handbook_filter
+from training.simulate import SimulationSettings, simulate
+
+# Ends of warm-up, fit, stop and tune slices as shares of a simulated history; the rest is the test.
+_ENDS: Final = (0.28, 0.70, 0.78, 0.87)
+# Of the Handbook's training week the last two days stop and calibrate a first fit.
+_HANDBOOK_FIT_DAYS: Final = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Slices:
+    """Examples by what they are for, each later than the one before, but as `whole` says.
+
+    Attributes:
+        fit: Weights.
+        stop: When to stop.
+        tune: Calibration and thresholds.
+        test: What is reported; seen once.
+        whole: What the final weights are fitted to after stopping: `fit` itself, or a protocol's
+            whole training range.
+    """
+
+    fit: Examples
+    stop: Examples
+    tune: Examples
+    test: Examples
+    whole: Examples
+
+
+def simulator_slices(settings: SimulationSettings) -> Slices:
+    """Return slices of a simulated history; its first part only warms the states."""
+    history = history_of(simulate(settings))
+    ends = [settings.start_ms + round(share * settings.days) * DAY_MS for share in _ENDS]
+    until_ms = settings.start_ms + settings.days * DAY_MS
+    kept = examples_between(history, ends[0], until_ms)
+    fit = kept.between(ends[0], ends[1])
+    return Slices(
+        fit=fit,
+        stop=kept.between(ends[1], ends[2]),
+        tune=kept.between(ends[2], ends[3]),
+        test=kept.between(ends[3], until_ms),
+        whole=fit,
+    )
+
+
+def handbook_slices(path: Path, fold: Fold) -> Slices:
+    """Return slices of one fold of the Handbook's protocol, with all history before it replayed.
+
+    Nothing after the training week is used but the test week, which has the book's filter.
+    """
+    history = handbook_history(path)
+    kept = examples_between(history, fold.train_from_ms, fold.test_until_ms)
+    tested = handbook_filter(kept.event_time_ms, kept.card, kept.is_fraud, fold)
+    cut_ms = fold.train_from_ms + _HANDBOOK_FIT_DAYS * DAY_MS
+    late = kept.between(cut_ms, fold.train_until_ms)
+    return Slices(
+        fit=kept.between(fold.train_from_ms, cut_ms),
+        stop=late,
+        tune=late,
+        test=kept.where(tested),
+        whole=kept.between(fold.train_from_ms, fold.train_until_ms),
+    )
