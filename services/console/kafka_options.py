@@ -9,6 +9,7 @@ from fraudstream.settings import KafkaSettings
 
 CONSOLE_GROUP: Final = "console"
 _MAX_POLL_INTERVAL_MS: Final = 120_000
+_RECONNECT_MS: Final = 5_000
 
 
 def alert_consumer_options(kafka: KafkaSettings) -> dict[str, Any]:
@@ -21,8 +22,9 @@ def alert_consumer_options(kafka: KafkaSettings) -> dict[str, Any]:
         "max_poll_interval_ms": _MAX_POLL_INTERVAL_MS,
         "session_timeout_ms": 10_000,
         "heartbeat_interval_ms": 2_000,
-        # The embedded broker answers a long poll only at its end.
-        "fetch_max_wait_ms": 50 if kafka.is_embedded else 500,
+        # The embedded broker answers a long poll only at its end; an analyst waits a moment longer.
+        "fetch_max_wait_ms": 250 if kafka.is_embedded else 500,
+        "reconnect_backoff_max_ms": _RECONNECT_MS,
         "bootstrap_timeout_ms": 5_000,
     }
 
@@ -34,6 +36,7 @@ def label_producer_options(kafka: KafkaSettings) -> dict[str, Any]:
         "max_in_flight_requests_per_connection": 1,
         "delivery_timeout_ms": 15_000,
         "request_timeout_ms": 10_000,
+        "reconnect_backoff_max_ms": _RECONNECT_MS,
         "max_block_ms": 5_000,
         "bootstrap_timeout_ms": 5_000,
     }

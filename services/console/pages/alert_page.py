@@ -102,6 +102,7 @@ def _picture(alert: Alert, runtime: Runtime) -> dict[str, Any]:
     return {
         "alert": alert,
         "facts": _facts(message),
+        "place": _place(message),
         "amount": format_minor(alert.amount_minor, alert.currency),
         "expected_loss": format_minor(alert.expected_loss_minor, runtime.reference_currency),
         "action": action_word(alert.action),
@@ -118,6 +119,13 @@ def _picture(alert: Alert, runtime: Runtime) -> dict[str, Any]:
         "next_id": next_open(alert),
         "previous_id": previous_open(alert),
     }
+
+
+def _place(message: alert_pb2.Alert) -> str:
+    """Return where the money went, in one line."""
+    spent = message.decision.transaction
+    parts = (spent.merchant_id, mcc_words(spent.mcc), channel_word(spent.channel), spent.country)
+    return " · ".join(part for part in parts if part)
 
 
 def _facts(message: alert_pb2.Alert) -> list[tuple[str, str]]:

@@ -25,7 +25,7 @@ class QueueRow:
     alert_id: str
     expected_loss: str
     amount: str
-    score_percent: int
+    score_percent: str
     action: str
     reason: str
     merchant: str
@@ -41,7 +41,7 @@ class QueueRow:
             alert_id=alert.alert_id,
             expected_loss=format_minor(alert.expected_loss_minor, runtime.reference_currency),
             amount=format_minor(alert.amount_minor, alert.currency),
-            score_percent=round(100 * alert.score),
+            score_percent=f"{100 * alert.score:.1f}",
             action=action_word(alert.action),
             reason=alert.top_reason,
             merchant=alert.merchant_id,

@@ -6,7 +6,6 @@
   const GUARD_MS = 400;
   const NEWER_EVERY_MS = 5000;
   const rows = [...document.querySelectorAll("[data-row]")];
-  const openedAt = performance.now();
   let marked = -1;
 
   function mark(place) {
@@ -20,7 +19,7 @@
 
   function press(key) {
     const target = document.querySelector(`[data-key="${CSS.escape(key)}"]:not([hidden])`);
-    const isEarly = performance.now() - openedAt < GUARD_MS;
+    const isEarly = !document.body.dataset.armed;
     if (!target || (isEarly && "guarded" in target.dataset)) return false;
     target.click();
     return true;
@@ -45,7 +44,7 @@
       if (event.key === "Escape") event.target.blur();
       return;
     }
-    if (event.key === "/") document.querySelector(".search input")?.focus();
+    if (event.key === "/") document.querySelector(".search input[type=search]")?.focus();
     else if (!inQueue(event.key) && !press(event.key)) return;
     event.preventDefault();
   });
@@ -108,5 +107,6 @@
   }
   if (newer) setInterval(() => announceNewer().catch(() => {}), NEWER_EVERY_MS);
 
+  setTimeout(() => { document.body.dataset.armed = "yes"; }, GUARD_MS);
   if (rows.length) mark(0);
 })();
