@@ -146,7 +146,7 @@ class Line:
             "FRAUD_FEATURES_SEAL_PUBLIC_KEY_FILE": seal_public,
             "FRAUD_FEATURES_SCORING_ADDRESS": f"127.0.0.1:{self.ports.scoring_internal}",
             "FRAUD_FEATURES_STATE_DIR": str(self.folder / "features"),
-            "FRAUD_SCORING_TOKEN_KEYS": str(self.token_keys),
+            "FRAUD_SCORING_TOKEN_KEYS_FILE": str(self.token_keys),
             "FRAUD_SCORING_PORT": str(self.ports.scoring),
             "FRAUD_SCORING_INTERNAL_PORT": str(self.ports.scoring_internal),
             "FRAUD_CONSOLE_PORT": str(self.ports.console),
