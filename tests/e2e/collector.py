@@ -15,7 +15,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 
 class FakeCollector(ThreadingHTTPServer):
-    """Listens on a free port of loopback."""
+    """Listens on a free port of loopback; answers once `gate` is open, as it is at first."""
 
     daemon_threads = True
 
@@ -23,6 +23,9 @@ class FakeCollector(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Receiver)
         self._lock = threading.Lock()
         self._spans: dict[str, list[Span]] = defaultdict(list)
+        self.services: set[str] = set()
+        self.gate = threading.Event()
+        self.gate.set()
 
     @property
     def endpoint(self) -> str:
@@ -33,6 +36,11 @@ class FakeCollector(ThreadingHTTPServer):
         """Keep the spans of one request."""
         with self._lock:
             for resource in request.resource_spans:
+                self.services |= {
+                    a.value.string_value
+                    for a in resource.resource.attributes
+                    if a.key == "service.name"
+                }
                 for scope in resource.scope_spans:
                     for span in scope.spans:
                         self._spans[span.trace_id.hex()].append(span)
@@ -48,7 +56,9 @@ class _Receiver(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers["content-length"]))
         if self.headers.get("content-encoding") == "gzip":
             body = gzip.decompress(body)
-        cast("FakeCollector", self.server).keep(ExportTraceServiceRequest.FromString(body))
+        collector = cast("FakeCollector", self.server)
+        collector.keep(ExportTraceServiceRequest.FromString(body))
+        collector.gate.wait(10)
         self.send_response(200)
         self.send_header("content-length", "0")
         self.end_headers()
@@ -63,5 +73,6 @@ def running_collector() -> Iterator[FakeCollector]:
     collector = FakeCollector()
     threading.Thread(target=collector.serve_forever, daemon=True).start()
     yield collector
+    collector.gate.set()
     collector.shutdown()
     collector.server_close()

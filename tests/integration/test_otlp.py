@@ -2,77 +2,25 @@
 
 from __future__ import annotations
 
-import gzip
-import queue
 import socket
-import threading
 import time
 import urllib.request
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import cast
 
 import pytest
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
-from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from fraudstream import otlp
 from fraudstream.settings import TelemetrySettings
 from fraudstream.telemetry import INGEST_RECORDS, SPANS_DROPPED, Telemetry, TraceContext
 from fraudstream.telemetry import serve_metrics as serve
-
-
-class FakeCollector(ThreadingHTTPServer):
-    """Takes OTLP over HTTP and keeps each request; waits for `gate` before it answers."""
-
-    daemon_threads = True
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Receiver)
-        self.received: queue.Queue[ExportTraceServiceRequest] = queue.Queue()
-        self.gate = threading.Event()
-        self.gate.set()
-        self.status = 200
-
-    @property
-    def endpoint(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}"
-
-    def spans(self) -> dict[str, Span]:
-        """Return every span received so far by its name."""
-        spans = {}
-        while not self.received.empty():
-            for resource in self.received.get().resource_spans:
-                for scope in resource.scope_spans:
-                    spans.update({span.name: span for span in scope.spans})
-        return spans
-
-
-class _Receiver(BaseHTTPRequestHandler):
-    def do_POST(self) -> None:
-        collector = cast("FakeCollector", self.server)
-        body = self.rfile.read(int(self.headers["content-length"]))
-        if self.headers.get("content-encoding") == "gzip":
-            body = gzip.decompress(body)
-        collector.received.put(ExportTraceServiceRequest.FromString(body))
-        collector.gate.wait(10)
-        self.send_response(collector.status)
-        self.send_header("content-length", "0")
-        self.end_headers()
-
-    def log_message(self, format: str, *args: object) -> None:  # inherited name
-        return
+from tests.e2e.collector import FakeCollector, running_collector
 
 
 @pytest.fixture
 def collector() -> Iterator[FakeCollector]:
     """A collector on a port of its own."""
-    server = FakeCollector()
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield server
-    server.gate.set()
-    server.shutdown()
-    server.server_close()
+    with running_collector() as running:
+        yield running
 
 
 def dropped(reason: str) -> float:
@@ -95,7 +43,7 @@ def test_trace_of_two_spans_arrives_with_its_ids_and_times(collector: FakeCollec
     telemetry.record_span("scoring", child, root, 1_000_300, 1_002_000, {"fraud.score": 0.5})
     telemetry.close()
 
-    spans = collector.spans()
+    spans = collector.trace(root.trace_id)
     assert set(spans) == {"ingest", "scoring"}
     assert spans["ingest"].parent_span_id == b""
     scoring = spans["scoring"]
@@ -114,20 +62,19 @@ def test_service_name_travels_as_a_resource(collector: FakeCollector) -> None:
     telemetry.record_span("features", TraceContext.start(1.0), None, 1, 2, {})
     telemetry.close()
 
-    resource = collector.received.get(timeout=5).resource_spans[0].resource
-    assert {"fraudstream-features"} == {
-        a.value.string_value for a in resource.attributes if a.key == "service.name"
-    }
+    assert collector.services == {"fraudstream-features"}
 
 
 def test_flagged_span_of_an_unsampled_trace_is_sent(collector: FakeCollector) -> None:
     """The caller decides: a span that it records is sent whatever the trace's flag says."""
     telemetry = Telemetry(TelemetrySettings(otlp_endpoint=collector.endpoint), "scoring")
 
-    telemetry.record_span("scoring", TraceContext.start(0.0), None, 1, 2, {})
+    unsampled = TraceContext.start(0.0)
+
+    telemetry.record_span("scoring", unsampled, None, 1, 2, {})
     telemetry.close()
 
-    assert set(collector.spans()) == {"scoring"}
+    assert set(collector.trace(unsampled.trace_id)) == {"scoring"}
 
 
 def test_full_queue_drops_and_counts_without_waiting(collector: FakeCollector) -> None:
