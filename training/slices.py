@@ -6,6 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+import numpy as np
+import pyarrow.parquet as pq
+
+from fraudstream.errors import InvalidSettings
 from training.dataset import (
     DAY_MS,
     Examples,
@@ -13,7 +17,7 @@ from training.dataset import (
     handbook_history,
     history_of,
 )
-from training.evaluate import Fold, handbook_filter
+from training.evaluate import Fold, Scored, handbook_filter
 from training.simulate import SimulationSettings, simulate
 
 # Ends of warm-up, fit, stop and tune slices as shares of a simulated history; the rest is the test.
@@ -74,4 +78,42 @@ def handbook_slices(path: Path, fold: Fold) -> Slices:
         tune=late,
         test=kept.where(tested),
         whole=kept.between(fold.train_from_ms, fold.train_until_ms),
+    )
+
+
+def handbook_scored(data: Path, scores: Path, fold: Fold) -> Scored:
+    """Return the rows of a fold that the book tests on, with scores from a Parquet file.
+
+    Args:
+        data: The Handbook's Parquet file.
+        scores: Parquet with TRANSACTION_ID and score, one row for each tested transaction at least.
+        fold: Which fold.
+
+    Raises:
+        InvalidSettings: A file cannot be read, or a tested transaction has no score.
+    """
+    history = handbook_history(data)
+    tested = np.flatnonzero(
+        handbook_filter(history.event_time_ms, history.card, history.is_fraud, fold)
+    )
+    try:
+        table = pq.read_table(scores, columns=["TRANSACTION_ID", "score"])
+    except (OSError, ValueError) as exc:
+        msg = f"{scores}: expected a Parquet file with the columns TRANSACTION_ID and score"
+        raise InvalidSettings(msg) from exc
+    known = np.full(len(history.card), np.nan)
+    ids = np.sort(pq.read_table(data, columns=["TRANSACTION_ID"])["TRANSACTION_ID"].to_numpy())
+    scored_ids = table["TRANSACTION_ID"].to_numpy()
+    place = np.searchsorted(ids, scored_ids).clip(max=len(ids) - 1)
+    is_known = ids[place] == scored_ids
+    known[place[is_known]] = table["score"].to_numpy()[is_known]
+    if np.isnan(known[tested]).any():
+        missing = int(np.isnan(known[tested]).sum())
+        msg = f"{scores}: {missing} of {len(tested)} tested transactions have no score"
+        raise InvalidSettings(msg)
+    return Scored(
+        known[tested],
+        history.is_fraud[tested],
+        history.event_time_ms[tested],
+        history.card[tested],
     )

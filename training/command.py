@@ -1,0 +1,126 @@
+"""The command line: `python -m training train` and `python -m training evaluate`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Final
+
+from fraudstream.errors import InvalidSettings, ModelRefused
+from training.evaluate import Fold, summarise
+from training.simulate import SimulationSettings
+from training.slices import Slices, handbook_scored, handbook_slices, simulator_slices
+
+_OK, _BAD_CONTENT, _BAD_SETTINGS = 0, 65, 78  # sysexits
+SIMULATOR: Final = "simulator"
+# The one fold of the book's chapter 3.
+_BOOK_TRAIN_FROM: Final = "2018-07-25"
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command and return its exit code; wrong usage exits 64 by itself."""
+    parsed = _parser().parse_args(arguments)
+    try:
+        if parsed.command == "train":
+            return _train(parsed)
+        return _evaluate(parsed)
+    except InvalidSettings as exc:
+        _say(str(exc))
+        return _BAD_SETTINGS
+    except ModelRefused as exc:
+        _say(str(exc))
+        return _BAD_CONTENT
+
+
+class _Parser(argparse.ArgumentParser):
+    """Exits 64 (EX_USAGE) where argparse would exit 2."""
+
+    def error(self, message: str) -> None:  # type: ignore[override]  # it does not return
+        self.print_usage(sys.stderr)
+        self.exit(64, f"{self.prog}: {message}\n")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog="python -m training", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True, parser_class=_Parser)
+    _add_train(commands.add_parser("train", help="make a model artefact"))
+    evaluate = commands.add_parser("evaluate", help="measure scores by the Handbook's protocol")
+    evaluate.add_argument("--protocol", choices=["handbook"], required=True)
+    evaluate.add_argument("--data", type=Path, required=True, help="the Handbook's Parquet file")
+    evaluate.add_argument(
+        "--scores", type=Path, required=True, help="Parquet with TRANSACTION_ID and score"
+    )
+    evaluate.add_argument("--train-from", type=_midnight_ms, default=_BOOK_TRAIN_FROM)
+    return parser
+
+
+def _add_train(train: argparse.ArgumentParser) -> None:
+    train.add_argument("--model", choices=["lstm", "boosting"], default="lstm")
+    train.add_argument("--source", default=SIMULATOR, help="simulator, or a Parquet file")
+    train.add_argument("--format", choices=["handbook"], default="handbook")
+    train.add_argument("--out", type=Path, help="folder of the artefact (lstm only)")
+    train.add_argument("--name", help="name in the manifest; the folder's by default")
+    train.add_argument("--version", type=int, default=1)
+    train.add_argument("--seed", type=int, default=1, help="of weights and samples")
+    train.add_argument("--threads", type=int, default=1)
+    train.add_argument("--epochs", type=int, default=10)
+    train.add_argument("--genuine-share", type=float, help="of genuine rows drawn each epoch")
+    train.add_argument("--simulator-seed", type=int, default=11)
+    train.add_argument("--cards", type=int, default=3_000, help="simulator only")
+    train.add_argument("--days", type=int, default=90, help="simulator only")
+    train.add_argument(
+        "--train-from", type=_midnight_ms, default=_BOOK_TRAIN_FROM, help="Handbook only"
+    )
+
+
+def _midnight_ms(text: str) -> int:
+    day = date.fromisoformat(text)
+    return int(datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp()) * 1_000
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def _train(parsed: argparse.Namespace) -> int:
+    # PyTorch and XGBoost belong to the training extra; a usage error needs neither.
+    from training.fit import FitPlan
+    from training.network import NetworkShape
+    from training.train import TrainRequest, train_boosting, train_lstm
+
+    if parsed.model == "lstm" and parsed.out is None:
+        raise InvalidSettings("--out: expected the folder of the artefact")
+    slices = _slices(parsed)
+    is_simulated = parsed.source == SIMULATOR
+    plan = FitPlan(
+        epochs=parsed.epochs,
+        genuine_share=parsed.genuine_share or (0.12 if is_simulated else 0.5),
+        seed=parsed.seed,
+        threads=parsed.threads,
+    )
+    if parsed.model == "boosting":
+        figures = train_boosting(slices, plan, _say)
+    else:
+        shape = NetworkShape(features=slices.fit.vectors.shape[1])
+        name = parsed.name or parsed.out.name
+        request = TrainRequest(parsed.out, name, parsed.version, shape, plan)
+        figures = train_lstm(request, slices, _say).manifest.metrics
+    print(json.dumps(figures, indent=1, sort_keys=True))
+    return _OK
+
+
+def _slices(parsed: argparse.Namespace) -> Slices:
+    if parsed.source == SIMULATOR:
+        settings = SimulationSettings(parsed.simulator_seed, parsed.cards, parsed.days)
+        return simulator_slices(settings)
+    return handbook_slices(Path(parsed.source), Fold(parsed.train_from))
+
+
+def _evaluate(parsed: argparse.Namespace) -> int:
+    scored = handbook_scored(parsed.data, parsed.scores, Fold(parsed.train_from))
+    print(json.dumps(summarise(scored), indent=1, sort_keys=True))
+    return _OK
