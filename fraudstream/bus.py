@@ -171,7 +171,7 @@ def _append(batch: BatchBuilder, record: OutRecord) -> bool:
         key=record.key,
         value=record.value,
         timestamp=record.timestamp_ms,
-        headers=record.headers,
+        headers=list(record.headers),
     )
     return added is not None
 

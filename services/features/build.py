@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import sys
 import time
 from collections.abc import Awaitable, Callable
@@ -120,7 +121,11 @@ class Worker:
     def run(self) -> None:
         """Work until a signal; never returns."""
         warm_up()
-        faust.Worker(self.app, loglevel="WARN", redirect_stdouts=False).execute_from_commandline()
+        # Faust's spinner would write terminal codes between our lines.
+        with Path(os.devnull).open("w") as nowhere:
+            faust.Worker(
+                self.app, override_logging=False, redirect_stdouts=False, stdout=nowhere
+            ).execute_from_commandline()
 
     async def _connect_card(self) -> PollHandler:
         settings = self._settings

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import sys
 from collections.abc import Sequence
 from typing import Final
 
 from fraudstream.errors import BrokerUnavailable, InvalidSettings, OnlineStoreUnavailable
+from fraudstream.json_log import log_json
 from fraudstream.telemetry import serve_metrics
 from services.features.build import ROLES, AllSettings, build
 
@@ -36,6 +38,7 @@ def main(arguments: Sequence[str]) -> int:
     )
     parser.add_argument("role", choices=sorted(ROLES))
     role = parser.parse_args(arguments).role
+    log_json(f"features-{role}", logging.WARNING)
     try:
         settings = AllSettings()
         serve_metrics(settings.features.metrics_port)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from kafka import KafkaConsumer, TopicPartition
@@ -68,21 +69,20 @@ class Bounds:
     end: int
 
 
-def bounds_of(settings: KafkaSettings, topic: Topic, partition: int) -> Bounds:
-    """Return where a partition begins and ends. Blocks: call it from a thread.
+def bounds_of(settings: KafkaSettings, topics: Sequence[Topic], partition: int) -> list[Bounds]:
+    """Return where the same partition of some topics begins and ends. Blocks: call from a thread.
 
     Raises:
         BrokerUnavailable: The broker does not answer.
     """
-    place = TopicPartition(settings.topic(topic), partition)
+    places = [TopicPartition(settings.topic(topic), partition) for topic in topics]
     try:
-        consumer = KafkaConsumer(**kafka_python_options(settings))
+        consumer = KafkaConsumer(enable_auto_commit=False, **kafka_python_options(settings))
         try:
-            begin = consumer.beginning_offsets([place])[place]
-            end = consumer.end_offsets([place])[place]
+            begins, ends = consumer.beginning_offsets(places), consumer.end_offsets(places)
         finally:
             consumer.close()
     except KafkaError as exc:
         msg = f"the broker at {settings.bootstrap} does not answer: {type(exc).__name__}"
         raise BrokerUnavailable(msg) from exc
-    return Bounds(begin, end)
+    return [Bounds(begins[place], ends[place]) for place in places]

@@ -47,6 +47,7 @@ class Positions:
         self._log = log
         self._known: dict[int, int] = {}
         self._sought: set[int] = set()
+        self._looking = asyncio.Lock()
         self.seek: Seek = lambda _partition, _offset: None
 
     def shard(self, partition: int) -> ShardRef:
@@ -123,14 +124,14 @@ class Positions:
 
     async def _refuse_if_lost(self, partition: int) -> None:
         """Refuse to open a shard empty where the logs show that it once held something."""
-        own = await asyncio.to_thread(bounds_of, self._kafka, self._topic, partition)
-        made = own
-        if self._role is Role.CARD:
-            made = await asyncio.to_thread(bounds_of, self._kafka, DECISIONS, partition)
-        if own.begin > 0 or (self._role is Role.CARD and made.end > 0):
+        topics = [self._topic, DECISIONS] if self._role is Role.CARD else [self._topic]
+        async with self._looking:
+            bounds = await asyncio.to_thread(bounds_of, self._kafka, topics, partition)
+        decided = sum(each.end for each in bounds[1:])
+        if bounds[0].begin > 0 or decided > 0:
             msg = (
                 f"shard {self._role}{partition} is closed: it has no marker in the store, but"
-                f" {made.end} decisions were made from it and its log begins at {own.begin}."
+                f" {decided} decisions were made from it and its log begins at {bounds[0].begin}."
                 " The store lost its content: rebuild it, or begin with another"
                 " FRAUD_REDIS_KEY_PREFIX and FRAUD_KAFKA_TOPIC_PREFIX"
             )
