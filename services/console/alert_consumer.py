@@ -18,7 +18,13 @@ from kafka import KafkaConsumer
 from kafka.errors import CommitFailedError
 
 from fraudstream.settings import KafkaSettings
-from fraudstream.telemetry import CONSOLE_ALERTS, Telemetry, TraceContext
+from fraudstream.telemetry import (
+    CONSOLE_ALERTS,
+    DECISION_FORKS,
+    SPAN_ALERT,
+    Telemetry,
+    TraceContext,
+)
 from fraudstream.topics import ALERTS
 from services.console.alert_record import Coordinates, ReadAlert, UnreadableRecord, read_alert
 from services.console.alert_store import AlertStore, StoreOutcome
@@ -93,7 +99,7 @@ class AlertConsumer:
         if parent is None:
             return
         self.telemetry.record_span(
-            "alert",
+            SPAN_ALERT,
             parent.child(),
             parent,
             started_us,
@@ -124,5 +130,7 @@ def _report_unreadable(record: UnreadableRecord) -> None:
 
 def _report_outcome(alert: ReadAlert, outcome: StoreOutcome) -> None:
     CONSOLE_ALERTS.labels(outcome=outcome.value).inc()
+    if outcome is StoreOutcome.CONFLICTING:
+        DECISION_FORKS.inc()
     if outcome in {StoreOutcome.CONFLICTING, StoreOutcome.REFUSED}:
         _LOG.error("alert %s was %s; what is stored stays", alert.message.alert_id, outcome.value)

@@ -10,6 +10,7 @@ from typing import Final
 
 from google.protobuf.message import DecodeError
 
+from fraudstream.telemetry import TRACEPARENT
 from fraudstream.v1 import decision_pb2
 from fraudstream.v1.alert_pb2 import Alert
 
@@ -98,7 +99,7 @@ def read_alert(
     fault = _fault_of(message)
     if fault:
         return UnreadableRecord(coordinates, fault)
-    traceparent = next((text for name, text in headers if name == "traceparent"), None)
+    traceparent = next((text for name, text in headers if name == TRACEPARENT), None)
     return ReadAlert(message, value, traceparent)
 
 

@@ -1,0 +1,135 @@
+"""Verdict and label in one transaction, once for each version; the outbox empties in order."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from threading import Event
+from typing import TYPE_CHECKING
+
+import pytest
+from kafka.errors import KafkaTimeoutError
+
+from fraudstream.errors import CaseChanged, CaseNotFound
+from fraudstream.settings import KafkaSettings
+from fraudstream.v1.label_pb2 import DISPOSITION_GENUINE, Label
+from services.console.verdict import Disposition
+from tests.browser.alerts import START_MS, AlertSpec, make_alert
+from tests.browser.console_tables import clear_tables
+
+if TYPE_CHECKING:
+    from services.console.models import OutboxLabel
+    from services.console.settling import Verdict
+
+
+@pytest.fixture(autouse=True)
+def _tables() -> None:
+    clear_tables()
+
+
+@dataclass
+class FakeFuture:
+    """The acknowledgement of one record, or its failure."""
+
+    is_acknowledged: bool
+
+    def get(self, timeout: float) -> None:
+        if not self.is_acknowledged:
+            raise KafkaTimeoutError
+
+
+@dataclass
+class FakeProducer:
+    """Takes records and acknowledges the first few of them."""
+
+    acknowledges: int
+    taken: list[Label] = field(default_factory=list)
+
+    def send(self, topic: str, key: bytes, value: bytes) -> FakeFuture:
+        self.taken.append(Label.FromString(value))
+        return FakeFuture(len(self.taken) <= self.acknowledges)
+
+
+def _store(number: int) -> str:
+    from services.console.alert_record import Coordinates, ReadAlert, read_alert
+    from services.console.alert_store import AlertStore
+
+    value = make_alert(AlertSpec(number)).SerializeToString()
+    read = read_alert(value, [], Coordinates("alerts", 0, number))
+    assert isinstance(read, ReadAlert)
+    AlertStore(clock_ms=lambda: START_MS).insert_absent([read])
+    return read.message.alert_id
+
+
+def _verdict(alert_id: str, analyst: str = "ada", version: int = 0) -> Verdict:
+    from services.console.settling import Verdict
+
+    return Verdict(alert_id, version, Disposition.GENUINE, analyst, START_MS + 5)
+
+
+def _outbox() -> list[OutboxLabel]:
+    from services.console.models import OutboxLabel
+
+    return list(OutboxLabel.objects.order_by("id"))
+
+
+def test_a_verdict_writes_one_label_whatever_is_sent_again() -> None:
+    """The same verdict of the same analyst, sent twice, is one act with one label."""
+    from services.console.settling import settle_alert
+
+    alert_id = _store(1)
+
+    settle_alert(_verdict(alert_id))
+    settle_alert(_verdict(alert_id))
+
+    [row] = _outbox()
+    label = Label.FromString(bytes(row.payload))
+    assert (label.label_id, label.disposition) == (row.label_id, DISPOSITION_GENUINE)
+    assert (label.analyst, label.settled_at_ms, label.merchant_id) == (
+        "ada",
+        START_MS + 5,
+        "Nordlicht Electronics",
+    )
+
+
+@pytest.mark.parametrize(("analyst", "version"), [("bob", 0), ("ada", 1)])
+def test_another_verdict_on_a_settled_alert_is_refused(analyst: str, version: int) -> None:
+    """Neither another analyst nor a later version settles what is settled; no label is added."""
+    from services.console.settling import settle_alert
+
+    alert_id = _store(1)
+    settle_alert(_verdict(alert_id))
+
+    with pytest.raises(CaseChanged):
+        settle_alert(_verdict(alert_id, analyst, version))
+
+    assert len(_outbox()) == 1
+
+
+def test_an_unknown_alert_cannot_be_settled() -> None:
+    """There is nothing to settle, and nothing is written."""
+    from services.console.settling import settle_alert
+
+    with pytest.raises(CaseNotFound):
+        settle_alert(_verdict("0" * 32))
+
+    assert _outbox() == []
+
+
+def test_only_acknowledged_labels_are_marked_and_the_rest_is_sent_again() -> None:
+    """After a failure in the middle, the next round begins at the first label not acknowledged."""
+    from services.console.label_publisher import LabelPublisher
+    from services.console.settling import settle_alert
+
+    for number in (1, 2, 3):
+        settle_alert(_verdict(_store(number)))
+    publisher = LabelPublisher(KafkaSettings(), Event(), clock_ms=lambda: START_MS + 9)
+    failing, working = FakeProducer(acknowledges=1), FakeProducer(acknowledges=9)
+
+    with pytest.raises(KafkaTimeoutError):
+        publisher.publish_batch(failing)
+    sent = publisher.publish_batch(working)
+
+    assert sent == 2
+    assert [label.transaction_id for label in working.taken] == ["tx-000002", "tx-000003"]
+    assert {row.sent_at_ms for row in _outbox()} == {START_MS + 9}
+    assert publisher.publish_batch(working) == 0
