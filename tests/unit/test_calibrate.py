@@ -1,0 +1,98 @@
+"""Calibration: smooth, rising, and true to a known distortion; thresholds that keep a budget."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from pydantic import ValidationError
+
+from fraudstream.calibration import Calibration, Thresholds
+from training.calibrate import (
+    CHALLENGE_BUDGET,
+    DECLINE_BUDGET,
+    choose_thresholds,
+    fit_calibration,
+)
+from training.evaluate import Bools, Floats, expected_calibration_error
+
+
+def distorted(rows: int = 60_000) -> tuple[Floats, Bools]:
+    """Return raw scores that are twice as sure as they should be, and shifted."""
+    rng = np.random.default_rng(1)
+    logit = rng.normal(-3.0, 1.5, rows)
+    fraud = rng.random(rows) < 1 / (1 + np.exp(-logit))
+    return 1 / (1 + np.exp(-(2 * logit + 1))), fraud
+
+
+def test_fit_undoes_a_known_distortion() -> None:
+    """Raw logit = 2 true + 1, so the fit is half of it, less a half."""
+    raw, fraud = distorted()
+    fitted = fit_calibration(raw, fraud)
+
+    assert fitted.a == pytest.approx(0.5, abs=0.05)
+    assert fitted.c == pytest.approx(-0.5, abs=0.15)
+    assert expected_calibration_error(fitted.scores(raw), fraud) < 0.004
+    assert expected_calibration_error(raw, fraud) > 0.02
+
+
+def test_calibration_keeps_the_order_of_scores() -> None:
+    """Positive slopes: no two raw scores change places."""
+    raw = np.linspace(0, 1, 1_001)
+    score = fit_calibration(*distorted()).scores(raw)
+
+    assert (np.diff(score) >= 0).all()
+    assert ((score >= 0) & (score <= 1)).all()
+
+
+def test_certain_raw_scores_stay_finite() -> None:
+    """A float32 sigmoid saturates at exactly 0 and 1."""
+    score = Calibration(kind="beta", a=2.0, b=0.5, c=-1.0).scores(np.array([0.0, 1.0], np.float32))
+
+    assert np.isfinite(score).all()
+
+
+def test_identity_changes_nothing() -> None:
+    """a = b = 1, c = 0 gives back the raw score."""
+    raw = np.array([0.001, 0.3, 0.999])
+
+    same = Calibration(kind="platt", a=1.0, b=1.0, c=0.0).scores(raw)
+    assert same == pytest.approx(raw)
+
+
+def test_scores_worse_than_chance_still_rise() -> None:
+    """A model that ranks backwards is not turned around behind anybody's back."""
+    raw, fraud = distorted(5_000)
+    fitted = fit_calibration(raw, ~fraud)
+
+    assert fitted.a > 0
+    assert np.ptp(fitted.scores(raw)) < 0.01
+
+
+def test_separable_scores_give_a_finite_fit() -> None:
+    """Perfect ranking on a small slice must not send a slope to infinity."""
+    raw = np.concatenate([np.full(50, 1e-4), np.full(3, 0.9)])
+    fitted = fit_calibration(raw, raw > 0.5)
+
+    assert fitted.scores(np.array([0.9]))[0] > 0.9
+
+
+@pytest.mark.parametrize("parameters", [{"a": 0.0}, {"b": -1.0}, {"c": float("nan")}])
+def test_calibration_that_does_not_rise_is_refused(parameters: dict[str, float]) -> None:
+    """A slope of zero or less, or no number, is no calibration."""
+    with pytest.raises(ValidationError):
+        Calibration.model_validate({"kind": "beta", "a": 1.0, "b": 1.0, "c": 0.0, **parameters})
+
+
+def test_thresholds_flag_their_budget() -> None:
+    """Of 10,000 rows ten are declined and a hundred are challenged or worse."""
+    score = np.random.default_rng(2).random(10_000)
+    chosen = choose_thresholds(score)
+
+    assert (score >= chosen.decline).sum() == round(DECLINE_BUDGET * 10_000)
+    assert (score >= chosen.challenge).sum() == round(CHALLENGE_BUDGET * 10_000)
+
+
+def test_thresholds_out_of_order_are_refused() -> None:
+    """Declining below review would hide cases from analysts."""
+    with pytest.raises(ValidationError):
+        Thresholds(challenge=0.5, review=0.4, decline=0.9)
