@@ -194,6 +194,13 @@ _ENUMS: Final = {
 }
 
 
+ENUM_NAMES: Final = {
+    field: (list(short.values()), [name for name in numbers if name not in short.values()])
+    for field, (numbers, short) in _ENUMS.items()
+}
+"""Names of each enum field: short ones and full ones, without the unspecified one."""
+
+
 def _enum_number(name: str, content: JsonValue) -> int:
     number = _ENUMS[name][0].get(content) if type(content) is str else None
     if number is None:

@@ -1,0 +1,127 @@
+"""For any transaction: JSON and protobuf carry the same, and no bytes break the decoder."""
+
+from __future__ import annotations
+
+import json
+from contextlib import suppress
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fraudstream.errors import InvalidTransaction, LateTransaction
+from fraudstream.identity import digest_of
+from fraudstream.privacy import holds_pan, mask_numbers
+from fraudstream.transaction import (
+    CONTENT_TYPE,
+    JSON,
+    PROTOBUF,
+    decode_transaction,
+    validate_transaction,
+)
+from fraudstream.transaction_json import decode_json, encode_json
+from fraudstream.v1.transaction_pb2 import (
+    Channel,
+    EntryMode,
+    Location,
+    Transaction,
+    TransactionKind,
+)
+from training.messages import luhn_digit
+
+NOW_MS = 1_780_000_000_000
+TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=70)
+INT64 = st.integers(-(2**63), 2**63 - 1)
+
+TRANSACTIONS = st.builds(
+    Transaction,
+    bank_id=TEXTS,
+    transaction_id=TEXTS,
+    card_token=TEXTS,
+    kind=st.sampled_from(TransactionKind.values()),
+    customer_id=TEXTS,
+    merchant_id=TEXTS,
+    terminal_id=TEXTS,
+    mcc=TEXTS,
+    amount_minor=INT64,
+    currency=TEXTS,
+    event_time_ms=INT64,
+    utc_offset_minutes=st.integers(-(2**31), 2**31 - 1),
+    channel=st.sampled_from(Channel.values()),
+    entry_mode=st.sampled_from(EntryMode.values()),
+    country=TEXTS,
+    device_id=TEXTS,
+    ip=TEXTS,
+    location=st.none()
+    | st.builds(Location, latitude=st.floats(-90, 90), longitude=st.floats(-180, 180)),
+    currency_exponent=st.none() | st.integers(0, 2**32 - 1),
+)
+
+
+@given(TRANSACTIONS)
+def test_json_carries_what_protobuf_carries(transaction: Transaction) -> None:
+    """Decoding what was encoded gives the same message, by either way, with one digest."""
+    by_json = decode_transaction(encode_json(transaction) or b"{}", [(CONTENT_TYPE, JSON)])
+    encoded = transaction.SerializeToString()
+    by_protobuf = decode_transaction(encoded, [(CONTENT_TYPE, PROTOBUF)]) if encoded else by_json
+
+    assert by_json == by_protobuf == transaction
+    assert digest_of(by_json) == digest_of(by_protobuf)
+
+
+@given(TRANSACTIONS, st.integers(0, 4_102_444_800_000))
+def test_validation_refuses_or_passes_and_nothing_else(
+    transaction: Transaction, append_time_ms: int
+) -> None:
+    """Whatever the fields hold, the answer is a typed one, and a second look agrees."""
+    try:
+        validate_transaction(transaction, append_time_ms)
+    except (InvalidTransaction, LateTransaction):
+        return
+
+    validate_transaction(transaction, append_time_ms)
+
+
+@given(
+    st.binary(max_size=400) | st.text(max_size=200).map(lambda text: text.encode(errors="replace"))
+)
+def test_no_bytes_break_the_decoder(value: bytes) -> None:
+    """Anything that is not a transaction is refused by a reason, in both encodings."""
+    for content_type in (JSON, PROTOBUF):
+        with suppress(InvalidTransaction):
+            decode_transaction(value, [(CONTENT_TYPE, content_type)])
+
+
+JSON_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3)
+    ),
+    max_leaves=6,
+)
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from([field.name for field in Transaction.DESCRIPTOR.fields]), JSON_VALUES
+    )
+)
+def test_no_json_value_breaks_a_field(fields: dict[str, object]) -> None:
+    """A field of any JSON type is taken or refused by a reason."""
+    with suppress(InvalidTransaction):
+        decode_json(json.dumps(fields).encode())
+
+
+NUMBERS = st.tuples(
+    st.sampled_from(["4", "51", "2221", "34", "6011", "3528"]), st.text("0123456789", max_size=12)
+)
+
+
+@given(NUMBERS, st.sampled_from(["", " ", "-", ".", "\u200b"]), st.text('abc {}":,', max_size=8))
+@settings(max_examples=60)
+def test_no_number_outlives_the_mask(parts: tuple[str, str], mark: str, around: str) -> None:
+    """A card number in any text, its digits apart by any mark, is not in the masked text."""
+    length = 15 if parts[0] == "34" else 16
+    body = (parts[0] + parts[1]).ljust(length - 1, "7")[: length - 1]
+    number = mark.join(body + luhn_digit(body))
+
+    assert not holds_pan(mask_numbers(f"{around}{number}{around}"))
