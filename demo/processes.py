@@ -83,6 +83,7 @@ class ChildProcess:
         self._environment = dict(environment or {})
         self._process: subprocess.Popen[bytes] | None = None
         self._log_start = 0
+        self._is_asked = False
 
     @property
     def pid(self) -> int:
@@ -106,6 +107,7 @@ class ChildProcess:
         self.log_path.parent.mkdir(parents=True, exist_ok=True)
         self._log_start = self.log_path.stat().st_size if self.log_path.exists() else 0
         environment = {**os.environ, **self._environment, **(more_environment or {})}
+        self._is_asked = False
         tethered = [sys.executable, "-I", "-S", str(_TETHER), str(os.getpid()), *self._command]
         with self.log_path.open("ab") as log:
             self._process = subprocess.Popen(  # noqa: S603  # commands are this package's own
@@ -148,9 +150,15 @@ class ChildProcess:
         if self.is_running and self._process:
             self._process.send_signal(number)
 
+    def ask_to_end(self) -> None:
+        """Send SIGTERM, once: a second one ends many programs before they are done."""
+        if not self._is_asked:
+            self._is_asked = True
+            self.signal(signal.SIGTERM)
+
     def stop(self, timeout_s: float = STOP_TIMEOUT_S) -> int | None:
         """End it by SIGTERM, and by SIGKILL after the bound. Returns its exit code."""
-        self.signal(signal.SIGTERM)
+        self.ask_to_end()
         self.wait_end(timeout_s)
         self.kill()
         return self.exit_code

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import signal
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -76,7 +75,7 @@ class ServiceProcess:
 
     def terminate(self) -> None:
         """Ask it to end, by SIGTERM, without waiting."""
-        self._process.signal(signal.SIGTERM)
+        self._process.ask_to_end()
 
     def kill(self) -> None:
         """End it by SIGKILL."""

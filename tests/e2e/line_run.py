@@ -25,6 +25,8 @@ from fraudstream.v1.transaction_pb2 import Transaction
 from tests.e2e.audit import DeadLetter, Entry, Evidence, Expected
 from training.simulate import SimulationSettings, live_traffic
 
+Ends = dict[tuple[str, int], int]
+
 # Enough for full polls, few enough that a crash in the middle leaves work on both sides.
 _AHEAD_AT_MOST: Final = 1_500
 _STEP: Final = 100
@@ -91,14 +93,16 @@ class LineRun:
 
     def evidence(self) -> Evidence:
         """Wait until offsets are committed and outboxes empty, and read all that is left."""
-        wait_until(lambda: not any(self._uncommitted().values()) and not self._unpublished(), 30.0)
+        wait_until(lambda: not self._unpublished(), 30.0)
+        ends = self._ends()
+        wait_until(lambda: not any(self._uncommitted(ends).values()), 30.0, poll_s=0.5)
         return Evidence(
             decisions=[Decision.FromString(r.value) for r in read_topic(self.kafka, DECISIONS)],
             alerts=[Alert.FromString(r.value) for r in read_topic(self.kafka, ALERTS)],
             dead_letters=self.dead_letters(),
             unpublished=self._unpublished(),
             states=self.card_states(),
-            uncommitted=self._uncommitted(),
+            uncommitted=self._uncommitted(ends),
         )
 
     def dead_letters(self) -> list[DeadLetter]:
@@ -127,26 +131,34 @@ class LineRun:
             boxes = client.scan_iter(f"{self._redis.key_prefix}:*:outbox", count=5_000)
             return sum(int(client.zcard(box)) for box in boxes)
 
-    def _uncommitted(self) -> dict[str, int]:
-        return {
-            "ingest": self._lag("ingest", RAW),
-            "features-card": self._lag("features-card", ACCEPTED),
-        }
+    def _uncommitted(self, ends: Ends) -> dict[str, int]:
+        """Return how many records each group has not committed."""
+        consumers = {"ingest": RAW, "features-card": ACCEPTED}
+        return {group: self._lag(group, topic, ends) for group, topic in consumers.items()}
 
-    def _lag(self, group: str, topic: Topic) -> int:
-        """Return how many records of a topic a group has not committed."""
+    def _lag(self, group: str, topic: Topic, ends: Ends) -> int:
         consumer = KafkaConsumer(
             **kafka_python_options(self.kafka),
             group_id=self.kafka.group(group),
             enable_auto_commit=False,
         )
         try:
-            name = self.kafka.topic(topic)
-            places = [TopicPartition(name, p) for p in consumer.partitions_for_topic(name) or ()]
-            ends = consumer.end_offsets(places)
-            return sum(ends[place] - (consumer.committed(place) or 0) for place in places)
+            return sum(
+                end - (consumer.committed(TopicPartition(name, partition)) or 0)
+                for (name, partition), end in ends.items()
+                if name == self.kafka.topic(topic)
+            )
         finally:
             consumer.close()
+
+    def _ends(self) -> Ends:
+        """Return the end of every partition that has records; nobody writes any more."""
+        records = [*read_topic(self.kafka, RAW), *read_topic(self.kafka, ACCEPTED)]
+        ends: Ends = {}
+        for record in records:
+            place = record.topic, record.partition
+            ends[place] = max(ends.get(place, 0), record.offset + 1)
+        return ends
 
     def _send(self, producer: KafkaProducer, records: Iterator[RawRecord]) -> list[Entry]:
         """Send some records, each on its own clock; return their lines of the ledger."""
