@@ -57,7 +57,9 @@ lint: .venv/.dev
 .PHONY: types
 types: .venv/.dev
 	$(BIN)/mypy $(SOURCES)
-	PYRIGHT_PYTHON_IGNORE_WARNINGS=1 $(BIN)/pyright --pythonpath $(BIN)/python
+	@# mypy's typeshed: pyright's own has stubs of a much older kafka-python.
+	PYRIGHT_PYTHON_IGNORE_WARNINGS=1 $(BIN)/pyright --pythonpath $(BIN)/python --typeshedpath \
+		"$$($(BIN)/python -c 'import mypy; print(mypy.__path__[0])')/typeshed"
 
 .PHONY: imports
 imports: .venv/.dev

@@ -51,6 +51,7 @@ class PollHandler(Protocol):
         Returns:
             For each partition that succeeded, the position after its last finished record.
         """
+        ...
 
 
 @dataclass(slots=True)

@@ -60,7 +60,7 @@ def _fields() -> dict[str, Schema]:
         "terminal_id": _NAME,
         "mcc": {"type": "string", "pattern": "^([0-9]{4})?$"},
         "amount_minor": _whole(0, MAX_AMOUNT_MINOR),
-        "currency": {"enum": sorted(CURRENCY_EXPONENTS)},
+        "currency": {"enum": [*sorted(CURRENCY_EXPONENTS)]},
         "event_time_ms": _whole(946_684_800_000, 4_102_444_799_999),
         "utc_offset_minutes": {"type": "integer", "minimum": -720, "maximum": 840},
         "channel": _enum("channel"),

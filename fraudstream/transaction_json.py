@@ -140,7 +140,7 @@ def _amount(name: str, content: JsonValue) -> int:
     raise InvalidTransaction(RejectReason.FIELD_TYPE, f"{name}: expected a whole number")
 
 
-_AMOUNT_WORDS: Final = dict.fromkeys(
+_AMOUNT_WORDS: Final[dict[str, RejectReason]] = dict.fromkeys(
     ("nan", "inf", "infinity", "0.0"), RejectReason.AMOUNT_NOT_FINITE
 )
 

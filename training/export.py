@@ -65,13 +65,15 @@ def run_onnx(
     options.intra_op_num_threads = 1
     session = onnxruntime.InferenceSession(onnx, options, providers=["CPUExecutionProvider"])
     parts = [
-        session.run(
-            ["raw_score"],
-            {
-                "vector": vectors[begin : begin + batch],
-                "sequence": sequences[begin : begin + batch],
-            },
-        )[0]
+        np.asarray(
+            session.run(
+                ["raw_score"],
+                {
+                    "vector": vectors[begin : begin + batch],
+                    "sequence": sequences[begin : begin + batch],
+                },
+            )[0]
+        )
         for begin in range(0, len(vectors), batch)
     ]
     return np.concatenate(parts).astype(np.float32)

@@ -16,36 +16,40 @@ class ConsoleSettings(StrictSettings):
 
     model_config = SettingsConfigDict(env_prefix="FRAUD_CONSOLE_", frozen=True, extra="forbid")
 
-    host: str = Field("127.0.0.1", description="Address to listen on.")
-    port: int = Field(8080, ge=1, le=65535, description="Port to listen on.")
-    metrics_port: int = Field(0, ge=0, le=65535, description="Prometheus port; 0 for none.")
-    threads: int = Field(8, ge=1, le=64, description="Requests answered at the same time.")
+    host: str = Field(default="127.0.0.1", description="Address to listen on.")
+    port: int = Field(default=8080, ge=1, le=65535, description="Port to listen on.")
+    metrics_port: int = Field(default=0, ge=0, le=65535, description="Prometheus port; 0 for none.")
+    threads: int = Field(default=8, ge=1, le=64, description="Requests answered at the same time.")
     database_url: SecretStr = Field(
-        SecretStr("sqlite:///var/console.sqlite3"),
+        default=SecretStr("sqlite:///var/console.sqlite3"),
         description="sqlite:///relative/path, sqlite:////absolute/path or postgresql://user@host/db.",
     )
     database_password_file: str = Field(
-        "", description="File with the database password; empty to take it from the address."
+        default="",
+        description="File with the database password; empty to take it from the address.",
     )
     secret_key_file: str = Field(
-        "", description="File with the key that signs sessions; empty for a new one at each start."
+        default="",
+        description="File with the key that signs sessions; empty for a new one at each start.",
     )
     allowed_hosts: str = Field(
-        "127.0.0.1,localhost", description="Host names that browsers may use, comma-separated."
+        default="127.0.0.1,localhost",
+        description="Host names that browsers may use, comma-separated.",
     )
     is_https: bool = Field(
-        False, description="Browsers come over TLS (a proxy ends it): cookies are Secure."
+        default=False, description="Browsers come over TLS (a proxy ends it): cookies are Secure."
     )
     session_idle_s: int = Field(
-        900, ge=60, le=86_400, description="Seconds without a request that end a session."
+        default=900, ge=60, le=86_400, description="Seconds without a request that end a session."
     )
     reference_currency: str = Field(
-        "EUR",
+        default="EUR",
         pattern="^[A-Z]{3}$",
         description="Currency of expected losses, as ingest has it.",
     )
     demo_logins: bool = Field(
-        False, description="Make users with published passwords; only on a loopback address."
+        default=False,
+        description="Make users with published passwords; only on a loopback address.",
     )
 
     @model_validator(mode="after")

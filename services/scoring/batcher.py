@@ -38,6 +38,7 @@ class Engine(Protocol):
     @property
     def version(self) -> str:
         """Return the name and version of the library that computes."""
+        ...
 
     def score(self, vectors: FloatArray, sequences: FloatArray) -> FloatArray:
         """Return raw scores, float32 [B], of float32 [B, F] and float32 [B, T, C].
@@ -45,6 +46,7 @@ class Engine(Protocol):
         Raises:
             ModelNotLoaded: The engine failed and gave no scores.
         """
+        ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -63,10 +63,12 @@ class Judge(Protocol):
     @property
     def model_hash(self) -> str:
         """Return the model that judges; empty for none."""
+        ...
 
     @property
     def engine_version(self) -> str:
         """Return what computes its scores; empty for nothing."""
+        ...
 
     async def judge(
         self, arrays: FeatureArrays, feature_hashes: tuple[int, ...], sequence_hash: str
@@ -77,6 +79,7 @@ class Judge(Protocol):
             FeatureSpecMismatch: The model needs what is not there.
             Overloaded: Too many rows wait for the engine.
         """
+        ...
 
 
 class AbsentModel:
@@ -180,7 +183,7 @@ class ModelJudge:
             return dict.fromkeys(flagged.tolist(), unexplained())
         scores = found.raw_scores.reshape(len(flagged), len(occlusions))  # [flagged, G]
         return {
-            row: reasons_of(answered.raw_scores[row], scores[place], occlusions)
+            row: reasons_of(np.float32(answered.raw_scores[row]), scores[place], occlusions)
             for place, row in enumerate(flagged.tolist())
         }
 

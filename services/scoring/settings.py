@@ -25,14 +25,18 @@ class ScoringSettings(StrictSettings):
 
     model_config = SettingsConfigDict(env_prefix="FRAUD_SCORING_", frozen=True, extra="forbid")
 
-    host: str = Field("127.0.0.1", description="Address of both listeners.")
-    port: int = Field(50051, ge=0, le=65535, description="Port of `Scoring`; 0 for any free one.")
-    internal_port: int = Field(
-        50052, ge=0, le=65535, description="Port of `InternalScoring`; 0 for any free one."
+    host: str = Field(default="127.0.0.1", description="Address of both listeners.")
+    port: int = Field(
+        default=50051, ge=0, le=65535, description="Port of `Scoring`; 0 for any free one."
     )
-    metrics_port: int = Field(0, ge=0, le=65535, description="Port of the metrics; 0 for none.")
+    internal_port: int = Field(
+        default=50052, ge=0, le=65535, description="Port of `InternalScoring`; 0 for any free one."
+    )
+    metrics_port: int = Field(
+        default=0, ge=0, le=65535, description="Port of the metrics; 0 for none."
+    )
     model: str = Field(
-        "models/demo",
+        default="models/demo",
         description="Folder of the model artefact; empty for none: every decision is a stand-in.",
     )
     token_keys_file: Path | None = Field(
@@ -42,49 +46,60 @@ class ScoringSettings(StrictSettings):
         None, description="Rates to the reference currency; none for the indicative ones."
     )
     lateness_ms: int = Field(
-        24 * 3_600_000,
+        default=24 * 3_600_000,
         ge=60_000,
         le=7 * 86_400_000,
         description="Events older than this on arrival at the gRPC door are refused, milliseconds.",
     )
     future_ms: int = Field(
-        5 * 60_000,
+        default=5 * 60_000,
         ge=0,
         le=3_600_000,
         description="Events this far in the future are still taken, milliseconds.",
     )
     max_in_flight: int = Field(
-        512, ge=1, le=100_000, description="Calls in flight at each door before calls are refused."
+        default=512,
+        ge=1,
+        le=100_000,
+        description="Calls in flight at each door before calls are refused.",
     )
     default_deadline_ms: int = Field(
-        1_000, ge=10, le=60_000, description="Deadline of a caller who set none, milliseconds."
+        default=1_000,
+        ge=10,
+        le=60_000,
+        description="Deadline of a caller who set none, milliseconds.",
     )
     reserve_ms: int = Field(
-        10,
+        default=10,
         ge=1,
         le=1_000,
         description="Kept back of a deadline to record and answer a stand-in, milliseconds.",
     )
     answer_after: AnswerAfter = Field(
-        AnswerAfter.RECORD,
+        default=AnswerAfter.RECORD,
         description="Answer when the store has recorded the decision, or when Kafka has it too.",
     )
     publish_backlog: int = Field(
-        20_000,
+        default=20_000,
         ge=1,
         le=1_000_000,
         description="Decisions that wait in memory for Kafka; the rest wait in the outbox only.",
     )
     sweep_every_ms: int = Field(
-        1_000, ge=10, le=60_000, description="Time between two sweeps of the outboxes."
+        default=1_000, ge=10, le=60_000, description="Time between two sweeps of the outboxes."
     )
     sweep_after_ms: int = Field(
-        5_000, ge=10, le=600_000, description="Age of an outbox entry that is swept."
+        default=5_000, ge=10, le=600_000, description="Age of an outbox entry that is swept."
     )
     grace_s: float = Field(
-        5.0, ge=0, le=60, description="How long calls in flight may go on after SIGTERM, seconds."
+        default=5.0,
+        ge=0,
+        le=60,
+        description="How long calls in flight may go on after SIGTERM, seconds.",
     )
-    has_reflection: bool = Field(True, description="Whether gRPC reflection lists the services.")
+    has_reflection: bool = Field(
+        default=True, description="Whether gRPC reflection lists the services."
+    )
 
 
 @dataclass(frozen=True, slots=True)
