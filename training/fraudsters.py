@@ -58,9 +58,9 @@ def campaign_rows(rng: np.random.Generator, scene: Scene, kind: FraudKind, devic
     return rows[np.argsort(rows["event_time_ms"], kind="stable")]
 
 
-def draw_kind(rng: np.random.Generator) -> FraudKind:
-    """Return the scheme of the next campaign, so that each has its share of the fraud rows."""
-    weights = np.array([_ROW_SHARE[kind] / _ROWS_PER_CAMPAIGN[kind] for kind in _SCHEMES])
+def draw_kind(rng: np.random.Generator, longest: int) -> FraudKind:
+    """Return the next scheme, so that each has its share of the rows; see `rows_per_campaign`."""
+    weights = np.array([_per_row(kind, longest) for kind in _SCHEMES])
     return list(_SCHEMES)[int(rng.choice(len(weights), p=weights / weights.sum()))]
 
 
@@ -77,9 +77,13 @@ def planned_campaigns(rng: np.random.Generator, rows: float, span_ms: int) -> li
     return plans
 
 
-def rows_per_campaign() -> float:
-    """Return how many rows a campaign has on average, over all schemes."""
-    return 1.0 / sum(_ROW_SHARE[kind] / _ROWS_PER_CAMPAIGN[kind] for kind in _SCHEMES)
+def rows_per_campaign(longest: int) -> float:
+    """Return how many rows a campaign has on average, none having more than `longest`."""
+    return 1.0 / sum(_per_row(kind, longest) for kind in _SCHEMES)
+
+
+def _per_row(kind: FraudKind, longest: int) -> float:
+    return _ROW_SHARE[kind] / min(_ROWS_PER_CAMPAIGN[kind], longest)
 
 
 def _is_remote(rows: Rows) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:

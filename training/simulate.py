@@ -22,6 +22,7 @@ from training.fraudsters import (
 )
 from training.habits import (
     DAY_MS,
+    ROW,
     Rows,
     draw_days,
     genuine_rows,
@@ -34,6 +35,9 @@ from training.world import REGIONS, Ints, World
 # A later day than the Handbook's, a Monday: nothing depends on it but the calendar.
 DEFAULT_START_MS: Final = 1_767_571_200_000  # 2026-01-05T00:00:00Z
 _LIVE_CHUNK: Final = 256
+_LIVE_CAMPAIGN_ROWS: Final = (
+    15  # more would make a live scheme rare, and others invisible beside it
+)
 _COMPANY: Final = 1.15  # transactions for each one that is planned: trips, refunds and the like
 
 
@@ -110,7 +114,8 @@ def simulate(settings: SimulationSettings) -> Simulated:
     world = settings.world()
     rows = np.concatenate([_genuine(rng, world, settings), _fraud(rng, world, settings)])
     until_ms = settings.start_ms + settings.days * DAY_MS
-    rows = rows[(rows["event_time_ms"] >= settings.start_ms) & (rows["event_time_ms"] < until_ms)]
+    issued_ms = settings.start_ms + world.issued_share(rows["card"]) * settings.days * DAY_MS
+    rows = rows[(rows["event_time_ms"] >= issued_ms) & (rows["event_time_ms"] < until_ms)]
     rows = rows[np.argsort(rows["event_time_ms"], kind="stable")]
     delay = np.exp(rng.normal(np.log(5.0), 0.7, len(rows))).clip(0.5, 25.0) * DAY_MS
     is_fraud = rows["fraud_kind"] != FraudKind.GENUINE
@@ -169,6 +174,11 @@ def _live_rows(settings: SimulationSettings) -> Iterator[np.void]:
     waiting: list[tuple[int, int, np.void]] = []
     order = count()
     now_ms = float(settings.start_ms)
+    # Campaigns that run already when the caller begins to listen.
+    earlier_ms = now_ms - _LIVE_CAMPAIGN_ROWS * settings.longest_gap_ms
+    for row in np.concatenate(_live_campaigns(rng, world, settings, (earlier_ms, now_ms))):
+        if row["event_time_ms"] >= now_ms:
+            heapq.heappush(waiting, (int(row["event_time_ms"]), next(order), row))
     while True:
         until_ms = now_ms + _LIVE_CHUNK / settings.rate_per_s * 1_000
         parts = _live_campaigns(rng, world, settings, (now_ms, until_ms))
@@ -189,13 +199,14 @@ def _live_campaigns(
     span_ms: tuple[float, float],
 ) -> list[Rows]:
     """Return the campaigns that begin in a span of time, hurried to `longest_gap_ms`."""
-    wanted = settings.fraud_share * _LIVE_CHUNK / rows_per_campaign()
-    parts = []
-    for _ in range(rng.poisson(wanted)):
+    rows_due = settings.fraud_share * settings.rate_per_s * (span_ms[1] - span_ms[0]) / 1_000
+    parts = [np.zeros(0, ROW)]
+    for _ in range(rng.poisson(rows_due / rows_per_campaign(_LIVE_CAMPAIGN_ROWS))):
         start_ms = int(rng.uniform(*span_ms))
         device = int(rng.integers(1, 2**31))
         scene = Scene(world, settings.cards, start_ms)
-        rows = campaign_rows(rng, scene, draw_kind(rng), device)
+        kind = draw_kind(rng, _LIVE_CAMPAIGN_ROWS)
+        rows = campaign_rows(rng, scene, kind, device)[:_LIVE_CAMPAIGN_ROWS]
         gaps = np.diff(rows["event_time_ms"], prepend=rows["event_time_ms"][0])
         slack = rng.uniform(0.3, 1.0, len(rows)) * settings.longest_gap_ms
         rows["event_time_ms"] = start_ms + np.cumsum(np.minimum(gaps, slack)).astype(np.int64)

@@ -77,6 +77,7 @@ USUAL_PLACES: Final = 6
 
 _MERCHANT, _CARD, _USUAL, _TRAVEL = 1, 2, 3, 4
 _BLOCK_DAYS = 30
+_ISSUED_LATER = 0.25  # share of cards that a history sees from their first transaction on
 
 
 def draw(seed: int, stream: int, index: Ints | int, slot: Ints | int = 0) -> Floats:
@@ -142,6 +143,11 @@ class World:
             online_share=0.45 * draw(self.seed, _CARD, card, 6) ** 1.5,
             rhythm_h=1.2 * _normal(self.seed, _CARD, card, 7) + 6.0 * owl,
         )
+
+    def issued_share(self, card: Ints) -> Floats:
+        """Return after which share of a history each card is issued; 0 for most, at most 1."""
+        uniform = draw(self.seed, _CARD, card, 11)
+        return np.where(uniform < _ISSUED_LATER, uniform / _ISSUED_LATER, 0.0)
 
     @cached_property
     def kind_of_merchant(self) -> Ints:
