@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import uuid
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -11,16 +10,17 @@ from pathlib import Path
 from typing import Final
 
 import grpc
-import numpy as np
+import grpc.aio
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
+from demo.processes import free_port
 from fraudstream.bus import aiokafka_options
 from fraudstream.features.catalogue import FEATURE_HASHES, SEQUENCE_HASH
 from fraudstream.identity import digest_of
 from fraudstream.settings import KafkaSettings, RedisSettings, TelemetrySettings
 from fraudstream.shard import FIRST_GENERATION, Role, ShardRef, incarnation_of
 from fraudstream.state_store import StateStore
-from fraudstream.topics import Topic
+from fraudstream.topics import Topic, partition_of
 from fraudstream.v1.scoring_pb2 import FeatureBatchRequest, FeatureRow, ScoreBatchResponse
 from fraudstream.v1.scoring_pb2_grpc import InternalScoringStub, ScoringStub
 from fraudstream.v1.transaction_pb2 import Channel, EntryMode, Transaction, TransactionKind
@@ -191,6 +191,10 @@ class ScoringWorld:
         """Return a stub of `Scoring`."""
         return ScoringStub(self.channel(0))  # type: ignore[no-untyped-call]  # generated
 
+    def shard_of(self, token: str) -> ShardRef:
+        """Return the shard of a card."""
+        return card_shard(partition_of(token.encode(), PARTITIONS))
+
     async def stream(self, request: FeatureBatchRequest) -> ScoreBatchResponse:
         """Call `InternalScoring.ScoreBatch`."""
         stub = InternalScoringStub(self.channel(1))  # type: ignore[no-untyped-call]  # generated
@@ -200,9 +204,9 @@ class ScoringWorld:
 
 @asynccontextmanager
 async def scoring_world(
-    environment: Mapping[str, str], model: Path | None, **told: object
+    environment: Mapping[str, str], model: Path | None, *, is_open: bool = True, **told: object
 ) -> AsyncIterator[ScoringWorld]:
-    """Yield a running service over the test's servers, its shards open."""
+    """Yield a running service over the test's servers, its shards open unless told otherwise."""
     scoring = ScoringSettings.model_validate(
         {"port": 0, "internal_port": 0, "model": str(model or ""), "grace_s": 1.0, **told}
     )
@@ -213,7 +217,8 @@ async def scoring_world(
         TelemetrySettings(),
     )
     async with open_store(environment) as store:
-        await open_shards(store)
+        if is_open:
+            await open_shards(store)
         service = await build(settings)
         ready = asyncio.Event()
         running = asyncio.create_task(service.run(ready.set))
@@ -230,11 +235,6 @@ async def scoring_world(
             await running
 
 
-def unique_name() -> str:
-    """Return a name that nobody else has."""
-    return uuid.uuid4().hex[:8]
-
-
-def same_bits(left: float, right: float) -> bool:
-    """Return whether two float64 are the same to the bit."""
-    return np.float64(left).tobytes() == np.float64(right).tobytes()
+def free_ports() -> tuple[int, int]:
+    """Return two ports that were free a moment ago."""
+    return free_port(), free_port()

@@ -17,6 +17,7 @@ from services.scoring.rpc import RpcServer
 from services.scoring.sweeper import Sweeper
 
 _DRAIN_S: Final = 5.0
+_CANCEL_AGAIN_S: Final = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,9 +111,12 @@ class ScoringService:
         await self._workers.backlog.drain(_DRAIN_S)
 
     async def _end(self, tasks: list[asyncio.Task[Any]]) -> None:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        left = set(tasks)
+        while left:
+            # A cancellation inside redis-py 8.1 is sometimes lost; the second one is not.
+            for task in left:
+                task.cancel()
+            _, left = await asyncio.wait(left, timeout=_CANCEL_AGAIN_S)
         if self._workers.batcher is not None:
             self._workers.batcher.close()
         await self._connections.close()
