@@ -216,6 +216,14 @@ class StateStore:
         arguments += write.finished
         self._check(shard, await self._run("write_shard", keys, arguments))
 
+    async def fill(self, values: Sequence[StoredValue]) -> None:
+        """Write states of shards that are not open yet, without a fence: nobody reads them."""
+        async with _Guard():
+            pipeline = self._client.pipeline(transaction=False)
+            for value in values:
+                pipeline.set(value.key, value.content, ex=value.life_s)
+            await pipeline.execute()
+
     async def record_decisions(
         self, shard: ShardRef, rows: Sequence[RecordRow]
     ) -> list[RecordAnswer]:

@@ -1,0 +1,98 @@
+"""Fill an empty store from an offline replay, then open its shards for the stream."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from fraudstream.errors import ShardClosed
+from fraudstream.features.codec import CARD, CARD_VALUE, LABEL, TERMINAL, log_key
+from fraudstream.features.history import Replayed
+from fraudstream.shard import Role, ShardRef
+from fraudstream.state_store import STATE_LIFE_S, StateStore, StoredValue
+from fraudstream.topics import partition_of
+from services.features.logs import Log
+
+_LOT: Final = 2000
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedHistory:
+    """What a replay left, with the names that the stream knows its entities by.
+
+    Attributes:
+        replayed: Final states.
+        card_tokens: Token of each card number.
+        terminal_keys: Key of each terminal number (`codec.terminal_key`).
+    """
+
+    replayed: Replayed
+    card_tokens: Sequence[str]
+    terminal_keys: Sequence[str]
+
+
+async def load_states(
+    store: StateStore,
+    accepted: Log,
+    entities: Log,
+    history: LoadedHistory,
+    progress: Callable[[int], None],
+) -> None:
+    """Write all states of a replayed history and open every shard at offset 0.
+
+    Args:
+        store: A connected store without these shards.
+        accepted: The accepted topic, still empty.
+        entities: The entities topic, still empty.
+        history: What to write.
+        progress: Called with the number of states written so far.
+
+    Raises:
+        ShardClosed: A shard is open already; its states would be overwritten.
+        OnlineStoreUnavailable: The store does not answer in time.
+    """
+    shards = [ShardRef(Role.CARD, p, accepted.incarnation) for p in range(accepted.partitions)]
+    shards += [ShardRef(Role.ENTITY, p, entities.incarnation) for p in range(entities.partitions)]
+    for shard in shards:
+        if await store.marker(shard) is not None:
+            msg = f"shard {shard.role}{shard.partition} is open already: expected an empty store"
+            raise ShardClosed(msg)
+    values = _values(store, accepted, entities, history)
+    written = 0
+    while lot := list(islice(values, _LOT)):
+        await store.fill(lot)
+        written += len(lot)
+        progress(written)
+    for shard in shards:
+        await store.open_shard(shard, next_offset=0)
+
+
+def _values(
+    store: StateStore, accepted: Log, entities: Log, history: LoadedHistory
+) -> Iterator[StoredValue]:
+    cards = _card_values(history.replayed.cards)
+    for place, token in enumerate(history.card_tokens):
+        partition = partition_of(token.encode(), accepted.partitions)
+        names = store.keys(ShardRef(Role.CARD, partition, accepted.incarnation))
+        yield StoredValue(names.state(CARD, token), cards[place].tobytes(), STATE_LIFE_S)
+    for place, key in enumerate(history.terminal_keys):
+        partition = partition_of(log_key(TERMINAL, key), entities.partitions)
+        names = store.keys(ShardRef(Role.ENTITY, partition, entities.incarnation))
+        terminal = history.replayed.terminals[place].tobytes()
+        label = history.replayed.labels[place].tobytes()
+        yield StoredValue(names.state(TERMINAL, key), terminal, STATE_LIFE_S)
+        yield StoredValue(names.state(LABEL, key), label, STATE_LIFE_S)
+
+
+def _card_values(states: npt.NDArray[np.void]) -> npt.NDArray[np.void]:
+    """Return card values without a decided vector: nothing was decided yet."""
+    values = np.zeros(len(states), CARD_VALUE)
+    values["state"] = states
+    values["decided_ms"] = states["previous_ms"]
+    values["vector"] = np.nan
+    return values
