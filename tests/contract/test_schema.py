@@ -10,6 +10,8 @@ from jsonschema import Draft202012Validator  # type: ignore[import-untyped]  # s
 
 from demo.sample import fill_sample
 from fraudstream.json_schema import SCHEMA_PATH, schema_text
+from fraudstream.reject_reasons import RejectReason
+from fraudstream.v1.transaction_pb2 import Transaction
 from tests.bad_samples import SAMPLES, bad_samples
 
 NOW_MS = 1_780_000_000_000
@@ -57,3 +59,12 @@ def test_bad_samples_do_not_fit_the_schema(validator: Draft202012Validator) -> N
     ]
 
     assert passed == []
+
+
+def test_documentation_names_every_reason_and_field() -> None:
+    """`docs/data.md` has a row for each code, with its text, and names each field."""
+    text = (SCHEMA_PATH.parent.parent / "data.md").read_text()
+    lacking = [str(one) for one in RejectReason if f"| `{one}` | {one.text} |" not in text]
+    lacking += [one.name for one in Transaction.DESCRIPTOR.fields if f"`{one.name}`" not in text]
+
+    assert lacking == []

@@ -1,0 +1,225 @@
+"""The poll loop commits what was acknowledged and nothing else; one record never fails a batch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from threading import Event
+
+import pytest
+from kafka import TopicPartition
+from kafka.errors import CommitFailedError
+from kafka.structs import OffsetAndMetadata
+from nacl.public import PrivateKey
+
+from fraudstream.bus import OutRecord
+from fraudstream.dead_letter import LetterWriter
+from fraudstream.errors import BrokerUnavailable
+from fraudstream.money import RateTable, indicative_rate_table
+from fraudstream.privacy import Tokeniser, TokenKeys
+from fraudstream.settings import TelemetrySettings
+from fraudstream.telemetry import Telemetry, TraceContext
+from fraudstream.transaction import Headers, TimeBounds
+from fraudstream.v1.decision_pb2 import AcceptedTransaction
+from services.ingest.loop import IngestLoop
+from services.ingest.processor import Canon, Outcome, RecordProcessor
+from tests.bad_samples import good_sample
+
+NOW_MS = 1_780_000_000_000
+PLACE = TopicPartition("raw", 0)
+
+
+@dataclass(frozen=True)
+class Record:
+    """A raw record."""
+
+    offset: int
+    value: bytes | None
+    topic: str = "raw"
+    partition: int = 0
+    timestamp: int = NOW_MS
+    key: bytes | None = None
+    headers: Headers = ()
+
+
+@dataclass
+class FakeConsumer:
+    """A consumer of one partition in memory; tells the loop to stop at its end."""
+
+    log: list[Record]
+    stop: Event
+    polls: int = 0
+    position: int = 0
+    committed: int = 0
+    refuses_commits: bool = False
+
+    def poll(self, timeout_ms: int) -> dict[TopicPartition, list[Record]]:
+        """Return two records at a time."""
+        self.polls += 1
+        batch = self.log[self.position : self.position + 2]
+        self.position += len(batch)
+        if not batch:
+            self.stop.set()
+        return {PLACE: batch} if batch else {}
+
+    def commit(self, offsets: Mapping[TopicPartition, OffsetAndMetadata]) -> None:
+        """Keep the offset, unless the group moved on."""
+        if self.refuses_commits:
+            raise CommitFailedError
+        self.committed = offsets[PLACE].offset
+
+    def assignment(self) -> set[TopicPartition]:
+        """Return the one partition."""
+        return {PLACE}
+
+    def seek(self, partition: TopicPartition, offset: int) -> None:
+        """Go there."""
+        self.position = offset
+
+
+@dataclass
+class FakeOutlet:
+    """Topics in memory; fails as often as told, having taken some records before."""
+
+    failures: int = 0
+    sent: dict[Outcome, list[OutRecord]] = field(default_factory=dict)
+
+    def send(self, lots: Mapping[Outcome, list[OutRecord]]) -> None:
+        """Keep the records."""
+        for outcome, records in lots.items():
+            self.sent.setdefault(outcome, []).extend(records)
+        if self.failures:
+            self.failures -= 1
+            raise BrokerUnavailable("not acknowledged")
+
+    def ids(self) -> set[str]:
+        """Return the ids of what was accepted."""
+        return {
+            AcceptedTransaction.FromString(record.value).transaction.transaction_id
+            for record in self.sent.get(Outcome.ACCEPTED, [])
+        }
+
+
+class FailingTokeniser(Tokeniser):
+    """A fault of this software: fails for one bank."""
+
+    def token_of(self, bank_id: str, pan: str) -> str:  # type: ignore[override]  # never returns
+        """Fail."""
+        raise ZeroDivisionError(pan)
+
+
+def processor_with(tokeniser: Tokeniser, rates: RateTable | None = None) -> RecordProcessor:
+    """Return a processor with fixed keys and clock."""
+    key = PrivateKey(bytes(range(32)))
+    return RecordProcessor(
+        Canon(tokeniser, rates or indicative_rate_table(), TimeBounds()),
+        LetterWriter(key.public_key, "ingest", lambda: NOW_MS),
+        dict.fromkeys(Outcome, 6),
+        0.0,
+        lambda: NOW_MS * 1_000,
+    )
+
+
+TOKENISER = Tokeniser(TokenKeys("k1", {"k1": bytes(32)}))
+
+
+def run(consumer: FakeConsumer, outlet: FakeOutlet) -> None:
+    """Run the loop until the consumer is at its end."""
+    telemetry = Telemetry(TelemetrySettings(), "ingest")
+    IngestLoop(consumer, processor_with(TOKENISER), outlet, telemetry).run(consumer.stop)
+
+
+class NoPause(Event):
+    """A stop signal whose waiting takes no time."""
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Return at once."""
+        return self.is_set()
+
+
+def log_of(number: int) -> list[Record]:
+    """Return good records, with a bad one in the middle."""
+    records = [Record(offset, good_sample(NOW_MS)) for offset in range(number)]
+    records[number // 2] = Record(number // 2, b"nonsense")
+    return records
+
+
+def test_everything_read_is_sent_and_committed() -> None:
+    """A bad record among good ones goes its own way; the offset moves past it."""
+    consumer, outlet = FakeConsumer(log_of(7), NoPause()), FakeOutlet()
+    run(consumer, outlet)
+
+    assert consumer.committed == 7
+    assert len(outlet.ids()) == len(outlet.sent[Outcome.ACCEPTED]) == 6
+    assert len(outlet.sent[Outcome.DEAD_LETTERED]) == 1
+
+
+def test_what_was_not_acknowledged_is_read_again() -> None:
+    """After a failure the same records are sent once more, and only then committed."""
+    consumer, outlet = FakeConsumer(log_of(7), NoPause()), FakeOutlet(failures=3)
+    run(consumer, outlet)
+
+    assert consumer.committed == 7
+    assert len(outlet.ids()) == 6
+    assert len(outlet.sent[Outcome.ACCEPTED]) == 6 + 3 * 2
+
+
+def test_broker_that_stays_away_ends_the_service() -> None:
+    """Nothing is committed, and the supervisor starts it anew."""
+    consumer, outlet = FakeConsumer(log_of(3), NoPause()), FakeOutlet(failures=100)
+
+    with pytest.raises(BrokerUnavailable):
+        run(consumer, outlet)
+    assert consumer.committed == 0
+
+
+def test_refused_commit_does_not_end_the_service() -> None:
+    """A rebalance took the partition: its new owner reads on from the last commit."""
+    consumer = FakeConsumer(log_of(5), NoPause(), refuses_commits=True)
+    outlet = FakeOutlet()
+    run(consumer, outlet)
+
+    assert len(outlet.ids()) == 4
+
+
+def test_stop_signal_ends_the_loop_before_the_next_poll() -> None:
+    """Nothing is read that would not be worked on."""
+    stop = NoPause()
+    stop.set()
+    consumer = FakeConsumer(log_of(5), stop)
+    run(consumer, FakeOutlet())
+
+    assert (consumer.polls, consumer.committed) == (0, 0)
+
+
+def test_fault_of_this_software_becomes_a_dead_letter(caplog: pytest.LogCaptureFixture) -> None:
+    """The record is kept under seal, and neither log nor letter says what it held."""
+    processor = processor_with(FailingTokeniser(TokenKeys("k1", {"k1": bytes(32)})))
+    processed = processor.process(Record(0, good_sample(NOW_MS)), NOW_MS * 1_000)
+
+    assert (processed.outcome, processed.reason) == (Outcome.DEAD_LETTERED, "INTERNAL")
+    assert caplog.messages == ["ZeroDivisionError at raw/0/0"]
+
+
+@pytest.mark.parametrize("traceparent", [b"nonsense", b"", None])
+def test_malformed_trace_context_starts_a_new_trace(traceparent: bytes | None) -> None:
+    """A spoofed header is ignored, and never copied."""
+    headers = [("traceparent", traceparent)]
+    record = Record(0, good_sample(NOW_MS), headers=headers)  # type: ignore[arg-type]  # Kafka allows None
+    processed = processor_with(TOKENISER).process(record, NOW_MS * 1_000)
+    sent = TraceContext.parse(dict(processed.record.headers)["traceparent"])
+
+    assert processed.outcome == Outcome.ACCEPTED
+    assert sent == processed.trace.span
+    assert processed.trace.parent is None
+
+
+def test_all_records_of_a_card_go_to_one_partition() -> None:
+    """The key's partition, whatever the raw partition was."""
+    processor = processor_with(TOKENISER)
+    found = {
+        processor.process(Record(0, good_sample(NOW_MS), partition=number), 0).record.partition
+        for number in range(6)
+    }
+
+    assert len(found) == 1
