@@ -1,0 +1,100 @@
+"""The table and the JSON rows. Pure."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from loadtest.bench.figure import Figure
+from loadtest.bench.interleave import Measured
+
+
+def json_rows(found: Sequence[Measured], options: Sequence[str]) -> str:
+    """Return all figures as JSON rows.
+
+    A figure that was not measured has no value and says why under `skipped`.
+
+    Args:
+        found: The figures.
+        options: What the command was given besides `--only` and `--json`.
+    """
+    return json.dumps([_row(measured, options) for measured in found], indent=1) + "\n"
+
+
+def _row(measured: Measured, options: Sequence[str]) -> dict[str, Any]:
+    figure = measured.figure
+    words = ["python", "-m", "loadtest.bench", "--only", figure.name, *options]
+    row: dict[str, Any] = {
+        "name": figure.name,
+        "value": _rounded(measured.value),
+        "unit": figure.unit,
+        "must": figure.must,
+        "aim": figure.aim,
+        "runs": len(measured.values),
+        "spread": [_rounded(end) for end in measured.spread] if measured.spread else None,
+        "command": " ".join(words),
+    }
+    if measured.skipped:
+        row["skipped"] = measured.skipped
+    if measured.apart:
+        row["apart"] = {name: _rounded(value) for name, value in measured.apart.items()}
+    return row
+
+
+def _rounded(value: float | None) -> float | None:
+    """Return four significant digits: repeats differ by more than that."""
+    return None if value is None else float(f"{value:.4g}")
+
+
+def print_table(found: Sequence[Measured], console: Console) -> None:
+    """Print the figures, what is reported beside them, and what was skipped."""
+    table = Table("figure", "value", "unit", "interval", "runs", "must", "aim", "")
+    for measured in found:
+        table.add_row(*_cells(measured))
+    console.print(table)
+    told: list[dict[str, float]] = []
+    for measured in found:
+        if measured.apart and measured.apart not in told:
+            told.append(measured.apart)
+            values = ", ".join(f"{name} {value:,.4g}" for name, value in measured.apart.items())
+            console.print(f"beside {measured.figure.name}: {values}", highlight=False)
+    for measured in found:
+        if measured.skipped:
+            console.print(f"skipped {measured.figure.name}: {measured.skipped}", highlight=False)
+
+
+def _cells(measured: Measured) -> list[str]:
+    figure, spread = measured.figure, measured.spread
+    return [
+        figure.name,
+        _text(measured.value),
+        figure.unit,
+        f"{_text(spread[0])} to {_text(spread[1])}" if spread else "",
+        str(len(measured.values)),
+        _bound(figure, figure.must),
+        _bound(figure, figure.aim),
+        _verdict(measured),
+    ]
+
+
+def _text(value: float | None) -> str:
+    return "" if value is None else f"{value:,.4g}" if value < 10_000 else f"{value:,.0f}"
+
+
+def _bound(figure: Figure, bound: float | None) -> str:
+    return "" if bound is None else f"{'≤' if figure.is_cost else '≥'} {_text(bound)}"
+
+
+def _verdict(measured: Measured) -> str:
+    figure, value = measured.figure, measured.value
+    if value is None:
+        return "skipped"
+    if not measured.reaches_must:
+        return "below must" if not figure.is_cost else "above must"
+    if figure.aim is not None and figure.reaches(value, figure.aim):
+        return "aim"
+    return "must" if figure.must is not None else ""

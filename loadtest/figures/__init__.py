@@ -1,0 +1,1 @@
+"""The figures: one file an experiment, all registered in `catalogue.py`."""

@@ -1,0 +1,18 @@
+"""Every experiment of the benchmark. A new one is a file beside this one and a line here."""
+
+from __future__ import annotations
+
+from demo.settings import MachineSettings
+from fraudstream.settings import KafkaSettings
+from loadtest.bench.figure import Experiment
+from loadtest.figures.line import LineExperiment
+from loadtest.figures.line_vs_plain import LineVsPlain
+
+
+def experiments() -> tuple[Experiment, ...]:
+    """Return all of them, in the order of the table."""
+    machine = MachineSettings()
+    return (
+        LineExperiment(KafkaSettings.read(), machine),
+        LineVsPlain(machine),
+    )

@@ -1,0 +1,111 @@
+"""The scorer: a grpc.aio server with one unary method, ONNX Runtime one row at a time."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import time
+from typing import Any, Final
+
+import grpc
+import grpc.aio
+import numpy as np
+import uvloop
+
+from fraudstream.features.catalogue import (
+    FEATURE_HASHES,
+    FEATURE_SET_HASH,
+    SEQUENCE_CHANNELS,
+    SEQUENCE_HASH,
+    SEQUENCE_LENGTH,
+)
+from fraudstream.v1.decision_pb2 import Decision, Reason
+from fraudstream.v1.scoring_pb2 import FeatureRow
+from loadtest.plain.rpc import NAME, SERVICE
+from loadtest.plain.settings import PlainSettings
+from services.scoring.batcher import FloatArray
+from services.scoring.decide import Verdict, action_of
+from services.scoring.feature_batch import read_subject
+from services.scoring.judge import ServedModel
+from services.scoring.model import cpu_class, load_model
+from services.scoring.onnx_engine import OnnxEngine
+from services.scoring.reasons import FITS_HABITS, occlude_rows, reasons_of
+from services.scoring.written import EngineTimes, write_decision
+
+_SAMPLE_RATIO: Final = 0.01
+
+
+class RowScorer:
+    """Decides one row a call."""
+
+    def __init__(self, model: ServedModel, engine: OnnxEngine) -> None:
+        self._model = model
+        self._engine = engine
+        places = {number: place for place, number in enumerate(FEATURE_HASHES)}
+        self._columns = np.array([places[number] for number in model.feature_hashes], np.intp)
+        self._template = Decision(
+            model_hash=model.model_hash,
+            feature_set_hash=FEATURE_SET_HASH,
+            sequence_hash=SEQUENCE_HASH,
+            engine_version=engine.version,
+            cpu_class=cpu_class(),
+        )
+
+    async def score(self, row: FeatureRow, _: grpc.aio.ServicerContext[Any, Any]) -> Decision:
+        """Return the decision of one row."""
+        started_us = time.time_ns() // 1_000
+        vector = np.frombuffer(row.vector, "<f4")[self._columns].reshape(1, -1)
+        sequence = np.frombuffer(row.sequence, "<f4").reshape(
+            1, SEQUENCE_LENGTH, len(SEQUENCE_CHANNELS)
+        )
+        engine_us = time.time_ns() // 1_000
+        raw_score = self._engine.score(vector, sequence)[0]
+        times = EngineTimes(engine_us, time.time_ns() // 1_000)
+        score = float(self._model.calibrate(np.array([raw_score], np.float64))[0])
+        verdict = Verdict(
+            action_of(score, self._model.thresholds),
+            score,
+            float(raw_score),
+            self._reasons(score, raw_score, vector, sequence),
+            bucket=1,
+        )
+        subject = read_subject(row, _SAMPLE_RATIO)
+        decision = write_decision(self._template, subject, verdict, times)
+        decision.timings.scoring_started_us = started_us
+        decision.timings.scoring_ended_us = time.time_ns() // 1_000
+        return decision
+
+    def _reasons(
+        self, score: float, raw_score: np.float32, vector: FloatArray, sequence: FloatArray
+    ) -> tuple[Reason, ...]:
+        if score < self._model.thresholds.challenge:
+            return (FITS_HABITS,)
+        occluded = occlude_rows(vector, sequence, self._model.occlusions)
+        return reasons_of(raw_score, self._engine.score(*occluded), self._model.occlusions)
+
+
+def serve(settings: PlainSettings) -> int:
+    """Serve until a signal; return the exit code."""
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_serve(settings))
+    return 0
+
+
+async def _serve(settings: PlainSettings) -> None:
+    scorer = RowScorer(*load_model(settings.model))
+    server = grpc.aio.server()
+    method = grpc.unary_unary_rpc_method_handler(
+        scorer.score,
+        request_deserializer=FeatureRow.FromString,
+        response_serializer=Decision.SerializeToString,
+    )
+    handler = grpc.method_handlers_generic_handler(SERVICE, {NAME: method})
+    server.add_generic_rpc_handlers((handler,))
+    server.add_insecure_port(f"127.0.0.1:{settings.scorer_port}")
+    await server.start()
+    stopped = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stopped.set)
+    print("ready", flush=True)
+    await stopped.wait()
+    await server.stop(grace=1.0)

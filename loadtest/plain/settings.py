@@ -1,0 +1,22 @@
+"""Settings of the plain composition. The only file of it that knows the environment."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import Field
+from pydantic_settings import SettingsConfigDict
+
+from fraudstream.settings import StrictSettings
+
+
+class PlainSettings(StrictSettings):
+    """What its processes are told besides Kafka and Redis."""
+
+    model_config = SettingsConfigDict(env_prefix="FRAUD_PLAIN_", frozen=True, extra="forbid")
+
+    scorer_port: int = Field(default=50061, ge=1, le=65535, description="Port of the scorer.")
+    model: Path = Field(default=Path("models/demo"), description="Folder of the model artefact.")
+    folder: Path = Field(
+        default=Path("var/plain"), description="Folder of Feast's registry and of Faust's files."
+    )
