@@ -135,7 +135,7 @@ class IngestLoop:
             INGEST_RECORDS.labels(outcome).inc(number)
         BATCH_ROWS.labels(SPAN_INGEST).observe(len(done))
         STAGE_SECONDS.labels(SPAN_INGEST).observe(seconds)
-        reasons = Counter(one.reason for _, one in done if one.reason)
+        reasons = Counter(str(one.reason) for _, one in done if one.reason)
         if reasons:
             _LOG.warning("dead-lettered: %s", dict(reasons))
         if self._telemetry.is_enabled:

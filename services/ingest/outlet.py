@@ -8,7 +8,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 
+from aiokafka.errors import KafkaError
+
 from fraudstream.bus import BatchProducer, OutRecord
+from fraudstream.errors import BrokerUnavailable
 from fraudstream.settings import KafkaSettings
 from fraudstream.topics import ACCEPTED, DLQ, LATE, Topic
 from services.ingest.processor import Outcome
@@ -34,7 +37,10 @@ class TopicOutlet:
         Raises:
             BrokerUnavailable: The broker or a topic is not there.
         """
-        self._loop.run_until_complete(self._producer.start())
+        try:
+            self._loop.run_until_complete(self._producer.start())
+        except KafkaError as exc:
+            raise BrokerUnavailable(f"Kafka does not answer: {type(exc).__name__}") from exc
         return {
             outcome: self._loop.run_until_complete(
                 self._producer.partitions(self._settings.topic(topic))

@@ -7,10 +7,13 @@ from contextlib import suppress
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from nacl.public import PrivateKey
 
+from fraudstream.dead_letter import LetterWriter, SourceRecord
 from fraudstream.errors import InvalidTransaction, LateTransaction
 from fraudstream.identity import digest_of
 from fraudstream.privacy import holds_pan, mask_numbers
+from fraudstream.reject_reasons import RejectReason
 from fraudstream.transaction import (
     CONTENT_TYPE,
     JSON,
@@ -89,6 +92,21 @@ def test_no_bytes_break_the_decoder(value: bytes) -> None:
     for content_type in (JSON, PROTOBUF):
         with suppress(InvalidTransaction):
             decode_transaction(value, [(CONTENT_TYPE, content_type)])
+
+
+WRITER = LetterWriter(PrivateKey(bytes(range(32))).public_key, "ingest", lambda: NOW_MS)
+HEADERS = st.lists(st.tuples(st.text(max_size=20), st.none() | st.binary(max_size=20)), max_size=3)
+
+
+@given(st.none() | st.binary(max_size=400), HEADERS)
+def test_any_record_has_a_dead_letter(
+    value: bytes | None, headers: list[tuple[str, bytes]]
+) -> None:
+    """Nothing in a bad record can stop its dead letter; the letter's value is always JSON."""
+    record = SourceRecord("raw", 0, 0, NOW_MS, None, value, headers)
+    letter = WRITER.letter_of(record, RejectReason.DECODE, "why")
+
+    assert json.loads(letter.value)["message"] == "why"
 
 
 JSON_VALUES = st.recursive(
