@@ -1,0 +1,188 @@
+"""The queue before the engine, with a working engine of plain numpy."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from threading import Event, Lock
+
+import numpy as np
+import pytest
+
+from fraudstream.calibration import Thresholds
+from fraudstream.errors import FeatureSpecMismatch, ModelNotLoaded, Overloaded
+from fraudstream.v1.decision_pb2 import StandInCause
+from services.scoring.batcher import BUCKETS, MAX_WAITING_ROWS, Batcher, FloatArray
+from services.scoring.feature_batch import FeatureArrays
+from services.scoring.judge import ModelJudge, ServedModel
+
+STEPS = (2, 3)
+
+
+class FakeEngine:
+    """Scores a row by its first number; remembers batch sizes; waits at a gate if told to."""
+
+    version = "numpy"
+
+    def __init__(self) -> None:
+        self.sizes: list[int] = []
+        self.gate = Event()
+        self.gate.set()
+        self.is_failing = False
+        self._lock = Lock()
+
+    def score(self, vectors: FloatArray, sequences: FloatArray) -> FloatArray:
+        """Return the first number of each row."""
+        self.gate.wait()
+        with self._lock:
+            self.sizes.append(len(vectors))
+        if self.is_failing:
+            msg = "out of order"
+            raise ModelNotLoaded(msg)
+        return vectors[:, 0].copy()
+
+
+@asynccontextmanager
+async def running(engine: FakeEngine) -> AsyncIterator[Batcher]:
+    """Yield a batcher at work."""
+    batcher = Batcher(engine, lambda: 1)
+    work = asyncio.create_task(batcher.score_forever())
+    yield batcher
+    engine.gate.set()
+    work.cancel()
+    await asyncio.gather(work, return_exceptions=True)
+    batcher.close()
+
+
+def rows(*numbers: float) -> tuple[FloatArray, FloatArray]:
+    """Return rows that score these numbers."""
+    vectors = np.array([[number, 0.0] for number in numbers], np.float32)
+    return vectors, np.zeros((len(numbers), *STEPS), np.float32)
+
+
+async def test_each_caller_gets_the_scores_of_its_own_rows() -> None:
+    """Rows of many callers share batches and are told apart again, in order."""
+    async with running(FakeEngine()) as batcher:
+        callers = [[n + i / 16 for i in range(n % 5 + 1)] for n in range(40)]
+
+        found = await asyncio.gather(*(batcher.score(*rows(*numbers)) for numbers in callers))
+
+        assert [answer.raw_scores.tolist() for answer in found] == callers
+
+
+async def test_what_waits_while_the_engine_is_busy_is_one_batch() -> None:
+    """No timer: the first row goes alone, the next batch is all that came meanwhile."""
+    engine = FakeEngine()
+    engine.gate.clear()
+    async with running(engine) as batcher:
+        calls = [asyncio.create_task(batcher.score(*rows(n))) for n in range(20)]
+        await asyncio.sleep(0)
+        engine.gate.set()
+
+        await asyncio.gather(*calls)
+
+        assert sum(engine.sizes) <= 1 + 32
+        assert set(engine.sizes) <= set(BUCKETS)
+
+
+async def test_large_call_is_cut_into_batches_of_64() -> None:
+    """A batch is never larger than 64 rows, and the last is padded to a bucket."""
+    engine = FakeEngine()
+    async with running(engine) as batcher:
+        answer = await batcher.score(*rows(*range(150)))
+
+        assert engine.sizes == [64, 64, 32]
+        assert answer.raw_scores.tolist() == list(range(150))
+        assert answer.buckets.tolist() == [64] * 128 + [32] * 22
+
+
+async def test_queue_is_bounded() -> None:
+    """More rows than may wait are refused at once."""
+    engine = FakeEngine()
+    engine.gate.clear()
+    async with running(engine) as batcher:
+        waiting = asyncio.create_task(batcher.score(*rows(*range(MAX_WAITING_ROWS))))
+        await asyncio.sleep(0)
+
+        with pytest.raises(Overloaded):
+            await batcher.score(*rows(*range(MAX_WAITING_ROWS)))
+
+        waiting.cancel()
+
+
+async def test_cancelled_caller_gives_up_its_rows() -> None:
+    """Rows that nobody waits for any more are not scored, and the others are."""
+    engine = FakeEngine()
+    engine.gate.clear()
+    async with running(engine) as batcher:
+        first = asyncio.create_task(batcher.score(*rows(1)))
+        await asyncio.sleep(0)
+        given_up = asyncio.create_task(batcher.score(*rows(*range(64))))
+        kept = asyncio.create_task(batcher.score(*rows(3)))
+        await asyncio.sleep(0)
+        given_up.cancel()
+        engine.gate.set()
+
+        assert (await kept).raw_scores.tolist() == [3.0]
+        await first
+        assert 64 not in engine.sizes
+
+
+def judge_with(batcher: Batcher) -> ModelJudge:
+    """Return a judge whose model needs the features 11 and 12."""
+    model = ServedModel(
+        model_hash="m",
+        feature_hashes=(12, 11),
+        feature_names=("twelve", "eleven"),
+        sequence_hash="s",
+        calibrate=lambda raw: raw,
+        thresholds=Thresholds(challenge=0.5, review=0.6, decline=0.7),
+        occlusions=(),
+    )
+    return ModelJudge(model, "numpy", batcher)
+
+
+async def test_judge_gathers_the_features_that_the_model_needs() -> None:
+    """Vectors may hold more, in another order."""
+    async with running(FakeEngine()) as batcher:
+        vectors = np.array([[0.1, 0.2, 0.3]], np.float32)
+        arrays = FeatureArrays(vectors, np.zeros((1, *STEPS), np.float32))
+
+        judged = await judge_with(batcher).judge(arrays, (10, 11, 12), "s")
+
+        assert judged.verdicts[0].raw_score == pytest.approx(0.3)
+
+
+async def test_judge_names_what_is_missing() -> None:
+    """A vector without a needed feature is refused by its name."""
+    async with running(FakeEngine()) as batcher:
+        arrays = FeatureArrays(*rows(0.5))
+
+        with pytest.raises(FeatureSpecMismatch, match="twelve"):
+            await judge_with(batcher).judge(arrays, (10, 11), "s")
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), -0.5, 1.5])
+async def test_score_that_is_none_becomes_a_stand_in_of_its_row_only(number: float) -> None:
+    """NaN or a number outside [0, 1] is no score."""
+    async with running(FakeEngine()) as batcher:
+        vectors = np.array([[0, 0, 0.25], [0, 0, number]], np.float32)
+        arrays = FeatureArrays(vectors, np.zeros((2, *STEPS), np.float32))
+
+        good, bad = (await judge_with(batcher).judge(arrays, (10, 11, 12), "s")).verdicts
+
+        assert not good.is_stand_in
+        assert bad.stand_in_cause == StandInCause.STAND_IN_CAUSE_MODEL_FAILED
+
+
+async def test_engine_that_fails_leaves_stand_ins() -> None:
+    """A failing engine costs the model's opinion, never the answer."""
+    engine = FakeEngine()
+    engine.is_failing = True
+    async with running(engine) as batcher:
+        arrays = FeatureArrays(*rows(0.5, 0.1))
+
+        judged = await judge_with(batcher).judge(arrays, (12, 11), "s")
+
+        assert [verdict.is_stand_in for verdict in judged.verdicts] == [True, True]

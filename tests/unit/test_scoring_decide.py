@@ -1,0 +1,162 @@
+"""From scores to actions, alerts and reasons."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from fraudstream.calibration import Thresholds
+from fraudstream.features.catalogue import (
+    FEATURE_HASHES,
+    FEATURE_NAMES,
+    FEATURE_SET_HASH,
+    SEQUENCE_CHANNELS,
+    SEQUENCE_HASH,
+    SEQUENCE_LENGTH,
+)
+from fraudstream.identity import alert_id_of, decision_id_of, identity_of
+from fraudstream.v1.decision_pb2 import Action, Decision, StageTimings, StandInCause
+from fraudstream.v1.transaction_pb2 import Transaction
+from services.scoring.alerts import build_alert
+from services.scoring.decide import action_of, needs_person, stand_in
+from services.scoring.reasons import Occlusion, logit, occlude_rows, reasons_of
+from tests.tiny_model import some_sequences, some_vectors
+
+NO_PLACES = np.array([], np.intp)
+NO_VALUES = np.array([], np.float32)
+FIVE = np.array([5.0], np.float32)
+THRESHOLDS = Thresholds(challenge=0.2, review=0.5, decline=0.9)
+
+
+@pytest.mark.parametrize(
+    ("score", "action"),
+    [
+        (0.0, Action.ACTION_APPROVE),
+        (np.nextafter(0.2, 0), Action.ACTION_APPROVE),
+        (0.2, Action.ACTION_CHALLENGE),
+        (0.5, Action.ACTION_REVIEW),
+        (0.9, Action.ACTION_DECLINE),
+        (1.0, Action.ACTION_DECLINE),
+    ],
+)
+def test_score_on_a_threshold_has_reached_it(score: float, action: Action) -> None:
+    """Thresholds belong to the stricter side."""
+    assert action_of(score, THRESHOLDS) == action
+
+
+@pytest.mark.parametrize(
+    ("action", "expected"),
+    [
+        (Action.ACTION_APPROVE, False),
+        (Action.ACTION_CHALLENGE, False),
+        (Action.ACTION_REVIEW, True),
+        (Action.ACTION_DECLINE, True),
+    ],
+)
+def test_review_and_decline_need_a_person(action: Action, expected: bool) -> None:
+    """A challenge is the cardholder's to answer."""
+    assert needs_person(Decision(action=action)) is expected
+
+
+@pytest.mark.parametrize("cause", StandInCause.values()[1:])
+def test_stand_in_is_a_review_that_says_why(cause: StandInCause) -> None:
+    """Without a model a person looks, and the reason is the cause."""
+    verdict = stand_in(cause)
+
+    assert verdict.action == Action.ACTION_REVIEW
+    assert verdict.is_stand_in
+    assert verdict.reasons[0].code == StandInCause.Name(cause).replace("_CAUSE", "")
+
+
+def occlusion(code: str, column: int) -> Occlusion:
+    """Return a group of one column whose usual value is 5."""
+    return Occlusion(code, code, np.array([column]), FIVE, NO_PLACES, NO_VALUES)
+
+
+def test_reasons_are_the_three_largest_moves_towards_fraud() -> None:
+    """Contribution is the difference of logits; what moves away from fraud is no reason."""
+    groups = tuple(occlusion(f"R{n}", n) for n in range(5))
+    without = np.array([0.7, 0.2, 0.9, 0.4, 0.6], np.float32)
+
+    reasons = reasons_of(np.float32(0.8), without, groups)
+
+    assert [reason.code for reason in reasons] == ["R1", "R3", "R4"]
+    expected = logit(np.array([np.float32(0.8)]))[0] - logit(without)[1]
+    assert reasons[0].contribution == pytest.approx(expected)
+
+
+def test_flagged_row_without_a_leading_group_still_has_a_reason() -> None:
+    """Reasons are never empty."""
+    reasons = reasons_of(np.float32(0.8), np.array([0.9], np.float32), (occlusion("R0", 0),))
+
+    assert [reason.code for reason in reasons] == ["MANY_SMALL_SIGNS"]
+
+
+def test_occlusion_changes_its_own_group_only_and_no_padding() -> None:
+    """Each copy of a row has one group at its usual value; padded steps stay padding."""
+    vectors, sequences = some_vectors(2), some_sequences(2)
+    channel = SEQUENCE_CHANNELS.index("mcc")
+    seven = np.array([7.0], np.float32)
+    by_channel = Occlusion("R1", "", NO_PLACES, NO_VALUES, np.array([channel]), seven)
+
+    occluded, steps = occlude_rows(vectors, sequences, (occlusion("R0", 1), by_channel))
+
+    assert occluded[:, 1].tolist()[::2] == [5.0, 5.0]
+    np.testing.assert_array_equal(occluded[1::2], vectors)
+    np.testing.assert_array_equal(steps[::2], sequences)
+    is_step = sequences[:, :, SEQUENCE_CHANNELS.index("seconds_before")] >= 0
+    assert (steps[1::2][..., channel][is_step] == 7.0).all()
+    assert (steps[1::2][..., channel][~is_step] == 0.0).all()
+
+
+def alerted_decision() -> Decision:
+    """Return a declined decision with two steps of history."""
+    identity = identity_of("bank", "token", "t-1")
+    sequence = np.zeros((SEQUENCE_LENGTH, len(SEQUENCE_CHANNELS)), np.float32)
+    sequence[:, 1] = -1
+    sequence[-2] = (1_000, 60, 1, 2, 742, 9.5)
+    sequence[-1] = (2_500, 0, 1, 1, 5411, 9.6)
+    return Decision(
+        decision_id=decision_id_of(identity),
+        action=Action.ACTION_DECLINE,
+        score=0.5,
+        event_time_ms=1_000_000,
+        feature_set_hash=FEATURE_SET_HASH,
+        sequence_hash=SEQUENCE_HASH,
+        vector=np.arange(len(FEATURE_HASHES), dtype=np.float32).tobytes(),
+        sequence=sequence.tobytes(),
+        timings=StageTimings(scoring_ended_us=5_000_123),
+        transaction=Transaction(amount_reference_minor=2_500),
+    )
+
+
+def test_alert_reads_as_an_analyst_needs_it() -> None:
+    """Names beside values, the card's steps without padding, the loss that is at stake."""
+    decision = alerted_decision()
+
+    alert = build_alert(decision)
+
+    assert alert.alert_id == alert_id_of(identity_of("bank", "token", "t-1"))
+    assert alert.expected_loss_minor == 1_250
+    assert alert.raised_at_ms == 5_000
+    assert [feature.name for feature in alert.features] == list(FEATURE_NAMES)
+    assert alert.features[3].value == 3.0
+    assert [step.event_time_ms for step in alert.sequence] == [940_000, 1_000_000]
+    assert [step.mcc for step in alert.sequence] == ["0742", "5411"]
+    assert not alert.decision.vector
+    assert decision.vector, "the decision itself keeps what it was made from"
+
+
+def test_same_decision_always_makes_the_same_alert() -> None:
+    """Whoever publishes an alert makes the same bytes."""
+    first = build_alert(alerted_decision()).SerializeToString(deterministic=True)
+
+    assert build_alert(alerted_decision()).SerializeToString(deterministic=True) == first
+
+
+def test_alert_of_another_catalogue_has_no_wrong_names() -> None:
+    """Numbers that this release cannot name are left out."""
+    decision = alerted_decision()
+    decision.feature_set_hash = "another"
+
+    assert not build_alert(decision).features
