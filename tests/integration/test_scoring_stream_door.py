@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 
 import grpc
+import grpc.aio
 import pytest
 
 from fraudstream.state_store import ShardWrite
