@@ -12,7 +12,7 @@ from training.dataset import Examples
 _FIRST_CODE = 2
 
 
-def fit_boosting(train: Examples, seed: int = 1, threads: int = 2) -> xgboost.XGBClassifier:
+def fit_boosting(train: Examples, seed: int = 1, threads: int = 1) -> xgboost.XGBClassifier:
     """Fit trees to the examples. `base_score` and fine bins as the book's library had them."""
     model = xgboost.XGBClassifier(
         n_estimators=150,

@@ -89,7 +89,7 @@ def _say(line: str) -> None:
 def _train(parsed: argparse.Namespace) -> int:
     # PyTorch and XGBoost belong to the training extra; a usage error needs neither.
     from training.fit import FitPlan
-    from training.network import NetworkShape
+    from training.network import NetworkShape, feature_ceilings
     from training.train import TrainRequest, train_boosting, train_lstm
 
     if parsed.model == "lstm" and parsed.out is None:
@@ -105,7 +105,7 @@ def _train(parsed: argparse.Namespace) -> int:
     if parsed.model == "boosting":
         figures = train_boosting(slices, plan, _say)
     else:
-        shape = NetworkShape(features=slices.fit.vectors.shape[1])
+        shape = NetworkShape(slices.fit.vectors.shape[1], ceilings=feature_ceilings())
         name = parsed.name or parsed.out.name
         request = TrainRequest(parsed.out, name, parsed.version, shape, plan)
         figures = train_lstm(request, slices, _say).manifest.metrics

@@ -67,7 +67,7 @@ def fit_network(
     """
     torch.set_num_threads(plan.threads)
     torch.manual_seed(plan.seed)
-    scaling = fit_scaling(train.vectors, train.sequences, shape.mcc_buckets)
+    scaling = fit_scaling(train.vectors, train.sequences, shape)
     network = SequenceNetwork(shape, scaling)
     network.prior_shift.fill_(math.log(plan.genuine_share))
     loop = _Loop(network, train, plan)

@@ -16,12 +16,14 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from fraudstream.features.catalogue import SEQUENCE_CHANNELS
+from fraudstream.features.catalogue import CATALOGUE, SEQUENCE_CHANNELS, Aggregation
 
 _AMOUNT, _SECONDS, _KIND, _CHANNEL, _MCC, _HOUR = range(len(SEQUENCE_CHANNELS))
 _KINDS: Final = 5  # numbers of TransactionKind
 _CHANNELS: Final = 6  # numbers of Channel
 _MCCS: Final = 10_000
+_KNOWN_WELL_S: Final = 30.0 * 86_400  # after a month a card is as well known as it gets
+_NO_CEILING: Final = 3e38  # about the largest float32
 _BOUND: Final = 6.0  # standard deviations; further out nothing more is learned
 
 
@@ -36,6 +38,7 @@ class NetworkShape:
         mcc_buckets: Buckets of merchant codes, the first for those not seen in training.
         mcc_width: Numbers that stand for a bucket.
         dropout: Share of units left out while learning.
+        ceilings: Value of each feature above which it says no more; empty for no bounds.
     """
 
     features: int
@@ -44,6 +47,7 @@ class NetworkShape:
     mcc_buckets: int = 48
     mcc_width: int = 6
     dropout: float = 0.1
+    ceilings: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +60,7 @@ class Scaling:
         amount_mean: The same for amounts of the sequence.
         amount_spread: Likewise.
         bucket_of_mcc: int64 [10000].
+        ceiling: float32 [F], from the shape.
     """
 
     mean: NDArray[np.float32]
@@ -63,13 +68,29 @@ class Scaling:
     amount_mean: float
     amount_spread: float
     bucket_of_mcc: NDArray[np.int64]
+    ceiling: NDArray[np.float32]
+
+
+def feature_ceilings() -> tuple[float, ...]:
+    """Return the ceiling of each feature of the catalogue.
+
+    How long a card is known grows with the calendar: without a bound, the weeks after training
+    would lie outside everything that was learned.
+    """
+    return tuple(
+        _KNOWN_WELL_S if feature.aggregation is Aggregation.SECONDS_SINCE_FIRST else _NO_CEILING
+        for feature in CATALOGUE
+    )
 
 
 def fit_scaling(
-    vectors: NDArray[np.float32], sequences: NDArray[np.float32], mcc_buckets: int
+    vectors: NDArray[np.float32], sequences: NDArray[np.float32], shape: NetworkShape
 ) -> Scaling:
     """Return the scaling of some training rows, float32 [N, F] and float32 [N, T, C]."""
-    logs = (np.sign(vectors) * np.log1p(np.abs(vectors))).astype(np.float64)
+    ceiling = np.array(shape.ceilings or (_NO_CEILING,) * shape.features, np.float32)
+    bounded = np.minimum(vectors, ceiling)
+    mcc_buckets = shape.mcc_buckets
+    logs = (np.sign(bounded) * np.log1p(np.abs(bounded))).astype(np.float64)
     seen = ~np.isnan(logs)
     count = seen.sum(axis=0).clip(1)
     mean = np.nansum(logs, axis=0) / count
@@ -87,6 +108,7 @@ def fit_scaling(
         float(amounts.mean()),
         max(float(amounts.std()), 1e-3),
         bucket,
+        ceiling,
     )
 
 
@@ -96,6 +118,7 @@ class SequenceNetwork(nn.Module):
     mean: Tensor
     spread: Tensor
     bucket_of_mcc: Tensor
+    ceiling: Tensor
     prior_shift: Tensor
 
     def __init__(self, shape: NetworkShape, scaling: Scaling) -> None:
@@ -103,11 +126,13 @@ class SequenceNetwork(nn.Module):
         self.register_buffer("mean", torch.from_numpy(scaling.mean))
         self.register_buffer("spread", torch.from_numpy(scaling.spread))
         self.register_buffer("bucket_of_mcc", torch.from_numpy(scaling.bucket_of_mcc))
+        self.register_buffer("ceiling", torch.from_numpy(scaling.ceiling))
         self.register_buffer("prior_shift", torch.zeros(()))
         self.amount_mean, self.amount_spread = scaling.amount_mean, scaling.amount_spread
         self.embed_mcc = nn.Embedding(shape.mcc_buckets, shape.mcc_width)
         width = 6 + (_KINDS - 1) + (_CHANNELS - 1) + shape.mcc_width
-        self.recurrent = nn.LSTM(width, shape.hidden, shape.layers, dropout=shape.dropout)
+        between = shape.dropout if shape.layers > 1 else 0.0
+        self.recurrent = nn.LSTM(width, shape.hidden, shape.layers, dropout=between)
         self.branch = nn.Linear(2 * shape.features, shape.hidden)
         self.joint = nn.Linear(2 * shape.hidden, shape.hidden)
         self.head = nn.Linear(shape.hidden, 1)
@@ -130,6 +155,7 @@ class SequenceNetwork(nn.Module):
         """Return float32 [B, 2F]: standardised signed logarithms, and which were missing."""
         missing = torch.isnan(vector)
         known = torch.where(missing, torch.zeros_like(vector), vector)
+        known = torch.where(known > self.ceiling, self.ceiling.expand_as(known), known)
         logs = torch.sign(known) * torch.log(1.0 + torch.abs(known))
         standard = ((logs - self.mean) / self.spread).clamp(-_BOUND, _BOUND)
         flags = missing.to(torch.float32)
