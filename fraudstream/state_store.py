@@ -341,7 +341,7 @@ class StateStore:
             msg = (
                 f"shard {shard.role}{shard.partition} is closed: expected a marker of log"
                 f" {shard.incarnation}, layout {shard.layout}, generation {shard.generation}"
-                f" and primary {self._primary[:8]}; look at `python -m services.features status`"
+                f" and primary {self._primary[:8]}"
             )
             raise ShardClosed(msg)
         if answer[0] == b"moved":

@@ -124,7 +124,7 @@ CATALOGUE: Final[tuple[Feature, ...]] = (
     Feature("card_max_7d", _C, _A.MAX, _W.WEEK, _MINOR, "Largest purchase of the card in the last 7 days"),
     Feature("card_max_30d", _C, _A.MAX, _W.MONTH, _MINOR, "Largest purchase of the card in the last 30 days"),
     Feature("card_seconds_since_previous", _C, _A.SECONDS_SINCE_PREVIOUS, _W.NONE, _SECONDS, "Time since the card's previous transaction"),
-    Feature("card_seconds_since_first", _C, _A.SECONDS_SINCE_FIRST, _W.NONE, _SECONDS, "Time since the card's first known transaction"),
+    Feature("card_seconds_since_first", _C, _A.SECONDS_SINCE_FIRST, _W.NONE, _SECONDS, "Time since the card's first known transaction, at most 30 days"),
     Feature("card_amount_to_mean_30d", _C, _A.RATIO_TO_MEAN, _W.MONTH, _RATIO, "Amount against the card's mean of the 30 days before it"),
     Feature("card_amount_to_median", _C, _A.RATIO_TO_MEDIAN, _W.NONE, _RATIO, "Amount against the median of the card's last purchases"),
     Feature("card_is_new_terminal", _C, _A.IS_NEW_TERMINAL, _W.NONE, _FLAG, "The terminal is not among the card's last transactions"),

@@ -44,6 +44,8 @@ _WIDTH_MS = np.array(CARD_WIDTH_MS, dtype=np.int64)
 _BUCKETS = np.array(CARD_BUCKETS, dtype=np.int64)
 _START = np.array(CARD_START, dtype=np.int64)
 _EXPIRY_MS = EXPIRY_D * DAY_MS
+# How new a card is matters for a month; an age without bound would only tell the calendar.
+_NOT_NEW_S = 30.0 * DAY_MS / 1000.0
 _NIGHT_ENDS_H = 7.0
 _SATURDAY = 5
 _EPOCH_WEEKDAY = 3  # 1 January 1970 was a Thursday; Monday is 0
@@ -254,7 +256,7 @@ def _plain_feature(aggregation, state, row, before_count, before_spend):
     if aggregation == _SINCE_PREVIOUS:
         return _seconds_since(state, event_ms, state["previous_ms"])
     if aggregation == _SINCE_FIRST:
-        return _seconds_since(state, event_ms, state["first_ms"])
+        return min(_seconds_since(state, event_ms, state["first_ms"]), _NOT_NEW_S)
     if aggregation == _RATIO_TO_MEAN:
         return _ratio(amount, _ratio(float(before_spend), float(before_count)))
     if aggregation == _RATIO_TO_MEDIAN:
