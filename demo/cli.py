@@ -6,9 +6,11 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Final
 
+from demo.replay import ReplayOptions, run_replay
 from demo.run import DEMO_SEED, RunOptions, run_demo
 from demo.send import send_sample
 from fraudstream.errors import FraudStreamError, InvalidSettings
@@ -43,6 +45,16 @@ def positive(text: str) -> float:
     if not number > 0:
         raise ValueError(text)
     return number
+
+
+def midnight_ms(text: str) -> int:
+    """Return the begin of a day, UTC, epoch milliseconds; for argparse.
+
+    >>> midnight_ms("1970-01-02")
+    86400000
+    """
+    day = date.fromisoformat(text)
+    return int(datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp()) * 1_000
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
@@ -87,6 +99,20 @@ def _add_commands(parser: argparse.ArgumentParser) -> None:
     commands = parser.add_subparsers(dest="command", title="commands")
     send = commands.add_parser("send", help="send one transaction to the line that runs")
     send.add_argument("sample", type=Path, help="JSON file, such as samples/approve.json")
+    replay = commands.add_parser("replay", help="a recorded data set through the whole line")
+    replay.add_argument("file", type=Path, help="Parquet file with the Handbook's columns")
+    replay.add_argument("--from", dest="from_ms", type=midnight_ms, required=True, metavar="DAY")
+    replay.add_argument("--days", type=int, default=7, metavar="N", help="length of the span (7)")
+    replay.add_argument(
+        "--summary",
+        dest="replay_summary",
+        type=Path,
+        metavar="FILE",
+        help="write the figures as JSON",
+    )
+    replay.add_argument(
+        "--model", type=Path, metavar="FOLDER", help="artefact to serve; else one is trained"
+    )
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -110,6 +136,17 @@ def run(arguments: Sequence[str]) -> int:
 def _dispatch(chosen: argparse.Namespace) -> int:
     if chosen.command == "send":
         return send_sample(chosen.sample, chosen.folder)
+    if chosen.command == "replay":
+        return run_replay(
+            ReplayOptions(
+                chosen.file,
+                chosen.from_ms,
+                chosen.days,
+                chosen.replay_summary,
+                chosen.folder,
+                chosen.model,
+            )
+        )
     options = RunOptions(
         chosen.duration_s,
         chosen.rate,

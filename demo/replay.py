@@ -1,0 +1,341 @@
+"""`python -m demo replay FILE`: a recorded data set through the whole line on its own clock.
+
+The history before the span is computed by the offline driver and loaded into the store; the span
+itself goes through the raw topic with each record's own time, its labels 7 days after their
+events. So every decision is made by the services, from what the stream told them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+import time
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from kafka import KafkaProducer
+
+from demo.line import Line
+from demo.log_reader import LogReader
+from demo.processes import ChildProcess, ProcessFailed
+from demo.recorded import Recorded, card_tokens, terminal_keys
+from demo.servers import start_servers
+from demo.settings import kafka_settings_in, redis_settings_in
+from fraudstream.bus import kafka_python_producer_options
+from fraudstream.errors import BrokerUnavailable
+from fraudstream.features.history import replay_history
+from fraudstream.privacy import Tokeniser, TokenKeys
+from fraudstream.settings import KafkaSettings
+from fraudstream.state_store import StateStore
+from fraudstream.topics import ACCEPTED, DECISIONS, ENTITIES, LABELS, RAW
+from fraudstream.transaction import CONTENT_TYPE, PROTOBUF
+from fraudstream.v1.decision_pb2 import Decision
+from services.features.load import LoadedHistory, load_states
+from services.features.logs import find_log
+from training.evaluate import DAY_MS, Fold, Scored, handbook_filter, summarise
+
+# A card's row reads what terminals had shown by then: the less is under way, the fresher that is.
+AHEAD_AT_MOST: Final = 400
+_STEP: Final = 100
+_STALL_TIMEOUT_S: Final = 120.0
+_TRAIN_TIMEOUT_S: Final = 3_600.0
+# Days from the first training day to the first test day, in the book's protocol.
+_TRAIN_LEAD_D: Final = 14
+_SERVICES: Final = (
+    ("services.scoring", ()),
+    ("services.features", ("card",)),
+    ("services.features", ("entity",)),
+    ("services.features", ("label",)),
+    ("services.ingest", ()),
+)
+# Le Borgne et al., "Reproducible Machine Learning for Credit Card Fraud Detection": chapter 3
+# tests on 2018-08-08..14 alone; chapter 7's LSTM is a mean over four weeks that begin with it.
+_PUBLISHED: Final = (
+    ("random forest, ch. 3", 0.658, 0.867, 0.287),
+    ("XGBoost, ch. 3", 0.639, 0.862, 0.273),
+    ("logistic regression, ch. 3", 0.606, 0.871, 0.291),
+    ("LSTM, ch. 7, mean of 4 weeks", 0.665, 0.876, 0.297),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayOptions:
+    """What the command line says.
+
+    Attributes:
+        file: Parquet file with the Handbook's columns.
+        from_ms: Midnight at which the span begins.
+        days: Its length.
+        summary: File for the figures as JSON; None for none.
+        folder: Where runs keep keys and logs.
+        model: Artefact to serve; None to train one by the book's protocol.
+    """
+
+    file: Path
+    from_ms: int
+    days: int
+    summary: Path | None
+    folder: Path
+    model: Path | None
+
+    @property
+    def until_ms(self) -> int:
+        """End of the span, exclusive."""
+        return self.from_ms + self.days * DAY_MS
+
+    @property
+    def fold(self) -> Fold:
+        """The fold of the book's protocol whose test week begins with the span."""
+        return Fold(self.from_ms - _TRAIN_LEAD_D * DAY_MS)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What was decided about one row."""
+
+    score: float
+    is_stale: bool
+
+
+def say(message: str) -> None:
+    """Print a message at once."""
+    print(message, flush=True)
+
+
+def run_replay(options: ReplayOptions) -> int:
+    """Replay a span and print the figures of its decisions; return the exit code."""
+    recorded = Recorded.read(options.file)
+    model = options.model or trained_model(options)
+    mark = time.strftime("replay-%Y%m%d-%H%M%S")
+    folder = options.folder / mark
+    with ExitStack() as stack:
+        say("starting broker and store")
+        broker, servers = start_servers(stack, folder)
+        servers |= {"FRAUD_KAFKA_TOPIC_PREFIX": f"{mark}-", "FRAUD_REDIS_KEY_PREFIX": mark}
+        line = _line(folder, servers, model)
+        line.prepare("--no-expiry")
+        after_ms = asyncio.run(load_history(recorded, options.from_ms, line, servers))
+        stack.callback(line.stop)
+        line.start()
+        say(f"{len(line.services)} services ready on {broker.title}; logs in {line.folder}/logs")
+        answers, sent = _stream(recorded, options, line, servers, after_ms)
+    summary = _measure(recorded, options, answers, sent) | {"broker": broker.title}
+    say(_words(options, summary))
+    if options.summary:
+        options.summary.write_text(json.dumps(summary, indent=2) + "\n")
+    return 0 if summary["decided"] == summary["sent"] else 1
+
+
+def _line(folder: Path, servers: Mapping[str, str], model: Path) -> Line:
+    more = {
+        "FRAUD_SCORING_MODEL": str(model.absolute()),
+        "FRAUD_FEATURES_CLOCK": "record",
+        "FRAUD_TELEMETRY_SAMPLE_RATIO": "0",
+    }
+    return Line(folder, servers, more, _SERVICES)
+
+
+def trained_model(options: ReplayOptions) -> Path:
+    """Return the model of the book's protocol for a span; trained at the first use, then kept.
+
+    Raises:
+        ProcessFailed: Training failed; it needs the training extra.
+    """
+    day = time.strftime("%Y-%m-%d", time.gmtime(options.fold.train_from_ms / 1_000))
+    out = options.folder / "models" / f"handbook-{day}"
+    if (out / "manifest.json").exists():
+        say(f"model {out} is there already")
+        return out
+    say(f"training the model on the week from {day}: {out}")
+    command = [sys.executable, "-m", "training", "train", "--source", str(options.file.absolute())]
+    command += ["--train-from", day, "--out", str(out.absolute())]
+    training = ChildProcess("training", command, out.parent / f"{out.name}.log")
+    training.start()
+    if not training.wait_end(_TRAIN_TIMEOUT_S) or training.exit_code != 0:
+        training.kill()
+        raise ProcessFailed(
+            "training failed; it needs PyTorch: pip install -e '.[train]'\n"
+            + training.log_text()[-1_500:]
+        )
+    return out
+
+
+async def load_history(
+    recorded: Recorded, from_ms: int, line: Line, servers: Mapping[str, str]
+) -> int:
+    """Compute the states before the span and load them into the store.
+
+    Returns:
+        Until when labels are in these states, epoch milliseconds.
+    """
+    started_s = time.monotonic()
+    history = recorded.before(from_ms)
+    replayed = replay_history(history, np.zeros(len(history.card), np.bool_))
+    tokeniser = Tokeniser(TokenKeys.load(line.token_keys))
+    loaded = LoadedHistory(replayed, card_tokens(history, tokeniser), terminal_keys(history))
+    kafka = kafka_settings_in(servers)
+    store = StateStore(redis_settings_in(servers), lambda: time.time_ns() // 1_000_000)
+    await store.connect()
+    try:
+        logs = find_log(kafka, ACCEPTED), find_log(kafka, ENTITIES)
+        await load_states(store, *logs, loaded, lambda _: None)
+    finally:
+        await store.close()
+    say(
+        f"{len(history.card):,} earlier transactions loaded as {len(loaded.card_tokens):,} cards"
+        f" and {len(loaded.terminal_keys):,} terminals in {time.monotonic() - started_s:.0f} s"
+    )
+    return int(history.append_time_ms[-1]) if len(history.card) else from_ms
+
+
+def _stream(
+    recorded: Recorded,
+    options: ReplayOptions,
+    line: Line,
+    servers: Mapping[str, str],
+    labels_after_ms: int,
+) -> tuple[dict[str, Answer], list[int]]:
+    """Send the span and its labels; return what was decided by transaction id, and the rows."""
+    kafka = kafka_settings_in(servers)
+    rows = recorded.rows_between(options.from_ms, options.until_ms)
+    tokeniser = Tokeniser(TokenKeys.load(line.token_keys))
+    sender = Sender(recorded, kafka, tokeniser, labels_after_ms)
+    answers = sender.send(rows, _progress(len(rows)))
+    return answers, rows
+
+
+def _progress(number: int) -> Callable[[int], None]:
+    """Return what prints progress, at most every five seconds."""
+    started_s = time.monotonic()
+    next_s = [started_s + 5]
+
+    def tell(decided: int) -> None:
+        now_s = time.monotonic()
+        if now_s >= next_s[0]:
+            next_s[0] = now_s + 5
+            say(f"{decided:,} of {number:,} decided, {decided / (now_s - started_s):.0f}/s")
+
+    return tell
+
+
+class Sender:
+    """Sends rows on their own clock, with the labels that arrive meanwhile, never far ahead.
+
+    Args:
+        recorded: The data set.
+        kafka: Where Kafka is.
+        tokeniser: Makes card tokens as ingest does; labels carry them.
+        labels_after_ms: Labels up to then are known already.
+    """
+
+    def __init__(
+        self, recorded: Recorded, kafka: KafkaSettings, tokeniser: Tokeniser, labels_after_ms: int
+    ) -> None:
+        self._recorded = recorded
+        self._kafka = kafka
+        self._tokeniser = tokeniser
+        self._labels = iter(recorded.labels_after(labels_after_ms))
+        self._next_label = next(self._labels, None)
+        self._producer = KafkaProducer(**kafka_python_producer_options(kafka))
+
+    def send(self, rows: list[int], tell: Callable[[int], None]) -> dict[str, Answer]:
+        """Send every row and return what was decided, by transaction id.
+
+        Raises:
+            BrokerUnavailable: No decision came for two minutes.
+        """
+        answers: dict[str, Answer] = {}
+        waiting = iter(rows)
+        sent = 0
+        heard_s = time.monotonic()
+        with LogReader(self._kafka, [DECISIONS]) as reader:
+            while len(answers) < len(rows):
+                if sent - len(answers) < AHEAD_AT_MOST:
+                    sent += self._send_some(list(islice(waiting, _STEP)))
+                for record in reader.poll(0.02):
+                    decision = Decision.FromString(record.value)
+                    answer = Answer(decision.score, decision.freshness.shared_stale)
+                    answers.setdefault(decision.transaction_id, answer)
+                    heard_s = time.monotonic()
+                tell(len(answers))
+                if time.monotonic() > heard_s + _STALL_TIMEOUT_S:
+                    raise BrokerUnavailable(
+                        f"no decision for {_STALL_TIMEOUT_S:g} s; see the services' logs"
+                    )
+        self._producer.close(timeout=5)
+        return answers
+
+    def _send_some(self, rows: list[int]) -> int:
+        for row in rows:
+            transaction = self._recorded.transaction(row)
+            self._send_labels(transaction.event_time_ms)
+            self._producer.send(
+                self._kafka.topic(RAW),
+                value=transaction.SerializeToString(),
+                key=transaction.customer_id.encode(),
+                headers=[(CONTENT_TYPE, PROTOBUF)],
+                timestamp_ms=transaction.event_time_ms,
+            )
+        self._producer.flush(timeout=30)
+        return len(rows)
+
+    def _send_labels(self, until_ms: int) -> None:
+        """Send the labels that arrived before a moment."""
+        arrival = self._recorded.history.label_arrival_ms
+        while self._next_label is not None and arrival[self._next_label] < until_ms:
+            label = self._recorded.label(self._next_label, self._tokeniser)
+            self._producer.send(
+                self._kafka.topic(LABELS),
+                value=label.SerializeToString(),
+                key=label.card_token.encode(),
+                timestamp_ms=label.settled_at_ms,
+            )
+            self._next_label = next(self._labels, None)
+
+
+def _measure(
+    recorded: Recorded, options: ReplayOptions, answers: Mapping[str, Answer], rows: list[int]
+) -> dict[str, float | str]:
+    """Return the figures of the stream's decisions on the rows that the book tests on."""
+    history, ids = recorded.history, recorded.ids
+    kept = handbook_filter(history.event_time_ms, history.card, history.is_fraud, options.fold)
+    tested = [row for row in rows if kept[row] and str(ids[row]) in answers]
+    places = np.array(tested, np.int64)
+    scored = Scored(
+        np.array([answers[str(ids[row])].score for row in tested]),
+        history.is_fraud[places],
+        history.event_time_ms[places],
+        history.card[places],
+    )
+    figures = summarise(scored)
+    stale = sum(answer.is_stale for answer in answers.values())
+    return {
+        "sent": len(rows),
+        "decided": len(answers),
+        "ap": round(figures["ap"], 4),
+        "auc": round(figures["auc"], 4),
+        "cp100": round(figures["cp100"], 4),
+        "tested": len(tested),
+        "frauds": int(scored.is_fraud.sum()),
+        "stale_share": round(stale / max(1, len(answers)), 4),
+    }
+
+
+def _words(options: ReplayOptions, summary: Mapping[str, float | str]) -> str:
+    """Return the figures beside the published ones."""
+    day = time.strftime("%Y-%m-%d", time.gmtime(options.from_ms / 1_000))
+    lines = [
+        f"sent {summary['sent']}, decided {summary['decided']};"
+        f" {summary['tested']} tested as the book does, {summary['frauds']} of them fraud",
+        f"{'':32}{'AP':>8}{'AUC':>8}{'CP@100':>8}",
+        f"{'this stream, from ' + day:32}"
+        f"{summary['ap']:8.3f}{summary['auc']:8.3f}{summary['cp100']:8.3f}",
+    ]
+    lines += [f"{name:32}{ap:8.3f}{auc:8.3f}{cp:8.3f}" for name, ap, auc, cp in _PUBLISHED]
+    return "\n".join(lines)
