@@ -25,6 +25,8 @@ def alert_consumer_options(kafka: KafkaSettings) -> dict[str, Any]:
         # The embedded broker answers a long poll only at its end; an analyst waits a moment longer.
         "fetch_max_wait_ms": 250 if kafka.is_embedded else 500,
         "reconnect_backoff_max_ms": _RECONNECT_MS,
+        # Topics are made by the operator, with the partitions that the design needs.
+        "allow_auto_create_topics": False,
         "bootstrap_timeout_ms": 5_000,
     }
 
@@ -37,6 +39,7 @@ def label_producer_options(kafka: KafkaSettings) -> dict[str, Any]:
         "delivery_timeout_ms": 15_000,
         "request_timeout_ms": 10_000,
         "reconnect_backoff_max_ms": _RECONNECT_MS,
+        "allow_auto_create_topics": False,
         "max_block_ms": 5_000,
         "bootstrap_timeout_ms": 5_000,
     }

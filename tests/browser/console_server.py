@@ -111,8 +111,12 @@ class ConsoleServer:
         consumer.seek_to_beginning(*places)
         ends = consumer.end_offsets(places)
         labels: list[Label] = []
-        while any(consumer.position(place) < ends[place] for place in places):
+
+        def has_all() -> bool:
             for records in consumer.poll(timeout_ms=200).values():
-                labels += [Label.FromString(record.value) for record in records]
+                labels.extend(Label.FromString(record.value) for record in records)
+            return all(consumer.position(place) >= ends[place] for place in places)
+
+        assert wait_until(has_all, ARRIVAL_S)
         consumer.close()
         return labels
