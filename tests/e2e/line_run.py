@@ -7,6 +7,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
 import redis
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 
@@ -16,6 +17,7 @@ from demo.processes import wait_until
 from demo.settings import kafka_settings_in, redis_settings_in
 from demo.traffic import Disorder, RawRecord, Sent, raw_records
 from fraudstream.bus import kafka_python_options, kafka_python_producer_options
+from fraudstream.features.codec import CARD_VALUE
 from fraudstream.topics import ACCEPTED, ALERTS, DECISIONS, DLQ, RAW, Topic
 from fraudstream.transaction import JSON
 from fraudstream.transaction_json import decode_json
@@ -116,12 +118,19 @@ class LineRun:
         return letters
 
     def card_states(self) -> dict[str, bytes]:
-        """Return the packed state of every card, by its key without the prefix."""
+        """Return the packed state of every card, by its key without the prefix.
+
+        The vector that was last decided lies beside it: what terminals had shown by then depends
+        on when a row was read, so it is not part of what must be equal.
+        """
         prefix = f"{self._redis.key_prefix}:"
         with self._client() as client:
             keys = [key.decode() for key in client.scan_iter(f"{prefix}*:card:*", count=5_000)]
             values: Any = client.mget(keys) if keys else []
-        return {key.removeprefix(prefix): value for key, value in zip(keys, values, strict=True)}
+        return {
+            key.removeprefix(prefix): np.frombuffer(value, CARD_VALUE)["state"].tobytes()
+            for key, value in zip(keys, values, strict=True)
+        }
 
     def _client(self) -> redis.Redis:
         return redis.Redis.from_url(self._redis.url.get_secret_value(), socket_timeout=10.0)

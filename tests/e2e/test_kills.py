@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ import pytest
 from demo.servers import Broker, ValkeyServer
 from demo.traffic import Disorder, RawRecord
 from tests.conftest import environment_of_test
-from tests.e2e.audit import Expected, audit
+from tests.e2e.audit import Expected, Finding, audit
 from tests.e2e.kills import Kill, Killer
 from tests.e2e.line_run import LineRun, prepared_line, records_of
 from training.simulate import SimulationSettings
@@ -43,48 +44,68 @@ _KILLS = (
 )
 
 
-def _records() -> list[RawRecord]:
+@dataclass(frozen=True)
+class CalmRun:
+    """What the same records leave when nothing is killed."""
+
+    records: list[RawRecord]
+    folder: Path
+    findings: list[Finding]
+    states: dict[str, bytes]
+
+
+@pytest.fixture(scope="module")
+def calm(broker: Broker, valkey: ValkeyServer, tmp_path_factory: pytest.TempPathFactory) -> CalmRun:
+    """Run the line once without a kill."""
     started_ms = time.time_ns() // 1_000_000 - 3_600_000
     traffic = SimulationSettings(
         seed=4_711, cards=1_500, start_ms=started_ms, rate_per_s=10.0, fraud_share=0.03
     )
-    return records_of(_RECORDS, traffic, Disorder(duplicate=0.04, conflict=0.01, bad=0.005))
+    disorder = Disorder(duplicate=0.04, conflict=0.01, bad=0.005)
+    records = records_of(_RECORDS, traffic, disorder)
+    folder = tmp_path_factory.mktemp("calm")
+    run = _line(folder, broker, valkey)
+    try:
+        run.line.start()
+        run.feed(records, _TIMEOUT_S, lambda: None)
+        evidence = run.evidence()
+    finally:
+        run.line.stop()
+    states = dict(evidence.states)
+    return CalmRun(records, folder, audit(run.ledger, evidence, None), states)
 
 
-def _line(folder: Path, broker: Broker, valkey: ValkeyServer, keys: Path | None) -> LineRun:
-    """Return a line of its own topics and store keys; `keys` makes card tokens equal."""
-    folder.mkdir()
-    for path in sorted(keys.glob("*.*")) if keys else ():
-        if path.suffix in (".json", ".key"):
-            shutil.copy2(path, folder / path.name)
+def _line(folder: Path, broker: Broker, valkey: ValkeyServer) -> LineRun:
+    """Return a line of its own topics and store keys."""
     servers = environment_of_test(broker, valkey)
     return prepared_line(folder, servers, more=_SMALL_POLLS, services=_SERVICES)
+
+
+def _take_keys(source: Path, target: Path) -> None:
+    """Copy key files, so that card tokens are the same."""
+    target.mkdir()
+    for path in (*source.glob("*.json"), *source.glob("*.key")):
+        shutil.copy2(path, target / path.name)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1_500)
 def test_kills_at_every_crash_point_change_nothing(
-    any_broker: Broker, valkey: ValkeyServer, tmp_path: Path
+    calm: CalmRun, any_broker: Broker, valkey: ValkeyServer, tmp_path: Path
 ) -> None:
     """N accepted, N decided, none twice, alerts as decided, states as in a run without kills."""
-    records = _records()
-    killed = _line(tmp_path / "killed", any_broker, valkey, None)
-    killer = Killer(killed.line, _KILLS)
+    folder = tmp_path / "killed"
+    _take_keys(calm.folder, folder)
+    run = _line(folder, any_broker, valkey)
+    killer = Killer(run.line, _KILLS)
     try:
         killer.start()
-        killed.feed(records, _TIMEOUT_S, killer.tick)
-        evidence = killed.evidence()
+        run.feed(calm.records, _TIMEOUT_S, killer.tick)
+        evidence = run.evidence()
     finally:
-        killed.line.stop()
-    calm = _line(tmp_path / "calm", any_broker, valkey, tmp_path / "killed")
-    try:
-        calm.line.start()
-        calm.feed(records, _TIMEOUT_S, lambda: None)
-        calm_evidence = calm.evidence()
-    finally:
-        calm.line.stop()
+        run.line.stop()
 
+    assert calm.findings == []
     assert Counter(killer.crashes()) == Counter(kill.point for kill in _KILLS)
-    assert sum(e.expected is Expected.DECIDED for e in killed.ledger) >= 19_000
-    assert audit(calm.ledger, calm_evidence, None) == []
-    assert audit(killed.ledger, evidence, calm_evidence.states) == []
+    assert sum(entry.expected is Expected.DECIDED for entry in run.ledger) >= 19_000
+    assert audit(run.ledger, evidence, calm.states) == []
