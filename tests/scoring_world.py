@@ -154,7 +154,7 @@ class Log:
             async with asyncio.timeout(timeout_s):
                 while len(values) < count:
                     for records in (await consumer.getmany(timeout_ms=200)).values():
-                        values += [record.value for record in records]
+                        values += [record.value for record in records if record.value is not None]
         except TimeoutError:
             pass
         finally:
