@@ -9,9 +9,10 @@ from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
 from django.views.decorators.http import require_GET, require_safe
 
-from services.console.alert_queue import QueueRequest, count_newer, read_queue
+from services.console.alert_queue import count_newer, read_queue
 from services.console.models import Alert
 from services.console.pages.errors import refuse
+from services.console.queue_request import QueueRequest
 from services.console.runtime import Runtime, runtime_of
 from services.console.wording import action_word, format_minor, format_span, short_token
 

@@ -10,10 +10,10 @@ from django.shortcuts import render
 from django.views.decorators.http import require_POST
 
 from fraudstream.privacy import holds_pan
-from services.console.alert_queue import PAGE_SIZE
 from services.console.models import Alert
 from services.console.pages.errors import refuse
 from services.console.pages.queue_page import QueueRow
+from services.console.queue_request import PAGE_SIZE
 from services.console.runtime import runtime_of
 
 _MAX_LENGTH: Final = 160

@@ -1,0 +1,136 @@
+"""Alerts as the console reads and draws them."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from fraudstream.v1.alert_pb2 import Alert
+from fraudstream.v1.decision_pb2 import Decision, Reason
+from fraudstream.v1.features_pb2 import FeatureValue, SequenceStep
+from services.console.alert_picture import reason_bars, timeline
+from services.console.alert_record import Coordinates, ReadAlert, UnreadableRecord, read_alert
+from services.console.feature_table import feature_rows
+from services.console.queue_request import QueueRequest
+from tests.browser.alerts import AlertSpec, make_alert
+
+PLACE = Coordinates("alerts.raised.v1", 0, 0)
+
+
+def _read(alert: Alert) -> ReadAlert | UnreadableRecord:
+    return read_alert(alert.SerializeToString(), [], PLACE)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "reason"),
+    [
+        (Alert(alert_id="A" * 32), "ALERT_ID"),
+        (Alert(decision=Decision(score=math.nan)), "SCORE_RANGE"),
+        (Alert(decision=Decision(score=1.5)), "SCORE_RANGE"),
+        (Alert(decision=Decision(reasons=[Reason(text="\0")])), "TEXT_CONTROL"),
+        (Alert(raised_at_ms=1 << 62), "TIME_RANGE"),
+        (Alert(sequence=[SequenceStep(event_time_ms=-1)]), "TIME_RANGE"),
+    ],
+)
+def test_an_alert_that_breaks_its_contract_is_named_by_a_reason(spoil: Alert, reason: str) -> None:
+    """What the tables or the page could not hold is refused before it gets there."""
+    alert = make_alert(AlertSpec(1))
+    alert.MergeFrom(spoil)
+
+    assert _read(alert) == UnreadableRecord(PLACE, reason)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"pan": "number"}, "PAN_PRESENT"),
+        ({"currency": "eur"}, "CURRENCY_UNKNOWN"),
+        ({"merchant_id": "m" * 257}, "TEXT_LENGTH"),
+        ({"merchant_id": "a\0b"}, "TEXT_CONTROL"),
+    ],
+)
+def test_a_transaction_that_cannot_be_shown_is_refused(change: dict[str, str], reason: str) -> None:
+    """A card number, an unknown currency and texts that no column holds."""
+    alert = make_alert(AlertSpec(1))
+    for name, text in change.items():
+        setattr(alert.decision.transaction, name, text)
+
+    assert _read(alert) == UnreadableRecord(PLACE, reason)
+
+
+def test_the_top_reason_weighs_most_towards_fraud() -> None:
+    """A stronger reason against fraud is not why the alert was raised."""
+    alert = make_alert(AlertSpec(1))
+    del alert.decision.reasons[:]
+    alert.decision.reasons.extend(
+        [
+            Reason(text="old card", contribution=-3.0),
+            Reason(text="new terminal", contribution=0.5),
+            Reason(text="many at once", contribution=1.5),
+        ]
+    )
+
+    read = _read(alert)
+
+    assert isinstance(read, ReadAlert)
+    assert read.top_reason == "many at once"
+
+
+def test_reason_bars_share_one_scale_and_leave_the_middle_to_both_sides() -> None:
+    """The strongest bar fills its half; one half as strong fills half of its own."""
+    reasons = [Reason(text="a", contribution=2.0), Reason(text="b", contribution=-1.0)]
+    towards, away = reason_bars(Alert(decision=Decision(reasons=reasons)))
+
+    assert (towards.x, towards.width, towards.weight) == (100, 100, "+2.00")
+    assert (away.x, away.width, away.weight) == (50, 50, "-1.00")
+
+
+def test_bars_of_worthless_contributions_are_empty() -> None:
+    """Zero, infinite and missing weights draw nothing and break nothing."""
+    weights = (0.0, math.inf, math.nan)
+    for weight in weights:
+        [bar] = reason_bars(Alert(decision=Decision(reasons=[Reason(contribution=weight)])))
+        assert bar.width == 0
+
+
+def test_the_timeline_gives_gaps_and_marks_the_alerted_transaction() -> None:
+    """Heights follow the square root of the amount; the first step has no gap."""
+    steps = [
+        SequenceStep(
+            event_time_ms=1_000, amount_reference_minor=100, mcc="5411", channel=1, kind=1
+        ),
+        SequenceStep(event_time_ms=91_000, amount_reference_minor=10_000, mcc="9999", kind=2),
+    ]
+
+    first, last = timeline(Alert(sequence=steps), "EUR")
+
+    assert (first.gap, first.height, first.is_current) == ("", 9, False)
+    assert (first.amount, first.mcc_words, first.channel) == ("1.00 EUR", "grocery stores", "POS")
+    assert (last.gap, last.height, last.is_current) == ("1 min", 90, True)
+    assert (last.kind, last.mcc_words) == ("refund", "")
+
+
+def test_features_are_described_and_missing_ones_are_a_dash() -> None:
+    """A feature that this catalogue does not know is still shown."""
+    values = [
+        FeatureValue(name="card_count_1h", value=3),
+        FeatureValue(name="card_mean_7d", value=math.nan),
+        FeatureValue(name="from_the_future", value=0.25),
+    ]
+
+    known, missing, unknown = feature_rows(Alert(features=values))
+
+    assert (known.value, known.unit) == ("3", "count")
+    assert known.description == "Purchases of the card in the last hour"
+    assert missing.value == "\u2013"
+    assert (unknown.value, unknown.unit) == ("0.250", "")
+
+
+@pytest.mark.parametrize(
+    ("order", "page"),
+    [("", "1"), ("loss; DROP", "1"), ("loss", "0"), ("loss", "01"), ("loss", "201")],
+)
+def test_queue_requests_outside_the_list_are_none(order: str, page: str) -> None:
+    """Order and page come from a list of what is allowed."""
+    assert QueueRequest.parse(order, page) is None
