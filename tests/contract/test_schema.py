@@ -6,7 +6,8 @@ import json
 from typing import Any
 
 import pytest
-from jsonschema import Draft202012Validator  # type: ignore[import-untyped]  # ships no types
+from jsonschema import Draft202012Validator
+from jsonschema.protocols import Validator
 
 from demo.sample import fill_sample
 from fraudstream.json_schema import SCHEMA_PATH, schema_text
