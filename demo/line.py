@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Self
 
-from demo.processes import ProcessFailed, free_port
+from demo.processes import ProcessFailed, free_port, is_port_open
 from demo.service_process import ServiceProcess
 from fraudstream.dead_letter import write_seal_keys
 from fraudstream.privacy import write_token_keys
@@ -17,6 +17,8 @@ TOPICS_TIMEOUT_S: Final = 60.0
 READY_TIMEOUT_S: Final = 120.0
 # A service whose watchdog gave up is started again, as a supervisor would; not for ever.
 _RESTARTS: Final = 3
+
+_USUAL_PORTS: Final = (50_051, 50_052, 8_080)
 
 # Module and arguments, in the order in which a transaction meets them.
 SERVICES: Final = (
@@ -42,6 +44,11 @@ class LinePorts:
         """Return ports that nobody listens on now."""
         return cls(free_port(), free_port(), free_port())
 
+    @classmethod
+    def usual(cls) -> Self:
+        """Return the services' own defaults, and a free port for each that is taken."""
+        return cls(*(free_port() if is_port_open(port) else port for port in _USUAL_PORTS))
+
 
 class Line:
     """All services of one line, sharing a folder for keys and logs.
@@ -51,6 +58,7 @@ class Line:
         servers: Variables that name broker, store and prefixes.
         more: Further variables for every service, such as telemetry.
         services: What to run, of `SERVICES`.
+        ports: Where they listen; free ones where not given.
     """
 
     def __init__(
@@ -59,9 +67,10 @@ class Line:
         servers: Mapping[str, str],
         more: Mapping[str, str] | None = None,
         services: tuple[tuple[str, tuple[str, ...]], ...] = SERVICES,
+        ports: LinePorts | None = None,
     ) -> None:
         self.folder = folder.absolute()
-        self.ports = LinePorts.free()
+        self.ports = ports or LinePorts.free()
         self.environment = {**servers, **self._wiring(), **(more or {})}
         self.services = [
             ServiceProcess(module, list(arguments), self.environment, self.folder / "logs")

@@ -19,7 +19,7 @@ from kafka import KafkaProducer
 
 from demo.audit import Account, audit_line
 from demo.chargebacks import Chargebacks
-from demo.line import Line
+from demo.line import Line, LinePorts
 from demo.log_reader import LogReader
 from demo.running import announced
 from demo.screen import LiveScreen, PlainScreen, Screen
@@ -43,6 +43,7 @@ _DRAW_EVERY_MS: Final = 250
 _SEND_AT_MOST: Final = 500
 _DRAIN_TIMEOUT_S: Final = 60.0
 _EXIT_INCOMPLETE: Final = 1
+_LOGINS: Final = "analyst / analyst-demo or colleague / colleague-demo"
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +80,7 @@ def run_demo(options: RunOptions) -> int:
     with ExitStack() as stack:
         print("starting broker and store", flush=True)
         broker, servers = start_servers(stack, folder)
-        line = Line(folder, servers)
+        line = Line(folder, servers, ports=LinePorts.usual())
         line.prepare()
         print(f"starting {len(line.services)} services; logs in {line.folder}/logs", flush=True)
         stack.callback(line.stop)
@@ -105,8 +106,11 @@ def _screen_for(options: RunOptions, heading: str) -> Screen:
 
 
 def _heading(broker: Broker, line: Line) -> str:
-    logins = "analyst / analyst-demo"
-    return f"broker   {broker.title} on {broker.bootstrap}\nconsole  {line.console_url}  {logins}"
+    return (
+        f"broker   {broker.title} on {broker.bootstrap}\n"
+        f"scoring  gRPC on 127.0.0.1:{line.ports.scoring}\n"
+        f"console  {line.console_url}  log in as {_LOGINS}"
+    )
 
 
 def _play(

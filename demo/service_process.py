@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Final
 
 from demo.processes import ChildProcess
-
-# Faust ends its spinner with these, in front of whatever is printed next.
-_TERMINAL_CODE: Final = re.compile(r"\x08|\x1b\[[0-9;?]*[A-Za-z]")
 
 
 class ServiceProcess:
@@ -86,4 +81,4 @@ class ServiceProcess:
         return self._process.wait_end(timeout_s)
 
     def _said_ready(self) -> bool:
-        return "ready" in _TERMINAL_CODE.sub("", self.log_text()).splitlines()
+        return "ready" in self.log_text().splitlines()

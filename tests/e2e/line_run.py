@@ -9,7 +9,8 @@ from typing import Any, Final
 
 import numpy as np
 import redis
-from kafka import KafkaConsumer, KafkaProducer, TopicPartition
+from kafka import KafkaConsumer, KafkaProducer
+from kafka.structs import TopicPartition
 
 from demo.line import Line
 from demo.log_reader import LogReader, read_topic

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 import redis
-from kafka import KafkaConsumer, KafkaProducer, TopicPartition
+from kafka import KafkaConsumer, KafkaProducer
 from kafka.admin import KafkaAdminClient, NewTopic
+from kafka.structs import TopicPartition
 
 from demo.processes import ChildProcess, ProcessFailed, wait_until
 from demo.servers import (
