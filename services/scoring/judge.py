@@ -18,7 +18,14 @@ from fraudstream.v1.decision_pb2 import Action, Reason, StandInCause
 from services.scoring.batcher import Batcher, EngineRows, FloatArray
 from services.scoring.decide import Verdict, action_of, stand_in
 from services.scoring.feature_batch import FeatureArrays
-from services.scoring.reasons import FITS_HABITS, Occlusion, occlude_rows, reasons_of, unexplained
+from services.scoring.reasons import (
+    FITS_HABITS,
+    Occlusion,
+    contributions_of,
+    occlude_rows,
+    reasons_of,
+    unexplained,
+)
 from services.scoring.written import EngineTimes
 
 _FITS: Final = (FITS_HABITS,)
@@ -181,10 +188,13 @@ class ModelJudge:
             found = await self._batcher.score(*occluded)
         except Overloaded:
             return dict.fromkeys(flagged.tolist(), unexplained())
-        scores = found.raw_scores.reshape(len(flagged), len(occlusions))  # [flagged, G]
+        contributions = contributions_of(
+            answered.raw_scores[flagged],
+            found.raw_scores.reshape(len(flagged), len(occlusions)),  # [flagged, G]
+        )
         return {
-            row: reasons_of(np.float32(answered.raw_scores[row]), scores[place], occlusions)
-            for place, row in enumerate(flagged.tolist())
+            row: reasons_of(moved, occlusions)
+            for row, moved in zip(flagged.tolist(), contributions.tolist(), strict=True)
         }
 
 

@@ -9,6 +9,7 @@ Axes: `B` rows, `G` groups, `T` sequence length, `C` sequence channels, `F` the 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -85,26 +86,31 @@ def occlude_rows(
     return occluded, steps
 
 
-def reasons_of(
-    raw_score: np.floating, occluded_scores: FloatArray, occlusions: tuple[Occlusion, ...]
-) -> tuple[Reason, ...]:
-    """Return the three groups that moved one row's score most towards fraud, the largest first.
+def contributions_of(raw_scores: FloatArray, occluded_scores: FloatArray) -> FloatArray:
+    """Return how far each group moved each row's score towards fraud, log-odds, [B, G].
 
     Args:
-        raw_score: The row's own raw score.
-        occluded_scores: Its raw score without each group, float32 [G].
-        occlusions: The groups.
+        raw_scores: The rows' own raw scores, float32 [B].
+        occluded_scores: Their raw scores without each group, float32 [B, G]; where there is none
+            (NaN) the group moved nothing.
     """
-    moved = np.nan_to_num(logit(np.asarray([raw_score])) - logit(occluded_scores))
-    order = sorted(range(len(occlusions)), key=lambda place: (-moved[place], place))
-    top = [place for place in order[:TOP_REASONS] if moved[place] > 0]
+    moved = logit(raw_scores)[:, None] - logit(occluded_scores)
+    return np.nan_to_num(moved).astype(np.float32)
+
+
+def reasons_of(
+    contributions: Sequence[float], occlusions: tuple[Occlusion, ...]
+) -> tuple[Reason, ...]:
+    """Return the three groups that moved one row's score most towards fraud, the largest first."""
+    order = sorted(range(len(occlusions)), key=contributions.__getitem__, reverse=True)
+    top = [place for place in order[:TOP_REASONS] if contributions[place] > 0]
     if not top:
         return unexplained()
     return tuple(
         Reason(
             code=occlusions[place].code,
             text=occlusions[place].text,
-            contribution=float(moved[place]),
+            contribution=contributions[place],
         )
         for place in top
     )

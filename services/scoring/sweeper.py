@@ -12,6 +12,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
+from google.protobuf.message import DecodeError
+
 from fraudstream.errors import FraudStreamError, ShardClosed
 from fraudstream.shard import OutboxEntry, RecordRow
 from fraudstream.state_store import StateStore
@@ -83,15 +85,21 @@ class Sweeper:
             return 0  # it is swept when its owner has opened it
         older_than_ms = self._clock_ms() - self._times.after_ms
         entries = await self._store.unpublished(shard, older_than_ms, _LIMIT)
-        if entries:
-            await self._publisher.publish(shard, [_outgoing_of(entry) for entry in entries])
+        outgoing = [row for row in map(_outgoing_of, entries) if row is not None]
+        if outgoing:
+            await self._publisher.publish(shard, outgoing)
             OUTBOX_SWEPT.inc(len(entries))
             _LOG.warning("shard %d: %d decisions were left unpublished", partition, len(entries))
         return len(entries)
 
 
-def _outgoing_of(entry: OutboxEntry) -> Outgoing:
-    decision = Decision.FromString(entry.value)
+def _outgoing_of(entry: OutboxEntry) -> Outgoing | None:
+    """Return what has to be published of an entry, None where nobody can read it."""
+    try:
+        decision = Decision.FromString(entry.value)
+    except DecodeError:
+        _LOG.error("outbox entry %s holds no decision", entry.identity.hex())
+        return None
     offset = decision.coordinates.offset if decision.HasField("coordinates") else None
     row = RecordRow(entry.identity, entry.digest, entry.value, offset)
     # The scoring span's id died with its scorer; the trace goes on under the same trace id.

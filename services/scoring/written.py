@@ -86,9 +86,10 @@ def write_decision(
     decision.timings.MergeFrom(subject.timings)
     decision.timings.engine_started_us = engine.started_us
     decision.timings.engine_ended_us = engine.ended_us
-    decision.stand_in = verdict.is_stand_in
-    decision.stand_in_cause = verdict.stand_in_cause
-    decision.degraded = verdict.is_stand_in or subject.freshness.shared_stale
+    if verdict.is_stand_in:
+        decision.stand_in = True
+        decision.stand_in_cause = verdict.stand_in_cause
+    decision.degraded = decision.stand_in or subject.freshness.shared_stale
     decision.trace_id = subject.span.trace_id
     decision.batch_bucket = verdict.bucket
     decision.event_time_ms = transaction.event_time_ms

@@ -19,7 +19,7 @@ from fraudstream.v1.decision_pb2 import Action, Decision, StageTimings, StandInC
 from fraudstream.v1.transaction_pb2 import Transaction
 from services.scoring.alerts import build_alert
 from services.scoring.decide import action_of, needs_person, stand_in
-from services.scoring.reasons import Occlusion, logit, occlude_rows, reasons_of
+from services.scoring.reasons import Occlusion, contributions_of, occlude_rows, reasons_of
 from tests.tiny_model import some_sequences, some_vectors
 
 NO_PLACES = np.array([], np.intp)
@@ -76,18 +76,18 @@ def occlusion(code: str, column: int) -> Occlusion:
 def test_reasons_are_the_three_largest_moves_towards_fraud() -> None:
     """Contribution is the difference of logits; what moves away from fraud is no reason."""
     groups = tuple(occlusion(f"R{n}", n) for n in range(5))
-    without = np.array([0.7, 0.2, 0.9, 0.4, 0.6], np.float32)
+    without = np.array([[0.7, 0.2, 0.9, 0.4, np.nan]], np.float32)
 
-    reasons = reasons_of(np.float32(0.8), without, groups)
+    (moved,) = contributions_of(np.array([0.8], np.float32), without).tolist()
+    reasons = reasons_of(moved, groups)
 
-    assert [reason.code for reason in reasons] == ["R1", "R3", "R4"]
-    expected = logit(np.array([np.float32(0.8)]))[0] - logit(without)[1]
-    assert reasons[0].contribution == pytest.approx(expected)
+    assert [reason.code for reason in reasons] == ["R1", "R3", "R0"]
+    assert reasons[0].contribution == pytest.approx(np.log(0.8 / 0.2) - np.log(0.2 / 0.8))
 
 
 def test_flagged_row_without_a_leading_group_still_has_a_reason() -> None:
     """Reasons are never empty."""
-    reasons = reasons_of(np.float32(0.8), np.array([0.9], np.float32), (occlusion("R0", 0),))
+    reasons = reasons_of([-0.7], (occlusion("R0", 0),))
 
     assert [reason.code for reason in reasons] == ["MANY_SMALL_SIGNS"]
 
