@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import grpc
+import grpc.aio
 import pytest
 
 from fraudstream.topics import ALERTS, DECISIONS
