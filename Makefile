@@ -27,6 +27,12 @@ help: ## list these commands
 .venv/.dev: .venv/.run requirements/dev.lock
 	@.ci/make-venv dev
 
+# Numba compiles once and keeps the result beside the code; four services at once would do it four times.
+.venv/.kernel: .venv/.run $(wildcard fraudstream/features/*.py)
+	@echo "Compiling the feature kernel (after each change of it, about 15 s)" >&2
+	@$(BIN)/python -c 'from fraudstream.features.kernel import warm_up; warm_up()'
+	@touch $@
+
 .PHONY: lock
 lock: .venv/.run ## resolve requirements/*.in again, for Python 3.11 and 3.12, with hashes
 	cd requirements && for set in uv run train dev; do \
@@ -35,11 +41,11 @@ lock: .venv/.run ## resolve requirements/*.in again, for Python 3.11 and 3.12, w
 # --- running -------------------------------------------------------------------------------
 
 .PHONY: demo
-demo: .venv/.run ## the whole line on this machine, with simulated traffic (ARGS="--for 60")
+demo: .venv/.kernel ## the whole line on this machine, with simulated traffic (ARGS="--for 60")
 	@$(BIN)/python -m demo $(ARGS)
 
 .PHONY: bench
-bench: .venv/.dev ## measure, side by side (ARGS="--only NAME --json FILE")
+bench: .venv/.dev .venv/.kernel ## measure, side by side (ARGS="--only NAME --json FILE")
 	@$(BIN)/python -m loadtest.bench $(ARGS)
 
 # --- checks --------------------------------------------------------------------------------
@@ -73,22 +79,22 @@ protos: .venv/.dev
 static: lint types imports protos
 
 .PHONY: quick
-quick: .venv/.dev ## the developer's loop, under a minute: format, lint, unit tests
+quick: .venv/.dev .venv/.kernel ## the developer's loop, under a minute: format, lint, unit tests
 	@$(MAKE) lint
 	$(BIN)/pytest -x fraudstream tests/unit --doctest-modules $(ARGS)
 
 .PHONY: unit
-unit: .venv/.dev
+unit: .venv/.dev .venv/.kernel
 	$(BIN)/pytest fraudstream tests/unit tests/property --doctest-modules $(ARGS)
 
 .PHONY: check
 check: static unit ## what must pass before every push: static checks, unit and property tests
 
 .PHONY: test
-test: static ## everything; what this machine lacks is skipped and listed at the end
+test: static .venv/.kernel ## everything; what this machine lacks is skipped and listed at the end
 	$(BIN)/pytest $(TESTS) --doctest-modules $(ARGS)
 
 .PHONY: clean
 clean: ## remove caches, builds and the demo's own files; keeps .venv
-	rm -rf build dist out var .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info
+	rm -rf .venv/.kernel build dist out var .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info
 	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
