@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from typing import Final
 
 import grpc
-import grpc.experimental.gevent
+import grpc.experimental.gevent  # type: ignore[import-not-found]  # not in its stubs
 from locust import User, task
 
 from fraudstream.identity import decision_id_of, identity_of
@@ -28,7 +28,7 @@ from fraudstream.v1.transaction_pb2 import Transaction
 from training.simulate import SimulationSettings, live_traffic
 
 # Locust has patched the standard library by now; gRPC waits in C, so it is told apart.
-grpc.experimental.gevent.init_gevent()
+grpc.experimental.gevent.init_gevent()  # pyright: ignore[reportAttributeAccessIssue]  # as above
 
 _TIMEOUT_S: Final = 5.0
 _CARDS: Final = 2_000
@@ -77,7 +77,7 @@ def check_decision(transaction: Transaction, decision: Decision) -> None:
         raise WrongDecision("the decision has no reasons")
 
 
-class ScoreUser(User):  # type: ignore[misc]  # Locust ships no types
+class ScoreUser(User):
     """A downstream system with one connection and one call in flight."""
 
     def on_start(self) -> None:

@@ -7,15 +7,18 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from demo.line import READY_TIMEOUT_S, Line
+from demo.line import Line
 from demo.processes import free_port
 from demo.service_process import ServiceProcess
 from demo.settings import kafka_settings_in
 from fraudstream.topics import ACCEPTED, ENTITIES
+from loadtest.bench.figure import MeasurementFailed
 from loadtest.figures.drain import Drain, Part
 from loadtest.figures.ours import dead_among, leader_of, server_parts
 from loadtest.figures.servers import Servers
 
+# Importing Feast takes ten seconds on a quiet machine, minutes on a busy one.
+_READY_TIMEOUT_S: Final = 300.0
 _MODULE: Final = "loadtest.plain"
 _ROLES: Final = ("scorer", "features", "entity")
 
@@ -29,17 +32,26 @@ def running_plain(servers: Servers, folder: Path) -> Iterator[list[ServiceProces
     }
     line = Line(folder, servers.environment, own, services=())
     line.prepare()
-    line.run_command(_MODULE, ["register"])
-    processes = [
-        ServiceProcess(_MODULE, [role], line.environment, line.folder / "logs") for role in _ROLES
-    ]
+    register, *processes = (
+        ServiceProcess(_MODULE, [role], line.environment, line.folder / "logs")
+        for role in ("register", *_ROLES)
+    )
     try:
+        _run_to_end(register)
         for process in processes:
-            process.start(READY_TIMEOUT_S)
+            process.launch()
+        for process in processes:
+            process.wait_ready(_READY_TIMEOUT_S)
         yield processes
     finally:
-        for process in reversed(processes):
+        for process in (*reversed(processes), register):
             process.stop()
+
+
+def _run_to_end(command: ServiceProcess) -> None:
+    command.launch()
+    if not command.wait_end(_READY_TIMEOUT_S) or command.exit_code != 0:
+        raise MeasurementFailed(f"{command.name} failed: {command.log_text()[-1_000:]}")
 
 
 def plain_drain(processes: list[ServiceProcess], servers: Servers) -> Drain:

@@ -29,7 +29,7 @@ from services.scoring.feature_batch import read_subject
 from services.scoring.judge import ServedModel
 from services.scoring.model import cpu_class, load_model
 from services.scoring.onnx_engine import OnnxEngine
-from services.scoring.reasons import FITS_HABITS, occlude_rows, reasons_of
+from services.scoring.reasons import FITS_HABITS, contributions_of, occlude_rows, reasons_of
 from services.scoring.written import EngineTimes, write_decision
 
 _SAMPLE_RATIO: Final = 0.01
@@ -59,14 +59,14 @@ class RowScorer:
             1, SEQUENCE_LENGTH, len(SEQUENCE_CHANNELS)
         )
         engine_us = time.time_ns() // 1_000
-        raw_score = self._engine.score(vector, sequence)[0]
+        raw_scores = self._engine.score(vector, sequence)  # [1]
         times = EngineTimes(engine_us, time.time_ns() // 1_000)
-        score = float(self._model.calibrate(np.array([raw_score], np.float64))[0])
+        score = float(self._model.calibrate(raw_scores.astype(np.float64))[0])
         verdict = Verdict(
             action_of(score, self._model.thresholds),
             score,
-            float(raw_score),
-            self._reasons(score, raw_score, vector, sequence),
+            float(raw_scores[0]),
+            self._reasons(score, raw_scores, vector, sequence),
             bucket=1,
         )
         subject = read_subject(row, _SAMPLE_RATIO)
@@ -76,12 +76,14 @@ class RowScorer:
         return decision
 
     def _reasons(
-        self, score: float, raw_score: np.float32, vector: FloatArray, sequence: FloatArray
+        self, score: float, raw_scores: FloatArray, vector: FloatArray, sequence: FloatArray
     ) -> tuple[Reason, ...]:
         if score < self._model.thresholds.challenge:
             return (FITS_HABITS,)
         occluded = occlude_rows(vector, sequence, self._model.occlusions)
-        return reasons_of(raw_score, self._engine.score(*occluded), self._model.occlusions)
+        without = self._engine.score(*occluded).reshape(1, -1)  # [1, G]
+        (moved,) = contributions_of(raw_scores, without).tolist()
+        return reasons_of(moved, self._model.occlusions)
 
 
 def serve(settings: PlainSettings) -> int:

@@ -60,7 +60,10 @@ def register_views(feast: FeatureStore, folder: Path) -> None:
     label_view = _view(LABEL_VIEW, terminal, {"labels": Bytes}, folder)
     views = [card_view, terminal_view, label_view]
     services = [
-        FeatureService(name=DECIDING_SERVICE, features=[card_view[["state"]], *views[1:]]),
+        FeatureService(
+            name=DECIDING_SERVICE,
+            features=[card_view[["state"]], terminal_view, label_view],  # pyright: ignore[reportArgumentType]  # `[]` never gives None
+        ),
         FeatureService(name=TERMINAL_SERVICE, features=[terminal_view]),
     ]
     feast.apply([card, terminal, *views, *services])
