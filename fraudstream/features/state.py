@@ -1,7 +1,7 @@
 """What is kept of an entity: one fixed-size packed value each, and the row that moves it on.
 
 Buckets take event time, the ring takes arrival order. All fields are zero in an empty state.
-Cost: a card 2,372 bytes; a terminal 632 bytes of counts and 168 of labels.
+Cost: a card 2,328 bytes; a terminal 752 bytes of counts and 168 of labels.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ CARD_STATE: Final = np.dtype(
 TERMINAL_STATE: Final = np.dtype(
     [
         ("head", "<i8", (3,)),
-        ("minute_count", "<i2", (TERMINAL_MINUTES,)),
+        ("minute_count", "<i4", (TERMINAL_MINUTES,)),
         ("hour_count", "<i4", (TERMINAL_HOURS,)),
         ("hour_spend", "<i8", (TERMINAL_HOURS,)),
         ("day_count", "<i4", (TERMINAL_DAYS,)),
@@ -82,6 +82,8 @@ ROW: Final = np.dtype(
         ("channel", "<i1"),
     ]
 )
+
+_MCC_DIGITS: Final = 4
 
 # States of another layout, catalogue order or kernel live under other keys and are never misread.
 LAYOUT_HASH: Final = hashlib.sha256(
@@ -105,17 +107,26 @@ def hash_entity(bank_id: str, entity_id: str) -> int:
 def fill_row(row: npt.NDArray[np.void], position: int, transaction: Transaction) -> None:
     """Write a transaction into `row[position]` (dtype `ROW`).
 
-    Amounts are in reference minor units; an MCC that is no number is 0.
+    Amounts are in reference minor units; an MCC that is not four digits is 0.
+
+    >>> row = np.zeros(1, ROW)
+    >>> fill_row(row, 0, Transaction(amount_reference_minor=250))
+    >>> row["amount"].tolist()
+    [250]
     """
     row[position] = (
         transaction.event_time_ms,
         transaction.amount_reference_minor,
         hash_entity(transaction.bank_id, transaction.terminal_id),
         transaction.utc_offset_minutes,
-        int(transaction.mcc) if transaction.mcc.isdecimal() else 0,
+        _mcc_number(transaction.mcc),
         transaction.kind,
         transaction.channel,
     )
+
+
+def _mcc_number(mcc: str) -> int:
+    return int(mcc) if len(mcc) == _MCC_DIGITS and mcc.isdecimal() else 0
 
 
 def rows_of(transactions: list[Transaction]) -> npt.NDArray[np.void]:

@@ -11,12 +11,13 @@ import numpy.typing as npt
 from fraudstream.features.catalogue import kernel_plan
 from fraudstream.features.codec import CARD_VALUE, unpack_values
 from fraudstream.features.kernel import advance_cards, empty_outputs
-from fraudstream.features.state import rows_of
+from fraudstream.features.state import DAY_MS, EXPIRY_D, rows_of
 from fraudstream.shard import ShardRef
 from fraudstream.shared_entities import SharedView
 from services.features.rows import AcceptedRow
 
 _PLAN = kernel_plan()
+_EXPIRY_MS = EXPIRY_D * DAY_MS
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,9 +92,11 @@ def advance_batch(
 def _previous_times(
     rows: Sequence[AcceptedRow], state_of: npt.NDArray[np.int64], previous_ms: list[int]
 ) -> list[int]:
-    """Return the newest event time of each row's card before the row, 0 for none."""
+    """Return the newest event time of each row's card before the row, 0 for none or expired."""
     before = []
     for row, place in zip(rows, state_of.tolist(), strict=True):
-        before.append(previous_ms[place])
-        previous_ms[place] = max(previous_ms[place], row.accepted.transaction.event_time_ms)
+        event_ms = row.accepted.transaction.event_time_ms
+        is_expired = event_ms - previous_ms[place] > _EXPIRY_MS
+        before.append(0 if is_expired else previous_ms[place])
+        previous_ms[place] = max(previous_ms[place], event_ms)
     return before

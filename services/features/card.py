@@ -1,7 +1,7 @@
 """The card role: one poll of accepted rows to decisions, then the fenced state write.
 
-Order in a shard: read marker, claims, records and states; advance; send the entities' rows and
-have the rows scored; write states, claims and marker. A crash anywhere replays the batch from the
+Order in a shard: read marker, claims, records and states; advance; have the rows scored; send the
+entities' rows; write states, claims and marker. A crash anywhere replays the batch from the
 same states to the same decisions. Budget beyond scoring: 60 microseconds of CPU a row.
 """
 
@@ -144,13 +144,16 @@ class CardRole:
         )
 
     async def _decide(self, batch: CardBatch, started_us: int) -> list[Decision]:
-        """Send the entities' rows and have the batch scored, both acknowledged on return."""
+        """Have the batch scored, then send the entities' rows; both acknowledged on return.
+
+        In this order: until its decision is recorded, a row may still turn out to be a conflict,
+        and a row that does not count must not reach a terminal.
+        """
         if not batch.rows:
             return []
         request = request_of(batch, started_us, self._parts.clock_us())
-        _, decisions = await asyncio.gather(
-            self._parts.sender.send(batch), self._parts.scoring.decide(request)
-        )
+        decisions = await self._parts.scoring.decide(request)
+        await self._parts.sender.send(batch)
         return decisions
 
     async def _write(self, batch: CardBatch, rows: list[AcceptedRow], to: int) -> None:

@@ -106,7 +106,7 @@ class _Lot:
             labels,
             _ints([place_of[row.entity_key] for row in self.labels]),
             _ints([row.event_time_ms for row in self.labels]),
-            _ints([_change(verdicts, row) for row in self.labels]),
+            _ints([fraud_change(verdicts, row) for row in self.labels]),
         )
         return [
             *_stored(names, TERMINAL, self.entities, terminals),
@@ -119,7 +119,7 @@ class _Lot:
         ]
 
 
-def _change(verdicts: dict[bytes, bytes | None], row: EntityRow) -> int:
+def fraud_change(verdicts: dict[bytes, bytes | None], row: EntityRow) -> int:
     """Return how a label moves the count of frauds, and keep its verdict."""
     before = verdicts[row.identity]
     verdicts[row.identity] = _FRAUD if row.is_fraud else _GENUINE
