@@ -30,4 +30,4 @@ _UNITS: Final = (
 _CODES: Final = _UNITS.split()[0::2]
 _QUOTES: Final = _UNITS.split()[1::2]
 
-RATES: Final = {"1970-01-01": dict(zip(_CODES, _QUOTES, strict=True))}
+RATES: Final[dict[str, dict[str, str]]] = {"1970-01-01": dict(zip(_CODES, _QUOTES, strict=True))}

@@ -8,7 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from kafka import ConsumerRebalanceListener, KafkaConsumer, TopicPartition
+from kafka import ConsumerRebalanceListener, KafkaConsumer
+from kafka.structs import TopicPartition
 
 from fraudstream.bus import kafka_python_options
 from fraudstream.dead_letter import LetterWriter, load_public_key

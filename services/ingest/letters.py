@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from kafka import KafkaConsumer, KafkaProducer, TopicPartition
+from kafka import KafkaConsumer, KafkaProducer
+from kafka.structs import TopicPartition
 
 from fraudstream.bus import kafka_python_options, kafka_python_producer_options
 from fraudstream.dead_letter import ATTEMPTS, FIRST_SEEN

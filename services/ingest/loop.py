@@ -14,9 +14,9 @@ from collections.abc import Mapping, Sequence
 from threading import Event
 from typing import Final, Protocol
 
-from kafka import KafkaConsumer, TopicPartition
+from kafka import KafkaConsumer
 from kafka.errors import KafkaError
-from kafka.structs import OffsetAndMetadata
+from kafka.structs import OffsetAndMetadata, TopicPartition
 
 from fraudstream.bus import OutRecord
 from fraudstream.crashpoint import crash_point

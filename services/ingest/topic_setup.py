@@ -41,7 +41,8 @@ def _create(asked: argparse.Namespace) -> int:
     try:
         for topic in ALL:
             _create_one(admin, kafka.topic(topic), _wanted(topic, settings, asked.no_expiry))
-        admin.wait_for_topics([kafka.topic(topic) for topic in ALL], _READY_TIMEOUT_MS)
+        names = [kafka.topic(topic) for topic in ALL]
+        admin.wait_for_topics(names, _READY_TIMEOUT_MS)  # pyright: ignore[reportAttributeAccessIssue]  # its stubs are of 2.x
     finally:
         admin.close()
     return os.EX_OK
@@ -61,7 +62,7 @@ def _wanted(topic: Topic, settings: IngestSettings, is_kept: bool) -> dict[str, 
 
 def _create_one(admin: KafkaAdminClient, name: str, wanted: dict[str, Any]) -> None:
     try:
-        answer = admin.create_topics({name: wanted}, raise_errors=False)
+        answer = admin.create_topics({name: wanted}, raise_errors=False)  # pyright: ignore[reportCallIssue]  # as above
     except KafkaError as exc:
         raise BrokerUnavailable(f"cannot make topic {name}: {type(exc).__name__}") from exc
     error = for_code(answer["topics"][0]["error_code"])
@@ -89,7 +90,9 @@ def _faults(admin: KafkaAdminClient, kafka: KafkaSettings, settings: IngestSetti
     names = [kafka.topic(topic) for topic in ALL]
     found = {one["name"]: one for one in admin.describe_topics(names) if not one["error_code"]}
     resources = [ConfigResource(ConfigResourceType.TOPIC, name) for name in names if name in found]
-    told = admin.describe_configs(resources, config_filter="all") if resources else {}
+    told = {}
+    if resources:
+        told = admin.describe_configs(resources, config_filter="all")  # pyright: ignore[reportCallIssue]  # as above
     faults = []
     for topic, name in zip(ALL, names, strict=True):
         if name not in found:

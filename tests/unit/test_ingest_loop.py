@@ -7,9 +7,8 @@ from dataclasses import dataclass, field
 from threading import Event
 
 import pytest
-from kafka import TopicPartition
 from kafka.errors import CommitFailedError
-from kafka.structs import OffsetAndMetadata
+from kafka.structs import OffsetAndMetadata, TopicPartition
 from nacl.public import PrivateKey
 
 from fraudstream.bus import OutRecord
