@@ -9,6 +9,7 @@ from typing import Final, Self
 import numpy as np
 import pyarrow.parquet as pq
 
+from demo.past import Past
 from fraudstream.features.codec import terminal_key
 from fraudstream.features.history import History
 from fraudstream.money import indicative_rate_table
@@ -44,11 +45,18 @@ class Recorded:
         ids = pq.read_table(path, columns=["TRANSACTION_ID"])["TRANSACTION_ID"].to_numpy()
         return cls(history, np.sort(ids).astype(np.int64))
 
-    def before(self, until_ms: int) -> History:
+    def past(self, until_ms: int, tokeniser: Tokeniser) -> Past:
         """Return the history before a moment."""
         kept = self.history.event_time_ms < until_ms
         columns = {f.name: getattr(self.history, f.name)[kept] for f in fields(self.history)}
-        return History(**columns)
+        history = History(**columns)
+        cards = range(int(history.card.max(initial=-1)) + 1)
+        terminals = range(int(history.terminal.max(initial=-1)) + 1)
+        return Past(
+            history,
+            [tokeniser.token_of(HANDBOOK_BANK, pan_of(card)) for card in cards],
+            [terminal_key(HANDBOOK_BANK, str(number)) for number in terminals],
+        )
 
     def rows_between(self, from_ms: int, until_ms: int) -> list[int]:
         """Return the places of the rows of a span, in time order."""
@@ -95,15 +103,3 @@ class Recorded:
         arrival = self.history.label_arrival_ms
         rows = np.flatnonzero(arrival > after_ms)
         return [int(row) for row in rows[np.argsort(arrival[rows], kind="stable")]]
-
-
-def card_tokens(history: History, tokeniser: Tokeniser) -> list[str]:
-    """Return the token of each card number, as ingest makes it."""
-    cards = int(history.card.max(initial=-1)) + 1
-    return [tokeniser.token_of(HANDBOOK_BANK, pan_of(card)) for card in range(cards)]
-
-
-def terminal_keys(history: History) -> list[str]:
-    """Return the key of each terminal number."""
-    terminals = int(history.terminal.max(initial=-1)) + 1
-    return [terminal_key(HANDBOOK_BANK, str(number)) for number in range(terminals)]

@@ -7,7 +7,6 @@ events. So every decision is made by the services, from what the stream told the
 
 from __future__ import annotations
 
-import asyncio
 import json
 import sys
 import time
@@ -23,21 +22,19 @@ from kafka import KafkaProducer
 
 from demo.line import Line
 from demo.log_reader import LogReader
+from demo.past import load_past
 from demo.processes import ChildProcess, ProcessFailed
-from demo.recorded import Recorded, card_tokens, terminal_keys
+from demo.recorded import Recorded
 from demo.servers import start_servers
-from demo.settings import kafka_settings_in, redis_settings_in
+from demo.settings import kafka_settings_in
 from fraudstream.bus import kafka_python_producer_options
 from fraudstream.errors import BrokerUnavailable
-from fraudstream.features.history import replay_history
+from fraudstream.features.history import History
 from fraudstream.privacy import Tokeniser, TokenKeys
 from fraudstream.settings import KafkaSettings
-from fraudstream.state_store import StateStore
-from fraudstream.topics import ACCEPTED, DECISIONS, ENTITIES, LABELS, RAW
+from fraudstream.topics import DECISIONS, LABELS, RAW
 from fraudstream.transaction import CONTENT_TYPE, PROTOBUF
 from fraudstream.v1.decision_pb2 import Decision
-from services.features.load import LoadedHistory, load_states
-from services.features.logs import find_log
 from training.evaluate import DAY_MS, Fold, Scored, handbook_filter, summarise
 
 # A card's row reads what terminals had shown by then: the less is under way, the fresher that is.
@@ -120,12 +117,16 @@ def run_replay(options: ReplayOptions) -> int:
         servers |= {"FRAUD_KAFKA_TOPIC_PREFIX": f"{mark}-", "FRAUD_REDIS_KEY_PREFIX": mark}
         line = _line(folder, servers, model)
         line.prepare("--no-expiry")
-        after_ms = asyncio.run(load_history(recorded, options.from_ms, line, servers))
+        tokeniser = Tokeniser(TokenKeys.load(line.token_keys))
+        past = recorded.past(options.from_ms, tokeniser)
+        say(load_past(past, servers))
         stack.callback(line.stop)
         line.start()
         say(f"{len(line.services)} services ready on {broker.title}; logs in {line.folder}/logs")
-        answers, sent = _stream(recorded, options, line, servers, after_ms)
-    summary = _measure(recorded, options, answers, sent) | {"broker": broker.title}
+        rows = recorded.rows_between(options.from_ms, options.until_ms)
+        sender = Sender(recorded, kafka_settings_in(servers), tokeniser, past.history)
+        answers = sender.send(rows, _progress(len(rows)))
+    summary = _measure(recorded, options, answers, rows) | {"broker": broker.title}
     say(_words(options, summary))
     if options.summary:
         options.summary.write_text(json.dumps(summary, indent=2) + "\n")
@@ -166,50 +167,6 @@ def trained_model(options: ReplayOptions) -> Path:
     return out
 
 
-async def load_history(
-    recorded: Recorded, from_ms: int, line: Line, servers: Mapping[str, str]
-) -> int:
-    """Compute the states before the span and load them into the store.
-
-    Returns:
-        Until when labels are in these states, epoch milliseconds.
-    """
-    started_s = time.monotonic()
-    history = recorded.before(from_ms)
-    replayed = replay_history(history, np.zeros(len(history.card), np.bool_))
-    tokeniser = Tokeniser(TokenKeys.load(line.token_keys))
-    loaded = LoadedHistory(replayed, card_tokens(history, tokeniser), terminal_keys(history))
-    kafka = kafka_settings_in(servers)
-    store = StateStore(redis_settings_in(servers), lambda: time.time_ns() // 1_000_000)
-    await store.connect()
-    try:
-        logs = find_log(kafka, ACCEPTED), find_log(kafka, ENTITIES)
-        await load_states(store, *logs, loaded, lambda _: None)
-    finally:
-        await store.close()
-    say(
-        f"{len(history.card):,} earlier transactions loaded as {len(loaded.card_tokens):,} cards"
-        f" and {len(loaded.terminal_keys):,} terminals in {time.monotonic() - started_s:.0f} s"
-    )
-    return int(history.append_time_ms[-1]) if len(history.card) else from_ms
-
-
-def _stream(
-    recorded: Recorded,
-    options: ReplayOptions,
-    line: Line,
-    servers: Mapping[str, str],
-    labels_after_ms: int,
-) -> tuple[dict[str, Answer], list[int]]:
-    """Send the span and its labels; return what was decided by transaction id, and the rows."""
-    kafka = kafka_settings_in(servers)
-    rows = recorded.rows_between(options.from_ms, options.until_ms)
-    tokeniser = Tokeniser(TokenKeys.load(line.token_keys))
-    sender = Sender(recorded, kafka, tokeniser, labels_after_ms)
-    answers = sender.send(rows, _progress(len(rows)))
-    return answers, rows
-
-
 def _progress(number: int) -> Callable[[int], None]:
     """Return what prints progress, at most every five seconds."""
     started_s = time.monotonic()
@@ -231,16 +188,17 @@ class Sender:
         recorded: The data set.
         kafka: Where Kafka is.
         tokeniser: Makes card tokens as ingest does; labels carry them.
-        labels_after_ms: Labels up to then are known already.
+        past: What is known already, labels included.
     """
 
     def __init__(
-        self, recorded: Recorded, kafka: KafkaSettings, tokeniser: Tokeniser, labels_after_ms: int
+        self, recorded: Recorded, kafka: KafkaSettings, tokeniser: Tokeniser, past: History
     ) -> None:
         self._recorded = recorded
         self._kafka = kafka
         self._tokeniser = tokeniser
-        self._labels = iter(recorded.labels_after(labels_after_ms))
+        known_ms = int(past.append_time_ms[-1]) if len(past.card) else -1
+        self._labels = iter(recorded.labels_after(known_ms))
         self._next_label = next(self._labels, None)
         self._producer = KafkaProducer(**kafka_python_producer_options(kafka))
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -21,6 +21,7 @@ from demo.audit import Account, audit_line
 from demo.chargebacks import Chargebacks
 from demo.line import Line, LinePorts
 from demo.log_reader import LogReader
+from demo.past import load_past, simulated_past
 from demo.running import announced
 from demo.screen import LiveScreen, PlainScreen, Screen
 from demo.servers import Broker, start_servers
@@ -28,6 +29,8 @@ from demo.settings import kafka_settings_in
 from demo.tally import Tally, percentiles
 from demo.traffic import Disorder, RawRecord, raw_records
 from fraudstream.bus import kafka_python_producer_options
+from fraudstream.errors import ShardClosed
+from fraudstream.privacy import Tokeniser, TokenKeys
 from fraudstream.settings import KafkaSettings
 from fraudstream.topics import ALERTS, DECISIONS, DLQ, LABELS, RAW
 from fraudstream.v1.decision_pb2 import Decision
@@ -82,20 +85,42 @@ def run_demo(options: RunOptions) -> int:
         broker, servers = start_servers(stack, folder)
         line = Line(folder, servers, ports=LinePorts.usual())
         line.prepare()
-        print(f"starting {len(line.services)} services; logs in {line.folder}/logs", flush=True)
         stack.callback(line.stop)
+        line.start_early("scoring", "console")
+        traffic = _traffic_of(options)
+        _load_past(traffic, line, servers)
+        print(f"starting {len(line.services)} services; logs in {line.folder}/logs", flush=True)
         started_s = time.monotonic()
         line.start()
         print(f"all ready after {time.monotonic() - started_s:.1f} s", flush=True)
         settings = kafka_settings_in(servers)
         screen = _screen_for(options, _heading(broker, line))
         stack.enter_context(announced(options.folder, servers))
-        tally, account = _play(options, line, settings, screen)
+        tally, account = _play(Player(options, traffic, settings), line, settings, screen)
         summary = summarise(tally, account, broker.title)
     print(_closing_words(account, summary), flush=True)
     if options.summary:
         options.summary.write_text(json.dumps(summary, indent=2) + "\n")
     return 0 if account.is_complete and not tally.lag else _EXIT_INCOMPLETE
+
+
+def _traffic_of(options: RunOptions) -> SimulationSettings:
+    return SimulationSettings(
+        seed=options.seed,
+        cards=DEMO_CARDS,
+        start_ms=now_ms(),
+        fraud_share=DEMO_FRAUD_SHARE,
+        rate_per_s=options.rate_per_s,
+    )
+
+
+def _load_past(traffic: SimulationSettings, line: Line, servers: Mapping[str, str]) -> None:
+    """Give the cards a past, unless the store that the settings name has one already."""
+    tokeniser = Tokeniser(TokenKeys.load(line.token_keys))
+    try:
+        print(load_past(simulated_past(traffic, tokeniser), servers), flush=True)
+    except ShardClosed:
+        print("the store holds states already: going on with them", flush=True)
 
 
 def _screen_for(options: RunOptions, heading: str) -> Screen:
@@ -114,10 +139,10 @@ def _heading(broker: Broker, line: Line) -> str:
 
 
 def _play(
-    options: RunOptions, line: Line, settings: KafkaSettings, screen: Screen
+    player: Player, line: Line, settings: KafkaSettings, screen: Screen
 ) -> tuple[Tally, Account]:
     """Send traffic for the time that was asked for, let the line finish, and audit it."""
-    with Player(options, settings) as player, screen:
+    with player, screen:
         try:
             while not player.is_over():
                 player.step(screen)
@@ -136,17 +161,21 @@ class Player:
 
     Args:
         options: What the command line says.
+        traffic: The population and its rate.
         settings: Where Kafka is.
     """
 
-    def __init__(self, options: RunOptions, settings: KafkaSettings) -> None:
+    def __init__(
+        self, options: RunOptions, traffic: SimulationSettings, settings: KafkaSettings
+    ) -> None:
         self._settings = settings
         self._reader = LogReader(settings, [DECISIONS, ALERTS, DLQ], from_end=True)
         self._producer = KafkaProducer(**kafka_python_producer_options(settings))
         self._chargebacks = Chargebacks(round(options.chargeback_delay_s * 1_000))
         self._started_ms = now_ms() + LEAD_IN_MS
         self._ends_ms = self._started_ms + round((options.duration_s or 1e9) * 1_000)
-        self._records = self._traffic(options)
+        live = live_traffic(replace(traffic, start_ms=self._started_ms))
+        self._records = raw_records(live, Disorder(), options.seed)
         self._upcoming = next(self._records)
         self._draw_at_ms = 0
         self.tally = Tally(self._started_ms)
@@ -181,16 +210,6 @@ class Player:
         while self.tally.lag and now_ms() < gives_up_ms:
             self._watch(screen)
         self._producer.flush(timeout=30)
-
-    def _traffic(self, options: RunOptions) -> Iterator[RawRecord]:
-        simulation = SimulationSettings(
-            seed=options.seed,
-            cards=DEMO_CARDS,
-            start_ms=self._started_ms,
-            fraud_share=DEMO_FRAUD_SHARE,
-            rate_per_s=options.rate_per_s,
-        )
-        return raw_records(live_traffic(simulation), Disorder(), options.seed)
 
     def _send(self, record: RawRecord) -> None:
         self.tally.add_sent(record)
