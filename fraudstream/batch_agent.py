@@ -94,6 +94,11 @@ class BatchConsumer(driver.Consumer):
             if tp.topic == self.topic
         )
 
+    def end_of(self, partition: int) -> int | None:
+        """Return the offset after a partition's last record as last seen; None for not yet."""
+        end: int | None = self.highwater(TP(self.topic, partition))
+        return end
+
     def seek_soon(self, partition: int, offset: int) -> None:
         """Read on at `offset` from the next poll on."""
         self._thread.seek(TP(self.topic, partition), offset)

@@ -16,7 +16,7 @@ _OWN_KEY: Final = b"own key"
 def transaction_of(
     transaction_id: str,
     amount_minor: int = 100,
-    card_token: str = "card-1",
+    card: str = "card-1",
     terminal_id: str = "term-1",
     event_time_ms: int = EVENT_MS,
 ) -> Transaction:
@@ -24,7 +24,7 @@ def transaction_of(
     return Transaction(
         bank_id="bank",
         transaction_id=transaction_id,
-        card_token=card_token,
+        card_token=card,
         kind=TransactionKind.TRANSACTION_KIND_PURCHASE,
         merchant_id="merchant-1",
         terminal_id=terminal_id,

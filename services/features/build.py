@@ -181,6 +181,7 @@ class Worker:
     def _positions(self, role: Role) -> Positions:
         positions = Positions(self._store, self._settings.kafka, role, self._topic, self._log)
         positions.seek = self._consumer.seek_soon
+        positions.highwater = self._consumer.end_of
         return positions
 
     @property

@@ -74,8 +74,10 @@ class CardRole:
 
     async def _beat(self, finished: Finished, records: Records) -> None:
         """Tell idle entity shards how far we are; where the broker is away, at the next poll."""
+        positions = self._parts.positions
+        behind = {p for p, at in finished.items() if p in records or positions.is_behind(p, at)}
         try:
-            await self._parts.sender.beat(finished, set(records))
+            await self._parts.sender.beat(finished, behind)
         except BrokerUnavailable as exc:
             _LOG.warning("no heartbeat: %s", exc)
 

@@ -80,7 +80,7 @@ class EntityRowSender:
 
         Args:
             positions: Position of each source that is well.
-            busy: Sources whose last poll held records: the clock says nothing of them yet.
+            busy: Sources that hold, or just held, unread records: the clock says nothing of them.
         """
         if time.monotonic() - self._beat_at < _BEAT_S:
             return

@@ -22,6 +22,7 @@ _LOG = logging.getLogger(__name__)
 RETRY_S: Final = 0.2
 
 Seek = Callable[[int, int], None]
+Highwater = Callable[[int], int | None]
 
 
 class Positions:
@@ -47,8 +48,10 @@ class Positions:
         self._log = log
         self._known: dict[int, int] = {}
         self._sought: set[int] = set()
+        self._just_read: set[int] = set()
         self._looking = asyncio.Lock()
         self.seek: Seek = lambda _partition, _offset: None
+        self.highwater: Highwater = lambda _partition: None
 
     def shard(self, partition: int) -> ShardRef:
         """Return the shard of a partition as this worker believes it to be."""
@@ -58,6 +61,7 @@ class Positions:
         """Forget every position: the assignment is another."""
         self._known.clear()
         self._sought.clear()
+        self._just_read.clear()
 
     def forget(self, partition: int) -> None:
         """Forget one position: a write was refused, or its outcome is unknown."""
@@ -78,17 +82,27 @@ class Positions:
         known = self._known.get(partition)
         if known is None:
             known = self._known[partition] = await self._read_marker(partition)
+            self._just_read.add(partition)
         return known
 
     async def check(self, partition: int) -> None:
-        """Compare an idle shard's marker with what this worker believes.
+        """Compare an idle shard's marker with what this worker believes, and read on there.
 
         Raises:
-            ShardClosed: It is another.
+            ShardClosed: It is another, or the log lost what the marker says was applied.
             ShardMoved: Another worker moved it.
         """
         at = await self.position(partition)
         await self._store.read_shard(self.shard(partition), at, ())
+        self._refuse_if_truncated(partition, at)
+        if partition in self._just_read:
+            self._just_read.discard(partition)
+            self.seek(partition, at)
+
+    def is_behind(self, partition: int, offset: int) -> bool:
+        """Tell whether the log holds records at `offset` or beyond, or nobody knows."""
+        end = self.highwater(partition)
+        return end is None or end > offset
 
     def rows_from(
         self, partition: int, at: int, records: Sequence[ConsumerRecord]
@@ -96,7 +110,12 @@ class Positions:
         """Return the records that are not applied yet; seek, and return none, where some lack.
 
         A hole that is still there after seeking is a hole in the log, and is stepped over.
+
+        Raises:
+            ShardClosed: The log lost what the marker says was applied.
         """
+        self._refuse_if_truncated(partition, at)
+        self._just_read.discard(partition)
         fresh = [record for record in records if record.offset >= at]
         if fresh and fresh[0].offset > at and partition not in self._sought:
             self._sought.add(partition)
@@ -121,6 +140,16 @@ class Positions:
             )
             raise ShardClosed(msg)
         return marker.next_offset
+
+    def _refuse_if_truncated(self, partition: int, at: int) -> None:
+        """Refuse to go on where the log ends below the marker: its new rows would be skipped."""
+        end = self.highwater(partition)
+        if end is not None and end < at:
+            msg = (
+                f"shard {self._role}{partition} is closed: its marker stands at {at}, but the log"
+                f" ends at {end}. The log lost records: rebuild the shard"
+            )
+            raise ShardClosed(msg)
 
     async def _refuse_if_lost(self, partition: int) -> None:
         """Refuse to open a shard empty where the logs show that it once held something."""

@@ -58,12 +58,14 @@ def histories(draw: st.DrawFn, most: int = 60) -> list[Row]:
     rows: list[Row] = []
     append_ms = BEGIN_MS
     for place, shape in enumerate(draw(st.lists(_SHAPES, min_size=size, max_size=size))):
-        card, terminal, step, jitter_ms, delay, amount, kind, *rest, label_d = shape
+        card, terminal, step, jitter_ms, delay, amount, kind, channel, mcc, local, label_d = shape
         append_ms += step * unit_ms + jitter_ms
         append_ms += _LONG_SILENCE_D * DAY_MS if place == silence_at else 0
         event_ms = append_ms - delays[delay % len(delays)] * unit_ms
         label_ms = NEVER if label_d == NEVER or kind != 1 else event_ms + label_d * DAY_MS
-        rows.append(Row(card, terminal, event_ms, append_ms, amount, kind, *rest, label_ms))
+        rows.append(
+            Row(card, terminal, event_ms, append_ms, amount, kind, channel, mcc, local, label_ms)
+        )
     return rows
 
 
