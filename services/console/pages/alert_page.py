@@ -140,7 +140,7 @@ def _facts(message: alert_pb2.Alert) -> list[tuple[str, str]]:
         ("Channel", channel_word(spent.channel)),
         ("Card read by", entry_mode_word(spent.entry_mode)),
         ("Country", spent.country),
-        ("Event time (UTC)", format_time(spent.event_time_ms)),
+        ("Time (UTC)", format_time(spent.event_time_ms)),
         ("Customer", spent.customer_id),
         ("Device", spent.device_id),
         ("Bank", spent.bank_id),
