@@ -142,7 +142,7 @@ class Log:
 
     kafka: KafkaSettings
 
-    async def read(self, topic: Topic, count: int, timeout_s: float = 10.0) -> list[bytes]:
+    async def read(self, topic: Topic, count: int, timeout_s: float = 30.0) -> list[bytes]:
         """Return the values of a topic, once there are `count`, or what there is in time."""
         consumer = AIOKafkaConsumer(**aiokafka_options(self.kafka))
         await consumer.start()
