@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import grpc
+import grpc.aio
 import pytest
 
 from demo.servers import EmbeddedBroker, ValkeyServer
