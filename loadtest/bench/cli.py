@@ -64,7 +64,8 @@ def run(arguments: Sequence[str], experiments: Sequence[Experiment]) -> int:
     console = Console()
     if asked.list:
         for figure in (figure for experiment in experiments for figure in experiment.figures):
-            console.print(f"{figure.name:24} {figure.what} ({figure.unit})", highlight=False)
+            line = f"{figure.name:24} {figure.what} ({figure.unit})"
+            console.print(line, highlight=False, soft_wrap=True)
         return _OK
     try:
         found = _measure(experiments, asked)
@@ -100,7 +101,10 @@ def _parser(figures: Sequence[Figure]) -> argparse.ArgumentParser:
         "--scale", type=_share, default=1.0, metavar="X", help="share of the rows (default 1)"
     )
     parser.add_argument(
-        "--keep", type=Path, metavar="FOLDER", help="keep logs and server files in this folder"
+        "--keep",
+        type=_empty_folder,
+        metavar="FOLDER",
+        help="keep logs and server files in this new folder",
     )
     return parser
 
@@ -117,6 +121,13 @@ def _share(text: str) -> float:
     if not 0 < share <= 100:
         raise argparse.ArgumentTypeError(f"expected more than 0, at most 100, found {text}")
     return share
+
+
+def _empty_folder(text: str) -> Path:
+    folder = Path(text)
+    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
+        raise argparse.ArgumentTypeError(f"expected a new or empty folder, found {text}")
+    return folder
 
 
 def _options(asked: argparse.Namespace) -> list[str]:

@@ -61,10 +61,16 @@ def print_table(found: Sequence[Measured], console: Console) -> None:
         if measured.apart and measured.apart not in told:
             told.append(measured.apart)
             values = ", ".join(f"{name} {value:,.4g}" for name, value in measured.apart.items())
-            console.print(f"beside {measured.figure.name}: {values}", highlight=False)
+            console.print(
+                f"beside {measured.figure.name}: {values}", highlight=False, soft_wrap=True
+            )
     for measured in found:
         if measured.skipped:
-            console.print(f"skipped {measured.figure.name}: {measured.skipped}", highlight=False)
+            console.print(
+                f"skipped {measured.figure.name}: {measured.skipped}",
+                highlight=False,
+                soft_wrap=True,
+            )
 
 
 def _cells(measured: Measured) -> list[str]:
