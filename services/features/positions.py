@@ -143,7 +143,8 @@ class Positions:
 
     def _refuse_if_truncated(self, partition: int, at: int) -> None:
         """Refuse to go on where the log ends below the marker: its new rows would be skipped."""
-        end = self.highwater(partition)
+        # The embedded broker may name the begin of its last batch as its end, and is never cut.
+        end = None if self._kafka.is_embedded else self.highwater(partition)
         if end is not None and end < at:
             msg = (
                 f"shard {self._role}{partition} is closed: its marker stands at {at}, but the log"

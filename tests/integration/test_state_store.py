@@ -219,6 +219,17 @@ async def test_record_is_put_back_after_its_publication_is_acknowledged(
     assert await store.unpublished(_SHARD, _NOW_MS, 10) == []
 
 
+async def test_published_decision_leaves_the_outbox_and_stays_recorded(store: StateStore) -> None:
+    """What is acknowledged is not published again by the sweep."""
+    row = _decision(_X, _D1, None, b"X")
+    await _record(store, row)
+
+    await store.settle_published(_SHARD, [row])
+
+    assert await store.unpublished(_SHARD, _NOW_MS, 10) == []
+    assert await _record(store, row) == (RecordOutcome.EXISTS, b"X")
+
+
 async def test_settling_never_replaces_another_record(store: StateStore) -> None:
     """A record that was made meanwhile stays: the fork shows on the topic, not in the store."""
     await _record(store, _decision(_X, _D1, None, b"stands"))

@@ -1,0 +1,253 @@
+"""The features service on a real broker and store, in front of a scorer that approves."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import pytest
+from kafka import KafkaConsumer, KafkaProducer
+from kafka.structs import OffsetAndMetadata, TopicPartition
+
+from demo.log_reader import LogRecord, read_topic
+from demo.processes import wait_until
+from demo.service_process import ServiceProcess
+from demo.settings import kafka_settings_in, redis_settings_in
+from fraudstream.bus import kafka_python_options, kafka_python_producer_options
+from fraudstream.dead_letter import write_seal_keys
+from fraudstream.features.codec import terminal_key
+from fraudstream.features.state import DAY_MS
+from fraudstream.shard import Marker, Role, ShardRef
+from fraudstream.shared_entities import EntityReader, SharedView
+from fraudstream.state_store import StateStore
+from fraudstream.topics import ACCEPTED, DECISIONS, DLQ, ENTITIES, LABELS, Topic, partition_of
+from fraudstream.v1.decision_pb2 import AcceptedTransaction
+from fraudstream.v1.features_pb2 import EntityRow, EntityRowKind
+from fraudstream.v1.label_pb2 import Disposition, Label
+from fraudstream.v1.transaction_pb2 import Transaction
+from services.features.logs import Log, find_log
+from tests.accepted_rows import EVENT_MS, transaction_of
+from tests.conftest import ServiceLauncher
+from tests.fake_scorer import FakeScorer
+
+pytestmark = pytest.mark.slow
+T = TypeVar("T")
+_WAIT_S = 90.0
+_CARD = "card-1"
+
+
+@dataclass
+class FeaturesWorld:
+    """Topics and store of one test, and the ways to look into them."""
+
+    environment: Mapping[str, str]
+    scorer: FakeScorer
+    launch: ServiceLauncher
+
+    def __post_init__(self) -> None:
+        self.kafka = kafka_settings_in(self.environment)
+        self.log: Log = find_log(self.kafka, ACCEPTED)
+        self.partition = partition_of(_CARD.encode(), self.log.partitions)
+        self.shard = ShardRef(Role.CARD, self.partition, self.log.incarnation)
+        self.producer = KafkaProducer(**kafka_python_producer_options(self.kafka))
+
+    def start(self, role: str = "card") -> ServiceProcess:
+        """Start a worker of one role; it is ready on return."""
+        return self.launch("services.features", [role], self.environment)
+
+    def put(self, topic: Topic, key: bytes | None, value: bytes) -> None:
+        """Append one record to the partition of this test's card, acknowledged on return."""
+        sent = self.producer.send(
+            self.kafka.topic(topic), key=key, value=value, partition=self.partition
+        )
+        sent.get(timeout=30)
+
+    def accept(self, transactions: Sequence[Transaction]) -> None:
+        """Append accepted transactions."""
+        for transaction in transactions:
+            value = AcceptedTransaction(transaction=transaction).SerializeToString()
+            self.put(ACCEPTED, transaction.card_token.encode(), value)
+
+    def open_at(self, offset: int) -> None:
+        """Open this test's shard."""
+
+        async def work(store: StateStore) -> Marker:
+            return await store.open_shard(self.shard, offset)
+
+        self._ask(work)
+
+    def next_offset(self) -> int:
+        """Return the marker's `next`, 0 where there is none."""
+
+        async def work(store: StateStore) -> int:
+            marker = await store.marker(self.shard)
+            return marker.next_offset if marker else 0
+
+        return self._ask(work)
+
+    def terminal(self, terminal_id: str) -> SharedView:
+        """Return what a terminal's shard holds."""
+        entities = find_log(self.kafka, ENTITIES)
+
+        async def work(store: StateStore) -> SharedView:
+            reader = EntityReader(store, entities.partitions)
+            return await reader.read([terminal_key("bank", terminal_id)], self.log.incarnation)
+
+        return self._ask(work)
+
+    def commit(self, offset: int) -> None:
+        """Commit a position in the workers' group, as an earlier worker would have."""
+        place = TopicPartition(self.log.name, self.partition)
+        options = kafka_python_options(self.kafka)
+        group = self.kafka.group("features-card")
+        consumer = KafkaConsumer(group_id=group, enable_auto_commit=False, **options)
+        consumer.assign([place])
+        consumer.commit({place: OffsetAndMetadata(offset, "", -1)})
+        consumer.close()
+
+    def reasons(self) -> list[str]:
+        """Return the reasons of all dead letters."""
+        return sorted(dict(r.headers)["reason"].decode() for r in read_topic(self.kafka, DLQ))
+
+    def entity_rows(self) -> list[EntityRow]:
+        """Return the entities' rows that are no heartbeats."""
+        records: list[LogRecord] = read_topic(self.kafka, ENTITIES)
+        rows = [EntityRow.FromString(record.value) for record in records]
+        return [row for row in rows if row.kind != EntityRowKind.ENTITY_ROW_KIND_HEARTBEAT]
+
+    def _ask(self, work: Callable[[StateStore], Awaitable[T]]) -> T:
+        """Do something with a connected store."""
+
+        async def run() -> T:
+            store = StateStore(redis_settings_in(self.environment), lambda: EVENT_MS)
+            await store.connect()
+            try:
+                return await work(store)
+            finally:
+                await store.close()
+
+        return asyncio.run(run())
+
+
+@pytest.fixture
+def world(
+    topics: Mapping[str, str], service: ServiceLauncher, tmp_path: Path
+) -> Iterator[FeaturesWorld]:
+    """Topics, keys and a scorer; no worker runs yet."""
+    write_seal_keys(tmp_path / "private.key", tmp_path / "public.key")
+    scorer = FakeScorer()
+    environment = {
+        **topics,
+        "FRAUD_FEATURES_SEAL_PUBLIC_KEY_FILE": str(tmp_path / "public.key"),
+        "FRAUD_FEATURES_SCORING_ADDRESS": scorer.address,
+        "FRAUD_FEATURES_STATE_DIR": str(tmp_path / "features"),
+    }
+    yield FeaturesWorld(environment, scorer, service)
+    scorer.stop()
+
+
+def test_shard_without_marker_but_with_decisions_stays_closed(world: FeaturesWorld) -> None:
+    """A store that lost its content must not decide anew: the log of decisions tells."""
+    world.accept([transaction_of("t-1")])
+    world.put(DECISIONS, _CARD.encode(), b"made before the loss")
+
+    worker = world.start()
+
+    assert wait_until(lambda: "it has no marker in the store" in worker.log_text(), _WAIT_S)
+    assert f"shard p{world.partition} is closed" in worker.log_text()
+    assert "rebuild it" in worker.log_text()
+    assert world.scorer.seen() == []
+    assert world.next_offset() == 0
+
+
+def test_worker_begins_at_the_marker_when_kafka_is_behind(world: FeaturesWorld) -> None:
+    """Rows below `next` are in the state: they are skipped, though nothing was committed."""
+    world.accept([transaction_of(f"t-{number}") for number in range(6)])
+    world.open_at(3)
+
+    world.start()
+
+    assert wait_until(lambda: world.next_offset() == 6, _WAIT_S)
+    assert world.scorer.seen() == ["t-3", "t-4", "t-5"]
+
+
+def test_worker_goes_back_to_the_marker_when_kafka_is_ahead(world: FeaturesWorld) -> None:
+    """Rows that Kafka believes done are read again, without waiting for a further row."""
+    world.accept([transaction_of(f"t-{number}") for number in range(6)])
+    world.open_at(3)
+    world.commit(6)
+
+    world.start()
+
+    assert wait_until(lambda: world.next_offset() == 6, _WAIT_S)
+    assert world.scorer.seen() == ["t-3", "t-4", "t-5"]
+
+
+def test_bad_rows_are_dead_lettered_and_the_rest_goes_on(world: FeaturesWorld) -> None:
+    """Malformed rows and conflicts leave with their reason; duplicates leave no trace."""
+    good = transaction_of("t-1")
+    no_state = transaction_of("t-2")
+    no_state.utc_offset_minutes = 40_000
+    value = AcceptedTransaction(transaction=good).SerializeToString()
+    world.put(ACCEPTED, None, value)
+    world.put(ACCEPTED, b"another card", value)
+    world.put(ACCEPTED, _CARD.encode(), b"\xff\xff\xff")
+    world.accept([no_state, good, good, transaction_of("t-1", 999), transaction_of("t-3")])
+
+    world.start()
+
+    assert wait_until(lambda: world.next_offset() == 8, _WAIT_S)
+    assert world.scorer.seen() == ["t-1", "t-3"]
+    assert world.reasons() == ["DECODE", "ID_CONFLICT", "KEY_MISMATCH", "KEY_MISSING", "RANGE"]
+
+
+def test_row_reaches_its_terminal_only_when_it_is_decided(world: FeaturesWorld) -> None:
+    """A batch that scoring refuses may hold a conflict: no terminal counts it yet."""
+    world.scorer.refusals = 3
+    world.accept([transaction_of("t-1"), transaction_of("t-2")])
+    world.start()
+
+    assert wait_until(lambda: world.scorer.refused == 3, _WAIT_S)
+    counted_early = [] if world.scorer.seen() else world.entity_rows()
+    assert wait_until(lambda: world.next_offset() == 2, _WAIT_S)
+
+    assert counted_early == []
+    assert sorted(row.source_offset for row in world.entity_rows()) == [0, 1]
+
+
+def test_fraud_label_reaches_its_terminals_share_after_seven_days(world: FeaturesWorld) -> None:
+    """A label counts on the day of its transaction, which is read when it is settled."""
+    fraud = transaction_of("t-1")
+    label = Label(
+        label_id="l-1",
+        bank_id="bank",
+        transaction_id="t-1",
+        card_token=_CARD,
+        event_time_ms=fraud.event_time_ms,
+        disposition=Disposition.DISPOSITION_CONFIRMED_FRAUD,
+        terminal_id=fraud.terminal_id,
+    )
+    for role in ("entity", "label", "card"):
+        world.start(role)
+    world.accept([fraud])
+    for _ in range(2):
+        world.put(LABELS, _CARD.encode(), label.SerializeToString())
+
+    def is_known() -> bool:
+        view = world.terminal(fraud.terminal_id)
+        counted = int(view.terminals["day_count"].sum())
+        labels = sum(row.kind == EntityRowKind.ENTITY_ROW_KIND_LABEL for row in world.entity_rows())
+        return counted == 1 and labels == 2 and int(view.labels["day_fraud"].sum()) == 1
+
+    assert wait_until(is_known, _WAIT_S, poll_s=0.5)
+    later = [
+        transaction_of(f"day-{days}", event_time_ms=EVENT_MS + days * DAY_MS) for days in (7, 8)
+    ]
+    world.accept(later)
+    assert wait_until(lambda: len(world.scorer.seen()) == 3, _WAIT_S)
+
+    assert world.scorer.vector_of("day-7")["terminal_fraud_share_7d"] == 0.0
+    assert world.scorer.vector_of("day-8")["terminal_fraud_share_7d"] == 1.0
