@@ -36,7 +36,8 @@ class Calibration(BaseModel):
     def scores(self, raw_scores: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
         """Return calibrated scores in [0, 1], float64, elementwise.
 
-        >>> Calibration(kind="platt", a=1.0, b=1.0, c=0.0).scores(np.array([0.25])).round(9).tolist()
+        >>> plain = Calibration(kind="platt", a=1.0, b=1.0, c=0.0)
+        >>> plain.scores(np.array([0.25])).round(9).tolist()
         [0.25]
         """
         logit = self.a * log_of(raw_scores) - self.b * log_of_rest(raw_scores) + self.c
