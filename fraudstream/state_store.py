@@ -244,12 +244,21 @@ class StateStore:
 
     async def settle_published(self, shard: ShardRef, rows: Sequence[RecordRow]) -> None:
         """Take acknowledged decisions out of the outbox; put records back where they are gone."""
+        missing = await self._settle(shard, rows, has_values=False)
+        if missing:
+            await self._settle(shard, [rows[place] for place in missing], has_values=True)
+
+    async def _settle(
+        self, shard: ShardRef, rows: Sequence[RecordRow], *, has_values: bool
+    ) -> list[int]:
+        """Settle rows, with or without their values; return the places of those that lack one."""
         names = self.keys(shard)
         arguments: list[_Argument] = [RECORD_LIFE_S]
         for row in rows:
-            arguments += (row.identity, row.digest + row.value)
+            arguments += (row.identity, row.digest + row.value if has_values else b"")
         keys = [names.outbox, *(names.record(row.identity) for row in rows)]
-        await self._run("settle_published", keys, arguments)
+        places: list[int] = await self._run("settle_published", keys, arguments)
+        return places
 
     async def unpublished(
         self, shard: ShardRef, older_than_ms: int, limit: int
