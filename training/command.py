@@ -67,7 +67,7 @@ def _add_train(train: argparse.ArgumentParser) -> None:
     train.add_argument("--version", type=int, default=1)
     train.add_argument("--seed", type=int, default=1, help="of weights and samples")
     train.add_argument("--threads", type=int, default=1)
-    train.add_argument("--epochs", type=int, default=10)
+    train.add_argument("--epochs", type=int, default=8)
     train.add_argument("--genuine-share", type=float, help="of genuine rows drawn each epoch")
     train.add_argument("--simulator-seed", type=int, default=11)
     train.add_argument("--cards", type=int, default=3_000, help="simulator only")
@@ -89,7 +89,7 @@ def _say(line: str) -> None:
 def _train(parsed: argparse.Namespace) -> int:
     # PyTorch and XGBoost belong to the training extra; a usage error needs neither.
     from training.fit import FitPlan
-    from training.network import NetworkShape, feature_ceilings
+    from training.scaling import NetworkShape, feature_ceilings
     from training.train import TrainRequest, train_boosting, train_lstm
 
     if parsed.model == "lstm" and parsed.out is None:
@@ -98,7 +98,7 @@ def _train(parsed: argparse.Namespace) -> int:
     is_simulated = parsed.source == SIMULATOR
     plan = FitPlan(
         epochs=parsed.epochs,
-        genuine_share=parsed.genuine_share or (0.12 if is_simulated else 0.5),
+        genuine_share=parsed.genuine_share or (0.12 if is_simulated else 0.6),
         seed=parsed.seed,
         threads=parsed.threads,
     )

@@ -19,7 +19,8 @@ from torch.nn import functional
 
 from training.dataset import Examples
 from training.evaluate import average_precision
-from training.network import NetworkShape, SequenceNetwork, fit_scaling
+from training.network import SequenceNetwork
+from training.scaling import SECONDS_BEFORE, NetworkShape, fit_scaling
 
 Report = Callable[[str], None]
 _SCORED_AT_ONCE = 2_048
@@ -35,16 +36,19 @@ class FitPlan:
         learning_rate: Highest of the cycle.
         weight_decay: Of AdamW.
         genuine_share: Share of the genuine rows drawn for each epoch.
+        cut_share: Share of rows whose history is cut at a random step, so that a card cannot be
+            learned by heart and a new one is nothing strange.
         patience: Epochs without a better AP on the later slice before stopping.
         seed: Of weights, order and samples.
         threads: Threads of PyTorch.
     """
 
     epochs: int = 8
-    batch_rows: int = 256
+    batch_rows: int = 128
     learning_rate: float = 2e-3
-    weight_decay: float = 1e-3
+    weight_decay: float = 0.02
     genuine_share: float = 1.0
+    cut_share: float = 0.7
     patience: int = 3
     seed: int = 1
     threads: int = 1
@@ -67,7 +71,7 @@ def fit_network(
     """
     torch.set_num_threads(plan.threads)
     torch.manual_seed(plan.seed)
-    scaling = fit_scaling(train.vectors, train.sequences, shape)
+    scaling = fit_scaling(train.vectors, train.sequences, train.is_fraud, shape)
     network = SequenceNetwork(shape, scaling)
     network.prior_shift.fill_(math.log(plan.genuine_share))
     loop = _Loop(network, train, plan)
@@ -102,11 +106,27 @@ def raw_scores(network: SequenceNetwork, examples: Examples) -> NDArray[np.float
     return np.concatenate([*parts, np.zeros(0, np.float32)]).astype(np.float64)
 
 
+def cut_histories(sequences: torch.Tensor, share: float) -> torch.Tensor:
+    """Return sequences of which a share begins later: what lies before becomes padding.
+
+    Args:
+        sequences: float32 [B, T, C]; not changed.
+        share: Share of rows that are cut, each after a random step; the last step always stays.
+    """
+    rows, steps, _ = sequences.shape
+    first = torch.randint(0, steps, (rows, 1)) * (torch.rand(rows, 1) < share)
+    is_cut = torch.arange(steps) < first  # [B, T]
+    padding = torch.zeros(sequences.shape[2])
+    padding[SECONDS_BEFORE] = -1.0
+    return torch.where(is_cut.unsqueeze(2), padding, sequences)
+
+
 class _Loop:
     """Steps of one fit."""
 
     def __init__(self, network: SequenceNetwork, train: Examples, plan: FitPlan) -> None:
         self._network = network
+        self._plan = plan
         self._batch_rows = plan.batch_rows
         self._rng = np.random.default_rng((plan.seed, 3))
         self._frauds = np.flatnonzero(train.is_fraud)
@@ -136,7 +156,8 @@ class _Loop:
 
     def _step(self, rows: torch.Tensor) -> float:
         self._optimiser.zero_grad()
-        logit = self._network.logit(self._vectors[rows], self._sequences[rows])
+        sequence = cut_histories(self._sequences[rows], self._plan.cut_share)
+        logit = self._network.logit(self._vectors[rows], sequence)
         loss = functional.binary_cross_entropy_with_logits(logit, self._truth[rows])
         loss.backward()  # type: ignore[no-untyped-call]  # PyTorch leaves it without types
         torch.nn.utils.clip_grad_norm_(self._network.parameters(), 1.0)

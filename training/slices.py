@@ -71,9 +71,11 @@ def handbook_slices(path: Path, fold: Fold) -> Slices:
     kept = examples_between(history, fold.train_from_ms, fold.test_until_ms)
     tested = handbook_filter(kept.event_time_ms, kept.card, kept.is_fraud, fold)
     cut_ms = fold.train_from_ms + _HANDBOOK_FIT_DAYS * DAY_MS
-    late = kept.between(cut_ms, fold.train_until_ms)
+    fit, late = kept.between(fold.train_from_ms, cut_ms), kept.between(cut_ms, fold.train_until_ms)
+    # As in the test week: a card that was learned by heart must not look like a catch.
+    late = late.where(~np.isin(late.card, fit.card[fit.is_fraud]))
     return Slices(
-        fit=kept.between(fold.train_from_ms, cut_ms),
+        fit=fit,
         stop=late,
         tune=late,
         test=kept.where(tested),

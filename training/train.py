@@ -26,7 +26,8 @@ from training.evaluate import Floats, Scored, expected_calibration_error, summar
 from training.explanations import reason_baseline, reason_groups
 from training.export import OPSET, choose_golden, export_onnx, golden_rows
 from training.fit import FitPlan, Report, fit_network, raw_scores
-from training.network import NetworkShape, SequenceNetwork
+from training.network import SequenceNetwork
+from training.scaling import NetworkShape
 from training.slices import Slices
 
 

@@ -13,7 +13,8 @@ torch = pytest.importorskip("torch", reason="PyTorch is not installed (extra: tr
 
 from training.dataset import Examples  # noqa: E402  # after the skip: it needs PyTorch beside it
 from training.export import export_onnx, run_onnx  # noqa: E402
-from training.network import NetworkShape, SequenceNetwork, feature_ceilings, fit_scaling  # noqa: E402
+from training.network import SequenceNetwork  # noqa: E402
+from training.scaling import NetworkShape, feature_ceilings, fit_scaling  # noqa: E402
 
 F = len(FEATURE_NAMES)
 ROWS = 70
@@ -39,7 +40,7 @@ def exported() -> tuple[SequenceNetwork, bytes]:
     examples = some_examples()
     torch.manual_seed(3)
     shape = NetworkShape(features=F, hidden=24, ceilings=feature_ceilings())
-    scaling = fit_scaling(examples.vectors, examples.sequences, shape)
+    scaling = fit_scaling(examples.vectors, examples.sequences, examples.is_fraud, shape)
     network = SequenceNetwork(shape, scaling).eval()
     return network, export_onnx(network, examples)
 

@@ -15,7 +15,7 @@ pytest.importorskip("torch", reason="PyTorch is not installed (extra: train)")
 
 from training.dataset import Examples  # after the skip
 from training.fit import FitPlan, fit_network, raw_scores
-from training.network import NetworkShape
+from training.scaling import NetworkShape
 
 F, ROWS, EARLY = 4, 3_000, 2_000
 SHAPE = NetworkShape(features=F, hidden=12, layers=1, mcc_buckets=8)
