@@ -142,19 +142,28 @@ class BatchConsumer(driver.Consumer):
                 await self.perform_seek()
                 continue
             records = {tp.partition: lot for tp, lot in found.items() if tp.topic == self.topic}
-            async with self._in_flight:
-                await self._work_off(records)
+            await self._in_flight.acquire()
+            # Faust cancels the fetcher before it waits for us: the poll goes on without it.
+            await asyncio.shield(asyncio.ensure_future(self._hold_and_work_off(records)))
+
+    async def _hold_and_work_off(self, records: Records) -> None:
+        """Work a poll off, and only then let go of the lock that `wait_empty` waits for."""
+        try:
+            await self._work_off(records)
+        finally:
+            self._in_flight.release()
 
     async def _work_off(self, records: Records) -> None:
         """Give a poll to the agent until it succeeds, or a rebalance takes it away."""
         for attempt in range(len(_BACKOFF_S) + 1):
             poll = Poll(records)
-            await self.hand_over(poll)
             if not await self._is_worked_on(poll):
                 return
             try:
                 finished = await poll.done
             except Exception:
+                if not self.flow_active:
+                    return
                 if attempt == len(_BACKOFF_S):
                     raise
                 _LOG.exception("a poll failed and is given again")
@@ -166,13 +175,19 @@ class BatchConsumer(driver.Consumer):
                 return
 
     async def _is_worked_on(self, poll: Poll) -> bool:
-        """Wait for the agent; False where a rebalance emptied its queue before it began."""
+        """Hand over and wait; False where a rebalance emptied the queue before the agent began."""
         suspended: asyncio.Future[Any] = asyncio.ensure_future(self.suspend_flow.wait())
+        handed: asyncio.Future[Any] = asyncio.ensure_future(self.hand_over(poll))
         try:
+            await asyncio.wait({handed, suspended}, return_when=asyncio.FIRST_COMPLETED)
+            if not handed.done():
+                return False
+            await handed
             waits: set[asyncio.Future[Any]] = {poll.done, suspended}
             await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
         finally:
             suspended.cancel()
+            handed.cancel()
         if poll.done.done() or poll.is_begun:
             await asyncio.wait({poll.done})
             return True
