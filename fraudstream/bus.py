@@ -28,7 +28,11 @@ Options = dict[str, Any]
 
 
 def tls_context(settings: KafkaSettings) -> ssl.SSLContext | None:
-    """Return the TLS context of the settings, None without TLS."""
+    """Return the TLS context of the settings, None without TLS.
+
+    >>> tls_context(KafkaSettings()) is None
+    True
+    """
     if not settings.security_protocol.endswith("SSL"):
         return None
     context = ssl.create_default_context(cafile=settings.ssl_cafile or None)
@@ -53,7 +57,11 @@ def _common_options(settings: KafkaSettings) -> Options:
 
 
 def aiokafka_options(settings: KafkaSettings) -> Options:
-    """Return what every aiokafka client is given."""
+    """Return what every aiokafka client is given.
+
+    >>> aiokafka_options(KafkaSettings())["bootstrap_servers"]
+    ['127.0.0.1:9092']
+    """
     options = _common_options(settings)
     if options.get("sasl_mechanism") is None:
         options.pop("sasl_mechanism", None)
@@ -61,12 +69,20 @@ def aiokafka_options(settings: KafkaSettings) -> Options:
 
 
 def kafka_python_options(settings: KafkaSettings) -> Options:
-    """Return what every kafka-python client is given."""
+    """Return what every kafka-python client is given.
+
+    >>> kafka_python_options(KafkaSettings())["security_protocol"]
+    'PLAINTEXT'
+    """
     return _common_options(settings)
 
 
 def aiokafka_producer_options(settings: KafkaSettings) -> Options:
-    """Return what an aiokafka producer is given: all replicas acknowledge, in order."""
+    """Return what an aiokafka producer is given: all replicas acknowledge, in order.
+
+    >>> aiokafka_producer_options(KafkaSettings())["acks"]
+    'all'
+    """
     return aiokafka_options(settings) | {
         "acks": 1 if settings.is_embedded else "all",
         "enable_idempotence": not settings.is_embedded,
@@ -76,7 +92,11 @@ def aiokafka_producer_options(settings: KafkaSettings) -> Options:
 
 
 def kafka_python_producer_options(settings: KafkaSettings) -> Options:
-    """Return what a kafka-python producer is given: all replicas acknowledge, in order."""
+    """Return what a kafka-python producer is given: all replicas acknowledge, in order.
+
+    >>> kafka_python_producer_options(KafkaSettings(is_embedded=True))["acks"]
+    1
+    """
     options = kafka_python_options(settings) | {"linger_ms": 2}
     if settings.is_embedded:
         return options | {"acks": 1, "enable_idempotence": False, "retries": 5}

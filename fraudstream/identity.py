@@ -56,10 +56,18 @@ def digest_of(transaction: Transaction) -> Digest:
 
 
 def decision_id_of(identity: Identity) -> str:
-    """Return the decision id of an identity, 32 hexadecimal digits."""
+    """Return the decision id of an identity, 32 hexadecimal digits.
+
+    >>> decision_id_of(Identity(bytes(16))) == "0" * 32
+    True
+    """
     return identity.hex()
 
 
 def alert_id_of(identity: Identity) -> str:
-    """Return the alert id of an identity, 32 hexadecimal digits."""
+    """Return the alert id of an identity, 32 hexadecimal digits.
+
+    >>> len(alert_id_of(Identity(bytes(16))))
+    32
+    """
     return hashlib.sha256(b"alert" + identity).digest()[:IDENTITY_BYTES].hex()

@@ -108,7 +108,11 @@ class ShardKeys:
 
 
 def incarnation_of(topic_id: bytes, partitions: int) -> str:
-    """Return the name of a log's incarnation: a topic made anew or widened has another."""
+    """Return the name of a log's incarnation: a topic made anew or widened has another.
+
+    >>> incarnation_of(bytes(2), 4)
+    '0000:4'
+    """
     return f"{topic_id.hex()}:{partitions}"
 
 
@@ -122,12 +126,20 @@ def topic_id_of(incarnation: str) -> bytes:
 
 
 def pack_claim(digest: bytes, offset: int) -> bytes:
-    """Return a claim's value: digest, then the offset of its row."""
+    """Return a claim's value: digest, then the offset of its row.
+
+    >>> pack_claim(b"d", 1)[1:].hex()
+    '0100000000000000'
+    """
     return digest + _OFFSET.pack(offset)
 
 
 def pack_pending(identity: bytes, digest: bytes, now_ms: int, row: bytes) -> bytes:
-    """Return an entry of a pending list; `row` is one packed `ROW`."""
+    """Return an entry of a pending list; `row` is one packed `ROW`.
+
+    >>> len(pack_pending(b"i" * 16, b"d" * 32, 5, b"row"))
+    59
+    """
     return _PENDING_HEAD.pack(identity, digest, now_ms) + row
 
 

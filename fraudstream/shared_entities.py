@@ -16,7 +16,11 @@ from fraudstream.topics import partition_of
 
 
 def source_field(topic_id: bytes, partition: int) -> str:
-    """Return the name of a source among an entity shard's high marks."""
+    """Return the name of a source among an entity shard's high marks.
+
+    >>> source_field(bytes([1]), 3)
+    '01:3'
+    """
     return f"{topic_id.hex()}:{partition}"
 
 
@@ -55,6 +59,9 @@ def watermark_of(marks: Mapping[bytes, bytes], incarnation: str) -> int:
     Args:
         marks: The shard's high marks as they are stored.
         incarnation: Log whose partitions are the sources.
+
+    >>> watermark_of({b"00:0": b"7:255:900"}, "00:1"), watermark_of({}, "00:1")
+    (900, 0)
     """
     topic_id, partitions = topic_id_of(incarnation), int(incarnation.rpartition(":")[2])
     found = [marks.get(source_field(topic_id, p).encode()) for p in range(partitions)]

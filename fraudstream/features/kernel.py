@@ -529,7 +529,11 @@ def replay_rows(
 
 
 def empty_outputs(rows: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-    """Return room for the vectors float32 [rows, F] and sequences float32 [rows, T, C]."""
+    """Return room for the vectors float32 [rows, F] and sequences float32 [rows, T, C].
+
+    >>> [room.shape[0] for room in empty_outputs(3)]
+    [3, 3]
+    """
     features = kernel_plan().shape[0]
     return (
         np.empty((rows, features), np.float32),

@@ -6,9 +6,10 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from kafka import KafkaConsumer, TopicPartition
+from kafka import KafkaConsumer
 from kafka.admin import KafkaAdminClient
 from kafka.errors import KafkaError
+from kafka.structs import TopicPartition
 
 from fraudstream.bus import kafka_python_options
 from fraudstream.errors import BrokerUnavailable, InvalidSettings
