@@ -89,3 +89,48 @@ def test_busy_minute_of_a_terminal_is_counted_in_full() -> None:
     advance_terminals(terminals, zeros, zeros + _DAY, ones, ones)
 
     assert int(terminals["minute_count"].sum()) == busy
+
+
+@pytest.mark.parametrize(
+    ("unit_ms", "kept", "feature"),
+    [
+        (MINUTE_MS, 64, "terminal_count_1h"),
+        (HOUR_MS, 26, "terminal_count_24h"),
+        (DAY_MS, 40, "terminal_count_30d"),
+    ],
+)
+def test_purchase_that_fell_out_of_the_ring_is_gone(unit_ms: int, kept: int, feature: str) -> None:
+    """A ring keeps so many buckets up to its newest; an older purchase is not counted."""
+    newest, oldest = _DAY, _DAY - (kept - 1) * unit_ms
+
+    inside = _seen(oldest + unit_ms, [newest, oldest], [])
+    outside = _seen(oldest, [newest, oldest - unit_ms], [])
+
+    assert inside[feature] == 1.0
+    assert outside[feature] == 0.0
+
+
+@pytest.mark.parametrize(
+    ("unit_ms", "kept", "feature"),
+    [
+        (5 * MINUTE_MS, 12, "card_count_1h"),
+        (HOUR_MS, 24, "card_count_24h"),
+        (DAY_MS, 30, "card_count_30d"),
+    ],
+)
+def test_late_purchase_of_a_card_counts_while_its_bucket_is_kept(
+    unit_ms: int, kept: int, feature: str
+) -> None:
+    """A row sees itself in its own window, unless its bucket was given up before it came."""
+    rows = np.zeros(3, ROW)
+    rows["event_ms"] = [_DAY, _DAY - (kept - 1) * unit_ms, _DAY - kept * unit_ms]
+    rows["kind"] = 1
+    vectors, sequences = empty_outputs(3)
+    cards, zeros = np.zeros(1, CARD_STATE), np.zeros(3, np.int64)
+    terminals, labels = np.zeros(1, TERMINAL_STATE), np.zeros(1, LABEL_STATE)
+
+    advance_cards(
+        cards, zeros, rows, terminals, labels, zeros - 1, kernel_plan(), vectors, sequences
+    )
+
+    assert vectors[:, FEATURE_NAMES.index(feature)].tolist() == [1.0, 1.0, 0.0]
