@@ -17,7 +17,8 @@ from demo.processes import PROJECT_FOLDER, ChildProcess, wait_until
 from demo.running import FILE_NAME
 
 _START_TIMEOUT_S: Final = 180.0
-_TRAFFIC_S: Final = 15
+# Long enough for `send` to start beside the line, also on a busy machine.
+_TRAFFIC_S: Final = 60
 _EXAMPLE: Final = PROJECT_FOLDER / "samples" / "approve.json"
 
 
