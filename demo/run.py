@@ -38,7 +38,8 @@ from training.simulate import SimulationSettings, live_traffic
 
 # Not the seed, the cards and the days that the served model was trained on.
 DEMO_SEED: Final = 20_260
-DEMO_CARDS: Final = 3_000
+# With fewer, each card would pay every minute at 50 a second, which the model rightly finds odd.
+DEMO_CARDS: Final = 10_000
 # More fraud than in life (0.1 % to 1 %), so that a minute shows some of each kind.
 DEMO_FRAUD_SHARE: Final = 0.03
 LEAD_IN_MS: Final = 500
