@@ -12,10 +12,10 @@ from typing import Final
 from django.db import DatabaseError
 
 from fraudstream.errors import InvalidSettings
+from fraudstream.json_log import log_json
 from fraudstream.privacy import read_secret
 from fraudstream.settings import KafkaSettings, TelemetrySettings
 from services.console.django_settings import configure_django
-from services.console.logs import log_as_json
 from services.console.settings import ConsoleSettings
 
 _LOG: Final = logging.getLogger(__name__)
@@ -25,7 +25,9 @@ _STDIN: Final = "-"
 def main(arguments: list[str]) -> int:
     """Run a command; return its exit code (sysexits)."""
     wanted = _parser().parse_args(arguments)
-    log_as_json()
+    log_json("console")
+    # Its own chatter about every reconnect says nothing that our errors do not.
+    logging.getLogger("kafka").setLevel(logging.ERROR)
     try:
         settings = ConsoleSettings.read()
         configure_django(settings)
