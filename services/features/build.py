@@ -99,7 +99,7 @@ class Worker:
         self._log = find_log(settings.kafka, self._topic)
         self._entities = find_log(settings.kafka, ENTITIES)
         self._store = StateStore(settings.redis, _now_ms)
-        self._telemetry = Telemetry(settings.telemetry, f"fraudstream-features-{role}")
+        self._telemetry = Telemetry(settings.telemetry, f"features-{role}")
         connect: dict[str, Callable[[], Awaitable[PollHandler]]] = {
             "card": self._connect_card,
             "entity": self._connect_entity,
