@@ -62,10 +62,7 @@ def aiokafka_options(settings: KafkaSettings) -> Options:
     >>> aiokafka_options(KafkaSettings())["bootstrap_servers"]
     ['127.0.0.1:9092']
     """
-    options = _common_options(settings)
-    if options.get("sasl_mechanism") is None:
-        options.pop("sasl_mechanism", None)
-    return options
+    return _common_options(settings)
 
 
 def kafka_python_options(settings: KafkaSettings) -> Options:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from fraudstream.batch_agent import Finished, Records
 from fraudstream.crashpoint import crash_point
-from fraudstream.errors import BrokerUnavailable, FraudStreamError
+from fraudstream.errors import BrokerUnavailable
 from fraudstream.features.codec import CARD
 from fraudstream.shard import pack_claim
 from fraudstream.shared_entities import EntityReader
@@ -25,10 +25,11 @@ from services.features.advance import CardBatch, advance_batch
 from services.features.entity_rows import EntityRowSender
 from services.features.letters import Letters
 from services.features.observe import SpanWriter
-from services.features.positions import RETRY_S, Positions
+from services.features.positions import Positions
 from services.features.request import request_of
 from services.features.rows import AcceptedRow, BadRow, Verdict, decode_row, judge_rows
 from services.features.scoring_stub import ScoringStub
+from services.features.shard_loop import ShardLoop
 
 _LOG = logging.getLogger(__name__)
 
@@ -54,21 +55,16 @@ class CardRole:
     def __init__(self, parts: CardParts) -> None:
         """Keep the parts."""
         self._parts = parts
-        self._assigned: set[int] = set()
+        self._shards = ShardLoop(parts.positions, self._work)
 
     def assigned(self, partitions: set[int]) -> None:
         """Forget every position."""
-        self._assigned = partitions
-        self._parts.positions.forget_all()
+        self._shards.assigned(partitions)
         self._parts.sender.forget_all()
 
     async def handle(self, records: Records) -> Finished:
-        """Work on each partition's rows; look at the markers of idle ones."""
-        partitions = sorted(self._assigned | set(records))
-        outcomes = await asyncio.gather(*(self._guarded(p, records) for p in partitions))
-        finished = {p: at for p, at in zip(partitions, outcomes, strict=True) if at is not None}
-        if len(finished) < len(partitions):
-            await asyncio.sleep(RETRY_S)
+        """Take every shard further, then tell the entity shards how far."""
+        finished = await self._shards.handle(records)
         await self._beat(finished, records)
         return finished
 
@@ -80,23 +76,6 @@ class CardRole:
             await self._parts.sender.beat(finished, behind)
         except BrokerUnavailable as exc:
             _LOG.warning("no heartbeat: %s", exc)
-
-    async def _guarded(self, partition: int, records: Records) -> int | None:
-        """Return the position after a shard's rows, None where it failed and is read again."""
-        positions = self._parts.positions
-        at: int | None = None
-        try:
-            at = await positions.position(partition)
-            if not records.get(partition):
-                await positions.check(partition)
-                return at
-            return await self._work(partition, at, records)
-        except FraudStreamError as exc:
-            _LOG.warning("shard %d starts again: %s", partition, exc)
-            positions.forget(partition)
-            if records.get(partition):
-                positions.seek(partition, records[partition][0].offset if at is None else at)
-            return None
 
     async def _work(self, partition: int, at: int, records: Records) -> int:
         """Take one shard from `at` to the end of its records."""

@@ -6,7 +6,6 @@ their verdict: the first, or one that differs from the last known of its transac
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,7 +17,6 @@ from aiokafka import ConsumerRecord
 from google.protobuf.message import DecodeError
 
 from fraudstream.batch_agent import Finished, Records
-from fraudstream.errors import FraudStreamError
 from fraudstream.features.codec import LABEL, TERMINAL, VERDICT, unpack_values
 from fraudstream.features.kernel import advance_labels, advance_terminals
 from fraudstream.features.state import LABEL_STATE, TERMINAL_STATE
@@ -26,7 +24,8 @@ from fraudstream.shard import ShardKeys
 from fraudstream.shared_entities import HighMark, source_field
 from fraudstream.state_store import STATE_LIFE_S, ShardWrite, StateStore, StoredValue
 from fraudstream.v1.features_pb2 import EntityRow, EntityRowKind
-from services.features.positions import RETRY_S, Positions
+from services.features.positions import Positions
+from services.features.shard_loop import ShardLoop
 
 _LOG = logging.getLogger(__name__)
 
@@ -146,38 +145,15 @@ class EntityRole:
         """Keep the parts."""
         self._store = store
         self._positions = positions
-        self._assigned: set[int] = set()
+        self._shards = ShardLoop(positions, self._work)
 
     def assigned(self, partitions: set[int]) -> None:
         """Forget every position."""
-        self._assigned = partitions
-        self._positions.forget_all()
+        self._shards.assigned(partitions)
 
     async def handle(self, records: Records) -> Finished:
-        """Work on each partition's rows; look at the markers of idle ones."""
-        partitions = sorted(self._assigned | set(records))
-        outcomes = await asyncio.gather(*(self._guarded(p, records) for p in partitions))
-        finished = {p: at for p, at in zip(partitions, outcomes, strict=True) if at is not None}
-        if len(finished) < len(partitions):
-            await asyncio.sleep(RETRY_S)
-        return finished
-
-    async def _guarded(self, partition: int, records: Records) -> int | None:
-        """Return the position after a shard's rows, None where it failed and is read again."""
-        at: int | None = None
-        try:
-            at = await self._positions.position(partition)
-            if not records.get(partition):
-                await self._positions.check(partition)
-                return at
-            return await self._work(partition, at, records)
-        except FraudStreamError as exc:
-            _LOG.warning("entity shard %d starts again: %s", partition, exc)
-            self._positions.forget(partition)
-            if records.get(partition):
-                first = records[partition][0].offset
-                self._positions.seek(partition, first if at is None else at)
-            return None
+        """Take every shard further."""
+        return await self._shards.handle(records)
 
     async def _work(self, partition: int, at: int, records: Records) -> int:
         """Take one shard from `at` to the end of its records."""

@@ -9,7 +9,6 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
-from functools import lru_cache
 from typing import Final, Protocol
 
 from fraudstream.bus import OutRecord
@@ -31,8 +30,6 @@ from fraudstream.v1.decision_pb2 import AcceptedTransaction
 from fraudstream.v1.transaction_pb2 import Transaction
 
 _LOG: Final = logging.getLogger(__name__)
-# Cards seen lately keep their partition: the hash costs more in Python than the look-up.
-_CARDS_REMEMBERED: Final = 65_536
 
 
 class Outcome(StrEnum):
@@ -148,7 +145,6 @@ class RecordProcessor:
         self._partitions = partitions
         self._sample_ratio = sample_ratio
         self._clock_us = clock_us
-        self._partition_of = lru_cache(maxsize=_CARDS_REMEMBERED)(partition_of)
 
     def process(self, record: RawRecord, started_us: int) -> Processed:
         """Return what to send for one raw record. Never fails: a fault becomes a dead letter.
@@ -193,7 +189,7 @@ class RecordProcessor:
         sent = OutRecord(
             key,
             accepted.SerializeToString(),
-            self._partition_of(key, self._partitions[outcome]),
+            partition_of(key, self._partitions[outcome]),
             [(TRACEPARENT, trace.span.traceparent().encode())],
             record.timestamp,
         )
