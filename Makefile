@@ -30,7 +30,8 @@ help: ## list these commands
 # Numba compiles once and keeps the result beside the code; four services at once would do it four times.
 .venv/.kernel: .venv/.run $(wildcard fraudstream/features/*.py)
 	@echo "Compiling the feature kernel (after each change of it, about 15 s)" >&2
-	@$(BIN)/python -c 'from fraudstream.features.kernel import warm_up; warm_up()'
+	@rm -f fraudstream/features/__pycache__/*.nb[ic]
+	@$(BIN)/python -m fraudstream.features.warm_up
 	@touch $@
 
 .PHONY: lock

@@ -14,16 +14,17 @@ from typing import Final
 import numpy as np
 
 from demo.settings import kafka_settings_in, redis_settings_in
-from fraudstream.features.codec import terminal_key
-from fraudstream.features.history import History, replay_history
+from fraudstream.features.catalogue import Entity
+from fraudstream.features.codec import entity_key
+from fraudstream.features.history import replay_history
 from fraudstream.privacy import Tokeniser
 from fraudstream.state_store import StateStore
 from fraudstream.topics import ACCEPTED, ENTITIES
 from services.features.load import LoadedHistory, load_states
 from services.features.logs import find_log
-from training.dataset import history_of
 from training.habits import DAY_MS
-from training.messages import BANKS, bank_numbers, pan_of, terminal_of
+from training.histories import LabelledHistory, simulated_history
+from training.messages import BANKS, bank_numbers, pan_of
 from training.simulate import SimulationSettings, simulate
 
 PAST_D: Final = 30
@@ -31,17 +32,23 @@ PAST_D: Final = 30
 
 @dataclass(frozen=True)
 class Past:
-    """A history with the names that the stream knows its entities by.
+    """A history with the names that the stream knows its cards by.
 
     Attributes:
-        history: Transactions in arrival order.
+        labelled: Transactions in arrival order, with the names of their other entities.
         card_tokens: Token of each card number.
-        terminal_keys: Key of each terminal number.
+        banks: Bank of each card number.
     """
 
-    history: History
+    labelled: LabelledHistory
     card_tokens: Sequence[str]
-    terminal_keys: Sequence[str]
+    banks: Sequence[str]
+
+    def entity_keys(self) -> Mapping[Entity, Sequence[str]]:
+        """Return the key of each number of each shared entity, the card among them."""
+        named = zip(self.banks, self.card_tokens, strict=True)
+        cards = [entity_key(bank, token) for bank, token in named]
+        return {Entity.CARD: cards, **self.labelled.entity_keys}
 
 
 def simulated_past(live: SimulationSettings, tokeniser: Tokeniser) -> Past:
@@ -56,18 +63,12 @@ def simulated_past(live: SimulationSettings, tokeniser: Tokeniser) -> Past:
         )
     )
     numbers = np.arange(live.cards, dtype=np.int64)
+    banks = [BANKS[int(bank)] for bank in bank_numbers(numbers)]
     tokens = [
-        tokeniser.token_of(BANKS[int(bank)], pan_of(int(card)))
-        for card, bank in zip(numbers, bank_numbers(numbers), strict=True)
+        tokeniser.token_of(bank, pan_of(int(card)))
+        for card, bank in zip(numbers, banks, strict=True)
     ]
-    # Terminals are numbered by pair of terminal and bank, in the order of both.
-    rows = simulated.rows
-    pairs = np.unique(rows["terminal"] * len(BANKS) + bank_numbers(rows["card"]))
-    keys = [
-        terminal_key(BANKS[int(pair) % len(BANKS)], terminal_of(int(pair) // len(BANKS)))
-        for pair in pairs
-    ]
-    return Past(history_of(simulated), tokens, keys)
+    return Past(simulated_history(simulated), tokens, banks)
 
 
 def load_past(past: Past, servers: Mapping[str, str]) -> str:
@@ -81,13 +82,14 @@ def load_past(past: Past, servers: Mapping[str, str]) -> str:
         OnlineStoreUnavailable: The store does not answer.
     """
     started_s = time.monotonic()
-    history = past.history
+    history = past.labelled.history
     replayed = replay_history(history, np.zeros(len(history.card), np.bool_))
     tokens = past.card_tokens[: len(replayed.cards)]
-    asyncio.run(_load(LoadedHistory(replayed, tokens, past.terminal_keys), servers))
+    asyncio.run(_load(LoadedHistory(replayed, tokens, past.entity_keys()), servers))
+    entities = sum(len(states) for states in replayed.shared.values())
     return (
         f"{len(history.card):,} earlier transactions loaded as {len(tokens):,} cards and"
-        f" {len(past.terminal_keys):,} terminals in {time.monotonic() - started_s:.0f} s"
+        f" {entities:,} shared entities in {time.monotonic() - started_s:.0f} s"
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Self
 
@@ -10,13 +10,12 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from demo.past import Past
-from fraudstream.features.codec import terminal_key
-from fraudstream.features.history import History
+from fraudstream.features.catalogue import Entity
 from fraudstream.money import indicative_rate_table
 from fraudstream.privacy import Tokeniser
 from fraudstream.v1 import transaction_pb2 as pb
 from fraudstream.v1.label_pb2 import DISPOSITION_CONFIRMED_FRAUD, LABEL_SOURCE_CHARGEBACK, Label
-from training.dataset import HANDBOOK_BANK, handbook_history
+from training.histories import HANDBOOK_BANK, LabelledHistory, handbook_history
 from training.messages import pan_of
 
 CURRENCY: Final = indicative_rate_table().reference_currency
@@ -27,11 +26,11 @@ class Recorded:
     """A whole data set, in time order.
 
     Attributes:
-        history: Its columns, as the offline driver reads them.
+        history: Its rows, as the offline driver reads them.
         ids: int64 [N], the file's transaction ids.
     """
 
-    history: History
+    history: LabelledHistory
     ids: np.ndarray[tuple[int], np.dtype[np.int64]]
 
     @classmethod
@@ -47,16 +46,10 @@ class Recorded:
 
     def past(self, until_ms: int, tokeniser: Tokeniser) -> Past:
         """Return the history before a moment."""
-        kept = self.history.event_time_ms < until_ms
-        columns = {f.name: getattr(self.history, f.name)[kept] for f in fields(self.history)}
-        history = History(**columns)
-        cards = range(int(history.card.max(initial=-1)) + 1)
-        terminals = range(int(history.terminal.max(initial=-1)) + 1)
-        return Past(
-            history,
-            [tokeniser.token_of(HANDBOOK_BANK, pan_of(card)) for card in cards],
-            [terminal_key(HANDBOOK_BANK, str(number)) for number in terminals],
-        )
+        labelled = self.history.until(until_ms)
+        cards = range(int(labelled.history.card.max(initial=-1)) + 1)
+        tokens = [tokeniser.token_of(HANDBOOK_BANK, pan_of(card)) for card in cards]
+        return Past(labelled, tokens, [HANDBOOK_BANK] * len(tokens))
 
     def rows_between(self, from_ms: int, until_ms: int) -> list[int]:
         """Return the places of the rows of a span, in time order."""
@@ -68,19 +61,17 @@ class Recorded:
 
         An amount of zero is what a bank sends as a verification, not as a purchase.
         """
-        history = self.history
-        amount = int(history.amount_reference_minor[row])
-        card = int(history.card[row])
+        amount = int(self.history.amount_minor[row])
+        card = self._card(row)
         return pb.Transaction(
             bank_id=HANDBOOK_BANK,
             transaction_id=str(self.ids[row]),
             pan=pan_of(card),
             kind=pb.TRANSACTION_KIND_PURCHASE if amount else pb.TRANSACTION_KIND_VERIFICATION,
-            customer_id=str(card),
-            terminal_id=str(history.terminal[row]),
+            terminal_id=self._terminal(row),
             amount_minor=amount,
             currency=CURRENCY,
-            event_time_ms=int(history.event_time_ms[row]),
+            event_time_ms=int(self.history.event_time_ms[row]),
             channel=pb.CHANNEL_POS,
         )
 
@@ -90,11 +81,11 @@ class Recorded:
             label_id=f"recorded-{self.ids[row]}",
             bank_id=HANDBOOK_BANK,
             transaction_id=str(self.ids[row]),
-            card_token=tokeniser.token_of(HANDBOOK_BANK, pan_of(int(self.history.card[row]))),
+            card_token=tokeniser.token_of(HANDBOOK_BANK, pan_of(self._card(row))),
             event_time_ms=int(self.history.event_time_ms[row]),
             disposition=DISPOSITION_CONFIRMED_FRAUD,
             source=LABEL_SOURCE_CHARGEBACK,
-            terminal_id=str(self.history.terminal[row]),
+            terminal_id=self._terminal(row),
             settled_at_ms=int(self.history.label_arrival_ms[row]),
         )
 
@@ -103,3 +94,9 @@ class Recorded:
         arrival = self.history.label_arrival_ms
         rows = np.flatnonzero(arrival > after_ms)
         return [int(row) for row in rows[np.argsort(arrival[rows], kind="stable")]]
+
+    def _card(self, row: int) -> int:
+        return int(self.history.history.card[row])
+
+    def _terminal(self, row: int) -> str:
+        return str(self.history.history.entities[Entity.TERMINAL][row])

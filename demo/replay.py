@@ -124,7 +124,7 @@ def run_replay(options: ReplayOptions) -> int:
         line.start()
         say(f"{len(line.services)} services ready on {broker.title}; logs in {line.folder}/logs")
         rows = recorded.rows_between(options.from_ms, options.until_ms)
-        sender = Sender(recorded, kafka_settings_in(servers), tokeniser, past.history)
+        sender = Sender(recorded, kafka_settings_in(servers), tokeniser, past.labelled.history)
         answers = sender.send(rows, _progress(len(rows)))
     summary = _measure(recorded, options, answers, rows) | {"broker": broker.title}
     say(_words(options, summary))
@@ -197,7 +197,7 @@ class Sender:
         self._recorded = recorded
         self._kafka = kafka
         self._tokeniser = tokeniser
-        known_ms = int(past.append_time_ms[-1]) if len(past.card) else -1
+        known_ms = int(past.arrival_ms[-1]) if len(past.card) else -1
         self._labels = iter(recorded.labels_after(known_ms))
         self._next_label = next(self._labels, None)
         self._producer = KafkaProducer(**kafka_python_producer_options(kafka))

@@ -8,11 +8,17 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from fraudstream.features.codec import LABEL, TERMINAL, log_key, unpack_values
-from fraudstream.features.state import LABEL_STATE, MINUTE_MS, TERMINAL_STATE
+from fraudstream.features.catalogue import SHARED_ENTITIES
+from fraudstream.features.codec import KIND_OF_ENTITY, EntityKeys, log_key, unpack_values
+from fraudstream.features.shared_kernel import Readers, bucket_width_ms, read_shared
+from fraudstream.features.state import SHARED_STATE
 from fraudstream.shard import Role, ShardKeys, ShardRef, topic_id_of
 from fraudstream.state_store import StateStore
 from fraudstream.topics import partition_of
+from fraudstream.v1.decision_pb2 import SharedRead
+
+Floats = npt.NDArray[np.float32]
+_WIDTHS_MS = tuple(bucket_width_ms(entity) for entity in SHARED_ENTITIES)
 
 
 def source_field(topic_id: bytes, partition: int) -> str:
@@ -70,32 +76,64 @@ def watermark_of(marks: Mapping[bytes, bytes], incarnation: str) -> int:
 
 @dataclass(frozen=True, slots=True)
 class SharedView:
-    """What the shards of some terminals said at one moment.
+    """What the shards of some entities said at one moment.
 
     Attributes:
-        terminals: `TERMINAL_STATE` [n].
-        labels: `LABEL_STATE` [n].
-        places: Where each terminal key stands in both.
-        watermarks_ms: Watermark of each terminal key's shard.
+        states: `SHARED_STATE` [n].
+        watermarks_ms: Watermark of each state's shard, [n].
+        places: Where each key's state stands, by kind in the order of `SHARED_ENTITIES`.
     """
 
-    terminals: npt.NDArray[np.void]
-    labels: npt.NDArray[np.void]
-    places: Mapping[str, int]
-    watermarks_ms: Mapping[str, int]
+    states: npt.NDArray[np.void]
+    watermarks_ms: Sequence[int]
+    places: Sequence[Mapping[str, int]]
 
-    def places_of(self, keys: Sequence[str]) -> npt.NDArray[np.int64]:
-        """Return the place of each key, -1 for the empty one: int64 [B]."""
-        return np.array([self.places.get(key, -1) for key in keys], dtype=np.int64)
+    def write_features(
+        self, keys: Sequence[EntityKeys], rows: npt.NDArray[np.void], vectors: Floats
+    ) -> None:
+        """Write the features of shared entities into the vectors of rows.
 
-    def is_stale(self, key: str, event_time_ms: int) -> bool:
-        """Tell whether a row needs a bucket that the terminal's shard has not closed yet."""
-        needed_ms = event_time_ms // MINUTE_MS * MINUTE_MS
-        return key in self.watermarks_ms and self.watermarks_ms[key] < needed_ms
+        Args:
+            keys: Keys of each row's shared entities.
+            rows: `ROW` [B].
+            vectors: float32 [B, F]; what an entity that a row lacks would fill is left alone.
+        """
+        for number, entity in enumerate(SHARED_ENTITIES):
+            found = self.places[number]
+            states = np.array([found.get(key[number], -1) for key in keys], np.int64)
+            places = np.flatnonzero(states >= 0)
+            if len(places):
+                readers = Readers(
+                    np.zeros(len(places), np.int64),
+                    states[places],
+                    rows["event_ms"][places],
+                    rows["amount"][places],
+                    places,
+                )
+                read_shared(entity, self.states, readers, vectors)
+
+    def freshness(self, keys: EntityKeys, event_time_ms: int) -> tuple[list[SharedRead], int, bool]:
+        """Return what a row read, the oldest watermark of it, and whether that is too old.
+
+        It is where a bucket that a feature needs was not closed yet.
+        """
+        reads, oldest_ms, is_stale = [], 0, False
+        for number, key in enumerate(keys):
+            place = self.places[number].get(key)
+            if place is None:
+                continue
+            width_ms, watermark_ms = _WIDTHS_MS[number], self.watermarks_ms[place]
+            is_stale |= watermark_ms < event_time_ms // width_ms * width_ms
+            oldest_ms = min(oldest_ms, watermark_ms) if oldest_ms else watermark_ms
+            applied = int(self.states["applied"][place])
+            if applied:
+                kind = KIND_OF_ENTITY[SHARED_ENTITIES[number]]
+                reads.append(SharedRead(entity_kind=kind, applied_offset=applied))
+        return reads, oldest_ms, is_stale
 
 
 class EntityReader:
-    """Reads terminals of any shards in one round trip. A card's shard never waits for theirs.
+    """Reads entities of any shards in one round trip. A card's shard never waits for theirs.
 
     Args:
         store: The online store.
@@ -106,30 +144,35 @@ class EntityReader:
         self._store = store
         self._partitions = partitions
 
-    async def read(self, keys: Collection[str], incarnation: str) -> SharedView:
-        """Return the states of terminals; `incarnation` names the log that feeds them.
+    async def read(self, rows: Collection[EntityKeys], incarnation: str) -> SharedView:
+        """Return the states of rows' entities; `incarnation` names the log that feeds them.
 
         Raises:
             OnlineStoreUnavailable: The store does not answer in time.
         """
-        wanted = sorted({key for key in keys if key})
-        names = [self._keys_of(key) for key in wanted]
-        values = [n.state(TERMINAL, key) for n, key in zip(names, wanted, strict=True)]
-        values += [n.state(LABEL, key) for n, key in zip(names, wanted, strict=True)]
-        shards = sorted({n.marks for n in names})
-        states, marks = await self._store.read_many(values, shards)
+        names: list[str] = []
+        shards: list[ShardKeys] = []
+        places: list[dict[str, int]] = []
+        for number, entity in enumerate(SHARED_ENTITIES):
+            found: dict[str, int] = {}
+            for key in sorted({row[number] for row in rows if row[number]}):
+                shard = self._keys_of(log_key(entity, key))
+                found[key] = len(names)
+                names.append(shard.state(entity.value, key))
+                shards.append(shard)
+            places.append(found)
+        of_shards = sorted({shard.marks for shard in shards})
+        states, marks = await self._store.read_many(names, of_shards)
         progress = {
             shard: watermark_of(mark, incarnation)
-            for shard, mark in zip(shards, marks, strict=True)
+            for shard, mark in zip(of_shards, marks, strict=True)
         }
-        count = len(wanted)
         return SharedView(
-            unpack_values(states[:count] or [None], TERMINAL_STATE),
-            unpack_values(states[count:] or [None], LABEL_STATE),
-            {key: place for place, key in enumerate(wanted)},
-            {key: progress[n.marks] for key, n in zip(wanted, names, strict=True)},
+            unpack_values(states, SHARED_STATE),
+            [progress[shard.marks] for shard in shards],
+            places,
         )
 
-    def _keys_of(self, key: str) -> ShardKeys:
-        partition = partition_of(log_key(TERMINAL, key), self._partitions)
+    def _keys_of(self, key: bytes) -> ShardKeys:
+        partition = partition_of(key, self._partitions)
         return self._store.keys(ShardRef(Role.ENTITY, partition, ""))

@@ -331,15 +331,18 @@ class StateStore:
     async def read_many(
         self, keys: Sequence[str], marks: Sequence[str]
     ) -> tuple[list[bytes | None], list[dict[bytes, bytes]]]:
-        """Read values and hashes of any shards in one pipelined round trip, without a fence."""
+        """Read values and hashes of any shards in one pipelined round trip, without a fence.
+
+        The hashes are read first: a mark must not promise what its values do not hold yet.
+        """
         async with _Guard():
             pipeline = self._client.pipeline(transaction=False)
-            for key in keys:
-                pipeline.get(key)
             for name in marks:
                 pipeline.hgetall(name)
+            for key in keys:
+                pipeline.get(key)
             answer = await pipeline.execute()
-        return answer[: len(keys)], answer[len(keys) :]
+        return answer[len(marks) :], answer[: len(marks)]
 
     def _fence(self, shard: ShardRef) -> list[_Argument]:
         return [shard.incarnation, shard.layout, shard.generation, self._primary]

@@ -36,6 +36,11 @@ FEATURES_ROWS: Final = Counter(
     ("outcome",),
     unit="rows",
 )
+CORRUPT_STATES: Final = Counter(
+    "fraud_corrupt_states",
+    "Card states with NaN or infinity, read as empty: the store or a writer damaged them.",
+    unit="states",
+)
 BATCH_ROWS: Final = Histogram(
     "fraud_batch_rows",
     "Rows that one stage worked on together.",

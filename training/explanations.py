@@ -9,10 +9,11 @@ from numpy.typing import NDArray
 
 from fraudstream.features.catalogue import (
     CATALOGUE,
+    HOURS_OF_DAY,
     SEQUENCE_CHANNELS,
     Aggregation,
+    Entity,
     Feature,
-    Window,
 )
 from fraudstream.manifest import CHANNEL_PREFIX, ReasonGroup
 
@@ -24,28 +25,53 @@ _TEXTS: Final = {
     "R05": "Unlike the card's last weeks",
     "R06": "Very soon or very long after the previous transaction",
     "R07": "Little known about this card",
-    "R08": "First time at this terminal",
+    "R08": "First time at this terminal or merchant, or in this country",
     "R09": "Unusual time of day or week",
-    "R10": "Unusual traffic at this terminal",
-    "R11": "Known frauds at this terminal",
+    "R10": "Unusual traffic at this terminal or merchant",
+    "R11": "Known frauds at this terminal or merchant",
     "R12": "Kind of merchant",
     "R13": "How the card was used",
+    "R14": "Large purchases of this card in the last days",
+    "R15": "Far from the card's previous place",
+    "R16": "New or busy device or address",
+    "R17": "Unusual traffic of this customer",
+    "R18": "Known frauds of this card, customer, device or address",
 }
-_CODE_OF_WINDOW: Final = {Window.HOUR: "R03", Window.DAY: "R04"}
+_A: Final = Aggregation
+_CODE_OF_WINDOW: Final = {1: "R03", HOURS_OF_DAY: "R04"}
 _CODE_OF_AGGREGATION: Final = {
-    Aggregation.AMOUNT: "R01",
-    Aggregation.RATIO_TO_MEAN: "R02",
-    Aggregation.RATIO_TO_MEDIAN: "R02",
-    Aggregation.SECONDS_SINCE_PREVIOUS: "R06",
-    Aggregation.SECONDS_SINCE_FIRST: "R07",
-    Aggregation.IS_NEW_TERMINAL: "R08",
-    Aggregation.IS_NIGHT: "R09",
-    Aggregation.IS_WEEKEND: "R09",
-    Aggregation.TERMINAL_COUNT: "R10",
-    Aggregation.TERMINAL_MEAN: "R10",
-    Aggregation.FRAUD_COUNT: "R11",
-    Aggregation.FRAUD_SHARE: "R11",
+    _A.AMOUNT: "R01",
+    _A.RATIO_TO_MEAN: "R02",
+    _A.RATIO_TO_MEDIAN: "R02",
+    _A.RATIO_TO_CLIPPED_MEAN: "R02",
+    _A.SECONDS_SINCE_PREVIOUS: "R06",
+    _A.SECONDS_SINCE_FIRST: "R07",
+    _A.IS_NEW_TERMINAL: "R08",
+    _A.IS_NEW_MERCHANT: "R08",
+    _A.IS_NEW_COUNTRY: "R08",
+    _A.IS_NEW_DEVICE: "R16",
+    _A.IS_NEW_IP: "R16",
+    _A.DISTINCT_DEVICES: "R16",
+    _A.DISTINCT_IPS: "R16",
+    _A.IS_NEW_MCC: "R12",
+    _A.IS_NIGHT: "R09",
+    _A.IS_WEEKEND: "R09",
+    _A.NIGHT_SHARE: "R09",
+    _A.WEEKEND_SHARE: "R09",
+    _A.CARD_NOT_PRESENT_SHARE: "R13",
+    _A.UNUSUAL_COUNT: "R14",
+    _A.LARGEST_RATIO: "R14",
+    _A.KM_FROM_PREVIOUS: "R15",
+    _A.SPEED_KMH: "R15",
 }
+_CODE_OF_ENTITY: Final = {
+    Entity.CUSTOMER: "R17",
+    Entity.TERMINAL: "R10",
+    Entity.MERCHANT: "R10",
+    Entity.DEVICE: "R16",
+    Entity.IP: "R16",
+}
+_PLACES: Final = (Entity.TERMINAL, Entity.MERCHANT)
 _CODE_OF_CHANNEL: Final = {
     "amount_minor": "R01",
     "local_hour": "R09",
@@ -62,8 +88,12 @@ def code_of(feature: Feature) -> str:
     >>> code_of(CATALOGUE[0])
     'R01'
     """
+    if feature.reads_labels:
+        return "R11" if feature.entity in _PLACES else "R18"
+    if feature.entity is not Entity.CARD:
+        return _CODE_OF_ENTITY[feature.entity]
     by_kind = _CODE_OF_AGGREGATION.get(feature.aggregation)
-    return by_kind or _CODE_OF_WINDOW.get(feature.window, "R05")
+    return by_kind or _CODE_OF_WINDOW.get(feature.window_h, "R05")
 
 
 def reason_groups() -> tuple[ReasonGroup, ...]:

@@ -99,16 +99,38 @@ def transaction_of(row: np.void, run: int, number: int) -> pb.Transaction:
     return message
 
 
+def device_of(card: int, device: int) -> str:
+    """Return the id of a fraudster's device, or of the card's own (0)."""
+    return f"device-x{device:08x}" if device else f"device-c{card:06d}"
+
+
+def address_of(card: int, device: int) -> str:
+    """Return the address of a card on a device: 100.64.0.0/10, RFC 6598, nobody's own."""
+    address = int(float(draw(_DEVICE, _DEVICE, card, device)) * (1 << 22))
+    return f"100.{64 + (address >> 16)}.{address >> 8 & 255}.{address & 255}"
+
+
+def is_remote(rows: NDArray[np.void]) -> NDArray[np.bool_]:
+    """Tell which rows have a device and its address, and no place; bool [N]."""
+    return ~np.isin(rows["channel"], (pb.CHANNEL_POS, pb.CHANNEL_ATM))
+
+
+def places_of(rows: NDArray[np.void]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return latitude and longitude of the rows' shops in degrees, NaN for remote rows."""
+    jitter = draw(_PLACE, _PLACE, rows["terminal"].astype(np.int64))
+    centre = np.array([(region.latitude, region.longitude) for region in REGIONS])[rows["region"]]
+    places = np.stack([centre[:, 0] + jitter - 0.5, centre[:, 1] + (jitter * 7 % 1) - 0.5])
+    places = np.where(is_remote(rows), np.nan, np.round(places, 4))
+    return places[0], places[1]
+
+
 def _add_place(message: pb.Transaction, row: np.void) -> None:
     """Add the device and its address to a remote purchase, the shop's location to a present one."""
-    device, card = int(row["device"]), int(row["card"])
-    if int(row["channel"]) in (pb.CHANNEL_POS, pb.CHANNEL_ATM):
-        region = REGIONS[int(row["region"])]
-        jitter = float(draw(_PLACE, _PLACE, int(row["terminal"])))
-        message.location.latitude = round(region.latitude + jitter - 0.5, 4)
-        message.location.longitude = round(region.longitude + (jitter * 7 % 1) - 0.5, 4)
+    one = np.array([row])
+    if is_remote(one)[0]:
+        message.device_id = device_of(int(row["card"]), int(row["device"]))
+        message.ip = address_of(int(row["card"]), int(row["device"]))
         return
-    message.device_id = f"device-x{device:08x}" if device else f"device-c{card:06d}"
-    # 100.64.0.0/10, RFC 6598: shared address space, nobody's own.
-    address = int(float(draw(_DEVICE, _DEVICE, card, device)) * (1 << 22))
-    message.ip = f"100.{64 + (address >> 16)}.{address >> 8 & 255}.{address & 255}"
+    latitude, longitude = places_of(one)
+    message.location.latitude = float(latitude[0])
+    message.location.longitude = float(longitude[0])

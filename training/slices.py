@@ -10,14 +10,9 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from fraudstream.errors import InvalidSettings
-from training.dataset import (
-    DAY_MS,
-    Examples,
-    examples_between,
-    handbook_history,
-    history_of,
-)
+from training.dataset import Examples, examples_between
 from training.evaluate import Fold, Scored, handbook_filter
+from training.histories import DAY_MS, handbook_history, simulated_history
 from training.simulate import SimulationSettings, simulate
 
 # Ends of warm-up, fit, stop and tune slices as shares of a simulated history; the rest is the test.
@@ -48,7 +43,7 @@ class Slices:
 
 def simulator_slices(settings: SimulationSettings) -> Slices:
     """Return slices of a simulated history; its first part only warms the states."""
-    history = history_of(simulate(settings))
+    history = simulated_history(simulate(settings))
     ends = [settings.start_ms + round(share * settings.days) * DAY_MS for share in _ENDS]
     until_ms = settings.start_ms + settings.days * DAY_MS
     kept = examples_between(history, ends[0], until_ms)
@@ -96,14 +91,14 @@ def handbook_scored(data: Path, scores: Path, fold: Fold) -> Scored:
     """
     history = handbook_history(data)
     tested = np.flatnonzero(
-        handbook_filter(history.event_time_ms, history.card, history.is_fraud, fold)
+        handbook_filter(history.event_time_ms, history.history.card, history.is_fraud, fold)
     )
     try:
         table = pq.read_table(scores, columns=["TRANSACTION_ID", "score"])
     except (OSError, ValueError) as exc:
         msg = f"{scores}: expected a Parquet file with the columns TRANSACTION_ID and score"
         raise InvalidSettings(msg) from exc
-    known = np.full(len(history.card), np.nan)
+    known = np.full(len(history.is_fraud), np.nan)
     ids = np.sort(pq.read_table(data, columns=["TRANSACTION_ID"])["TRANSACTION_ID"].to_numpy())
     scored_ids = table["TRANSACTION_ID"].to_numpy()
     place = np.searchsorted(ids, scored_ids).clip(max=len(ids) - 1)
@@ -117,5 +112,5 @@ def handbook_scored(data: Path, scores: Path, fold: Fold) -> Scored:
         known[tested],
         history.is_fraud[tested],
         history.event_time_ms[tested],
-        history.card[tested],
+        history.history.card[tested],
     )

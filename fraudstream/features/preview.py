@@ -7,20 +7,17 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from fraudstream.features.catalogue import kernel_plan
-from fraudstream.features.codec import CARD_VALUE, unpack_values
+from fraudstream.features.codec import CARD_VALUE, EntityKeys, empty_unsound, unpack_values
 from fraudstream.features.kernel import advance_cards, empty_outputs
 from fraudstream.features.state import ROW
 from fraudstream.shard import DoorAnswer
 from fraudstream.shared_entities import SharedView
 
-_PLAN = kernel_plan()
-
 
 def preview_rows(
     answers: Sequence[DoorAnswer],
     rows: npt.NDArray[np.void],
-    terminal_keys: Sequence[str],
+    keys: Sequence[EntityKeys],
     shared: SharedView,
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
     """Compute the features of admitted rows: what is before each is its state, then its pending.
@@ -28,35 +25,26 @@ def preview_rows(
     Args:
         answers: What `StateStore.admit` said of each row.
         rows: `ROW` [B].
-        terminal_keys: Terminal of each row, empty for none.
-        shared: States of these terminals.
+        keys: Keys of each row's shared entities.
+        shared: States of these entities.
 
     Returns:
         Vectors float32 [B, F] and sequences float32 [B, T, C]. The stored states do not change.
     """
-    states = np.ascontiguousarray(
-        unpack_values([answer.state for answer in answers], CARD_VALUE)["state"]
-    )
+    values = unpack_values([answer.state for answer in answers], CARD_VALUE)
+    empty_unsound(values)
+    states = np.ascontiguousarray(values["state"])
     before = [len(answer.pending) for answer in answers]
     own = np.cumsum([count + 1 for count in before]) - 1
     walked = np.zeros(int(own[-1]) + 1, ROW)
     state_of = np.repeat(np.arange(len(answers)), [count + 1 for count in before])
-    terminal_of = np.full(len(walked), -1, np.int64)
     for place, answer in zip(own, answers, strict=True):
         for back, entry in enumerate(reversed(answer.pending), start=1):
             walked[place - back] = np.frombuffer(entry.row, ROW)[0]
     walked[own] = rows
-    terminal_of[own] = shared.places_of(terminal_keys)
-    vectors, sequences = empty_outputs(len(walked))
-    advance_cards(
-        states,
-        state_of.astype(np.int64),
-        walked,
-        shared.terminals,
-        shared.labels,
-        terminal_of,
-        _PLAN,
-        vectors,
-        sequences,
-    )
-    return vectors[own], sequences[own]
+    places = np.full(len(walked), -1, np.int64)
+    places[own] = np.arange(len(own))
+    outputs = empty_outputs(len(answers))
+    advance_cards(states, state_of.astype(np.int64), walked, outputs, places)
+    shared.write_features(keys, rows, outputs[0])
+    return outputs

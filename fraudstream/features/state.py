@@ -1,7 +1,7 @@
-"""What is kept of an entity: one fixed-size packed value each, and the row that moves it on.
+"""What is kept of an entity: one fixed-size packed value each, and the rows that move them on.
 
 Buckets take event time, the ring takes arrival order. All fields are zero in an empty state.
-Cost: a card 2,328 bytes; a terminal 752 bytes of counts and 168 of labels.
+Cost: a card 2,528 bytes, a shared entity 832.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from fraudstream.features.catalogue import (
     FEATURE_SET_HASH,
     KERNEL_VERSION,
     LABEL_DELAY_D,
+    MONTH_D,
     SEQUENCE_LENGTH,
 )
 from fraudstream.v1.transaction_pb2 import Transaction
@@ -25,117 +26,183 @@ HOUR_MS: Final = 3_600_000
 DAY_MS: Final = 86_400_000
 
 # A card's bucket levels lie one behind the other in one array: 12 of 5 minutes, 24 of an hour,
-# 30 of a day. The week and the month share the days.
+# 30 of a day. All windows of days share the days.
 CARD_WIDTH_MS: Final = (5 * MINUTE_MS, HOUR_MS, DAY_MS)
-CARD_BUCKETS: Final = (12, 24, 30)
+CARD_BUCKETS: Final = (12, 24, MONTH_D)
 CARD_START: Final = (0, 12, 36)
 CARD_ALL: Final = 66
 
-# A terminal's windows hold closed buckets only, so each level keeps the open one and some slack
-# for rows of another source that run ahead. Days span the month and the label delay.
-TERMINAL_MINUTES: Final = 64
-TERMINAL_HOURS: Final = 26
-TERMINAL_DAYS: Final = 30 + LABEL_DELAY_D + 3
+# Windows of a shared entity hold closed buckets only, so each level keeps the open one and some
+# slack for rows of another source that run ahead. Days span the month and the label delay.
+SHARED_MINUTES: Final = 64
+SHARED_HOURS: Final = 26
+SHARED_DAYS: Final = MONTH_D + LABEL_DELAY_D + 3
+SHARED_SPEND_DAYS: Final = MONTH_D + 2
 
 # A card silent for longer (in event time) starts afresh; the store's TTL is longer than this.
 EXPIRY_D: Final = 90
 
+_RING: Final = (SEQUENCE_LENGTH,)
 CARD_STATE: Final = np.dtype(
     [
         ("previous_ms", "<i8"),
         ("first_ms", "<i8"),
         ("rows", "<i8"),
+        ("place_ms", "<i8"),  # event time of the last row with a place; 0 for none
+        ("latitude", "<f4"),
+        ("longitude", "<f4"),
         ("head", "<i8", (3,)),
         ("count", "<i4", (CARD_ALL,)),
         ("spend", "<i8", (CARD_ALL,)),
-        ("largest", "<i8", (CARD_ALL,)),
-        ("ring_event_ms", "<i8", (SEQUENCE_LENGTH,)),
-        ("ring_amount", "<i8", (SEQUENCE_LENGTH,)),
-        ("ring_terminal", "<u8", (SEQUENCE_LENGTH,)),
-        ("ring_utc_offset", "<i2", (SEQUENCE_LENGTH,)),
-        ("ring_mcc", "<i2", (SEQUENCE_LENGTH,)),
-        ("ring_kind", "<i1", (SEQUENCE_LENGTH,)),
-        ("ring_channel", "<i1", (SEQUENCE_LENGTH,)),
+        ("largest", "<f4", (CARD_ALL,)),
+        ("ring_event_ms", "<i8", _RING),
+        ("ring_amount", "<f4", _RING),
+        ("ring_ratio", "<f4", _RING),
+        ("ring_value", "<u4", (6, SEQUENCE_LENGTH)),  # by `VALUES`
+        ("ring_utc_offset", "<i2", _RING),
+        ("ring_kind", "<i1", _RING),
+        ("ring_channel", "<i1", _RING),
     ]
 )
 
-TERMINAL_STATE: Final = np.dtype(
+# What distinct counts and firsts look at: its place in `ring_value` and in a row's `value`.
+VALUES: Final = ("terminal", "merchant", "device", "ip", "country", "mcc")
+
+SHARED_STATE: Final = np.dtype(
     [
-        ("head", "<i8", (3,)),
-        ("minute_count", "<i4", (TERMINAL_MINUTES,)),
-        ("hour_count", "<i4", (TERMINAL_HOURS,)),
-        ("hour_spend", "<i8", (TERMINAL_HOURS,)),
-        ("day_count", "<i4", (TERMINAL_DAYS,)),
+        ("applied", "<i8"),  # offset after the last row of the entities topic that moved it
+        ("first_ms", "<i8"),
+        ("newest_ms", "<i8"),
+        ("minute_count", "<u2", (SHARED_MINUTES,)),
+        ("hour_count", "<u4", (SHARED_HOURS,)),
+        ("day_count", "<u4", (SHARED_DAYS,)),
+        ("day_spend", "<i8", (SHARED_SPEND_DAYS,)),
+        ("day_fraud", "<u2", (SHARED_DAYS,)),
+        ("day_unusual", "<u2", (SHARED_DAYS,)),
     ]
 )
-
-LABEL_STATE: Final = np.dtype([("head", "<i8"), ("day_fraud", "<i4", (TERMINAL_DAYS,))])
 
 ROW: Final = np.dtype(
     [
         ("event_ms", "<i8"),
         ("amount", "<i8"),
-        ("terminal", "<u8"),
+        ("value", "<u4", (6,)),  # by `VALUES`; 0 for none
+        ("latitude", "<f4"),  # degrees; NaN for none
+        ("longitude", "<f4"),
         ("utc_offset", "<i2"),
-        ("mcc", "<i2"),
         ("kind", "<i1"),
         ("channel", "<i1"),
     ]
 )
 
+# A row of a shared entity: a counted transaction (`kind` not 0), or a label (`kind` 0).
+SHARED_ROW: Final = np.dtype(
+    [
+        ("event_ms", "<i8"),
+        ("amount", "<i8"),
+        ("applied", "<i8"),
+        ("kind", "<i1"),
+        ("is_unusual", "<i1"),
+        ("change", "<i1"),  # of the known frauds, for a label: +1, -1 or 0
+    ]
+)
+
 _MCC_DIGITS: Final = 4
+_COUNTRY_LETTERS: Final = 2
 
 # States of another layout, catalogue order or kernel live under other keys and are never misread.
 LAYOUT_HASH: Final = hashlib.sha256(
-    "|".join((str(CARD_STATE), str(TERMINAL_STATE), str(LABEL_STATE), str(KERNEL_VERSION))).encode()
+    "|".join((str(CARD_STATE), str(SHARED_STATE), str(ROW), str(KERNEL_VERSION))).encode()
     + FEATURE_SET_HASH.encode()
 ).hexdigest()[:8]
 
 
-def hash_entity(bank_id: str, entity_id: str) -> int:
-    """Return 64 bits that stand for an entity of a bank; 0 for an empty id.
+def hash_value(bank_id: str, value_id: str) -> int:
+    """Return 32 bits that stand for a terminal, merchant, device or address of a bank; 0 for none.
 
-    >>> hash_entity("bank", "")
+    Two of the 32 values of a ring share their bits once in about ten million rings.
+
+    >>> hash_value("bank", "")
     0
     """
-    if not entity_id:
+    if not value_id:
         return 0
-    digest = hashlib.blake2b(f"{bank_id}\x1f{entity_id}".encode(), digest_size=8).digest()
-    return int.from_bytes(digest, "little") | 1
+    digest = hashlib.blake2b(f"{bank_id}\x1f{value_id}".encode(), digest_size=4).digest()
+    return int.from_bytes(digest, "little") or 1
+
+
+def country_number(country: str) -> int:
+    """Return a country's two letters as a number, 0 for none.
+
+    >>> country_number(""), country_number("FR")
+    (0, 18002)
+    """
+    return int.from_bytes(country.encode(), "big") if len(country) == _COUNTRY_LETTERS else 0
+
+
+def mcc_number(mcc: str) -> int:
+    """Return a merchant code as a number, 0 for one that is not four digits.
+
+    >>> mcc_number("5411"), mcc_number("x")
+    (5411, 0)
+    """
+    return int(mcc) if len(mcc) == _MCC_DIGITS and mcc.isdecimal() else 0
 
 
 def fill_row(row: npt.NDArray[np.void], position: int, transaction: Transaction) -> None:
-    """Write a transaction into `row[position]` (dtype `ROW`).
-
-    Amounts are in reference minor units; an MCC that is not four digits is 0.
+    """Write a transaction into `row[position]` (dtype `ROW`). Amounts are reference minor units.
 
     >>> row = np.zeros(1, ROW)
     >>> fill_row(row, 0, Transaction(amount_reference_minor=250))
     >>> row["amount"].tolist()
     [250]
     """
+    bank = transaction.bank_id
+    has_place = transaction.HasField("location")
     row[position] = (
         transaction.event_time_ms,
         transaction.amount_reference_minor,
-        hash_entity(transaction.bank_id, transaction.terminal_id),
+        (
+            hash_value(bank, transaction.terminal_id),
+            hash_value(bank, transaction.merchant_id),
+            hash_value(bank, transaction.device_id),
+            hash_value(bank, transaction.ip),
+            country_number(transaction.country),
+            mcc_number(transaction.mcc),
+        ),
+        transaction.location.latitude if has_place else np.nan,
+        transaction.location.longitude if has_place else np.nan,
         transaction.utc_offset_minutes,
-        _mcc_number(transaction.mcc),
         transaction.kind,
         transaction.channel,
     )
 
 
-def _mcc_number(mcc: str) -> int:
-    return int(mcc) if len(mcc) == _MCC_DIGITS and mcc.isdecimal() else 0
-
-
 def rows_of(transactions: list[Transaction]) -> npt.NDArray[np.void]:
     """Return transactions as packed rows, dtype `ROW` [B].
 
-    >>> rows_of([Transaction(event_time_ms=5, mcc="5411")])["mcc"].tolist()
-    [5411]
+    >>> rows_of([Transaction(event_time_ms=5, mcc="5411")])["value"][0, 5].item()
+    5411
     """
     rows = np.zeros(len(transactions), ROW)
     for position, transaction in enumerate(transactions):
         fill_row(rows, position, transaction)
     return rows
+
+
+def is_sound(states: npt.NDArray[np.void]) -> npt.NDArray[np.bool_]:
+    """Tell which stored states hold finite numbers only; bool [n].
+
+    Args:
+        states: `CARD_STATE` or `SHARED_STATE` [n]. Only a card's have numbers that could be NaN.
+
+    >>> broken = np.zeros(1, CARD_STATE)
+    >>> broken["ring_amount"][0, 3] = np.nan
+    >>> is_sound(broken).tolist()
+    [False]
+    """
+    sound = np.ones(len(states), np.bool_)
+    for name in states.dtype.names or ():
+        if states[name].dtype.kind == "f":
+            sound &= np.isfinite(states[name]).reshape(len(states), -1).all(axis=1)
+    return sound

@@ -8,22 +8,14 @@ from typing import Final
 from fraudstream.features.catalogue import (
     CATALOGUE,
     FEATURE_SET_HASH,
+    HOURS_OF_DAY,
     KERNEL_VERSION,
     LABEL_DELAY_D,
     SEQUENCE_CHANNELS,
     SEQUENCE_HASH,
     SEQUENCE_LENGTH,
     Feature,
-    Window,
 )
-
-_WINDOWS: Final[dict[Window, str]] = {
-    Window.NONE: "",
-    Window.HOUR: "1 h",
-    Window.DAY: "24 h",
-    Window.WEEK: "7 d",
-    Window.MONTH: "30 d",
-}
 
 _HEAD: Final = f"""\
 # Features
@@ -48,12 +40,18 @@ Channels: {", ".join(f"`{name}`" for name in SEQUENCE_CHANNELS)}.
 """
 
 
+def _window(hours: int) -> str:
+    if hours == 0:
+        return ""
+    return f"{hours} h" if hours <= HOURS_OF_DAY else f"{hours // HOURS_OF_DAY} d"
+
+
 def _line(number: int, feature: Feature) -> str:
     cells = (
         str(number),
         f"`{feature.name}`",
         feature.entity.value,
-        _WINDOWS[feature.window],
+        _window(feature.window_h),
         feature.unit,
         feature.description,
         f"`{feature.hash:016x}`",

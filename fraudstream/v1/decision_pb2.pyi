@@ -1,3 +1,4 @@
+from fraudstream.v1 import features_pb2 as _features_pb2
 from fraudstream.v1 import transaction_pb2 as _transaction_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
@@ -54,21 +55,31 @@ class LogCoordinates(_message.Message):
     offset: int
     def __init__(self, topic_id: _Optional[bytes] = ..., partition: _Optional[int] = ..., offset: _Optional[int] = ...) -> None: ...
 
+class SharedRead(_message.Message):
+    __slots__ = ("entity_kind", "applied_offset")
+    ENTITY_KIND_FIELD_NUMBER: _ClassVar[int]
+    APPLIED_OFFSET_FIELD_NUMBER: _ClassVar[int]
+    entity_kind: _features_pb2.EntityKind
+    applied_offset: int
+    def __init__(self, entity_kind: _Optional[_Union[_features_pb2.EntityKind, str]] = ..., applied_offset: _Optional[int] = ...) -> None: ...
+
 class Freshness(_message.Message):
-    __slots__ = ("applied_offset", "previous_event_time_ms", "shared_watermark_ms", "shared_stale", "cold_start", "pending_identities")
+    __slots__ = ("applied_offset", "previous_event_time_ms", "shared_watermark_ms", "shared_stale", "cold_start", "pending_identities", "shared_reads")
     APPLIED_OFFSET_FIELD_NUMBER: _ClassVar[int]
     PREVIOUS_EVENT_TIME_MS_FIELD_NUMBER: _ClassVar[int]
     SHARED_WATERMARK_MS_FIELD_NUMBER: _ClassVar[int]
     SHARED_STALE_FIELD_NUMBER: _ClassVar[int]
     COLD_START_FIELD_NUMBER: _ClassVar[int]
     PENDING_IDENTITIES_FIELD_NUMBER: _ClassVar[int]
+    SHARED_READS_FIELD_NUMBER: _ClassVar[int]
     applied_offset: int
     previous_event_time_ms: int
     shared_watermark_ms: int
     shared_stale: bool
     cold_start: bool
     pending_identities: _containers.RepeatedScalarFieldContainer[bytes]
-    def __init__(self, applied_offset: _Optional[int] = ..., previous_event_time_ms: _Optional[int] = ..., shared_watermark_ms: _Optional[int] = ..., shared_stale: _Optional[bool] = ..., cold_start: _Optional[bool] = ..., pending_identities: _Optional[_Iterable[bytes]] = ...) -> None: ...
+    shared_reads: _containers.RepeatedCompositeFieldContainer[SharedRead]
+    def __init__(self, applied_offset: _Optional[int] = ..., previous_event_time_ms: _Optional[int] = ..., shared_watermark_ms: _Optional[int] = ..., shared_stale: _Optional[bool] = ..., cold_start: _Optional[bool] = ..., pending_identities: _Optional[_Iterable[bytes]] = ..., shared_reads: _Optional[_Iterable[_Union[SharedRead, _Mapping]]] = ...) -> None: ...
 
 class StageTimings(_message.Message):
     __slots__ = ("raw_appended_us", "ingest_started_us", "ingest_ended_us", "features_started_us", "features_ended_us", "scoring_started_us", "engine_started_us", "engine_ended_us", "scoring_ended_us")

@@ -25,21 +25,21 @@ _sym_db = _symbol_database.Default()
 from fraudstream.v1 import transaction_pb2 as fraudstream_dot_v1_dot_transaction__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1d\x66raudstream/v1/features.proto\x12\x0e\x66raudstream.v1\x1a fraudstream/v1/transaction.proto\"+\n\x0c\x46\x65\x61tureValue\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x02\"q\n\x0cSequenceStep\x12\x15\n\revent_time_ms\x18\x01 \x01(\x03\x12\x1e\n\x16\x61mount_reference_minor\x18\x02 \x01(\x03\x12\x0c\n\x04kind\x18\x03 \x01(\x05\x12\x0f\n\x07\x63hannel\x18\x04 \x01(\x05\x12\x0b\n\x03mcc\x18\x05 \x01(\t\"\xf5\x02\n\tEntityRow\x12+\n\x04kind\x18\x01 \x01(\x0e\x32\x1d.fraudstream.v1.EntityRowKind\x12/\n\x0b\x65ntity_kind\x18\x02 \x01(\x0e\x32\x1a.fraudstream.v1.EntityKind\x12\x12\n\nentity_key\x18\x03 \x01(\t\x12\x17\n\x0fsource_topic_id\x18\x04 \x01(\x0c\x12\x18\n\x10source_partition\x18\x05 \x01(\x05\x12\x15\n\rsource_offset\x18\x06 \x01(\x03\x12\x16\n\x0esource_time_ms\x18\x07 \x01(\x03\x12\x15\n\revent_time_ms\x18\x08 \x01(\x03\x12\x1e\n\x16\x61mount_reference_minor\x18\t \x01(\x03\x12\x39\n\x10transaction_kind\x18\n \x01(\x0e\x32\x1f.fraudstream.v1.TransactionKind\x12\x10\n\x08identity\x18\x0b \x01(\x0c\x12\x10\n\x08is_fraud\x18\x0c \x01(\x08*\x8b\x01\n\rEntityRowKind\x12\x1f\n\x1b\x45NTITY_ROW_KIND_UNSPECIFIED\x10\x00\x12\x1f\n\x1b\x45NTITY_ROW_KIND_TRANSACTION\x10\x01\x12\x19\n\x15\x45NTITY_ROW_KIND_LABEL\x10\x02\x12\x1d\n\x19\x45NTITY_ROW_KIND_HEARTBEAT\x10\x03*\xa3\x01\n\nEntityKind\x12\x1b\n\x17\x45NTITY_KIND_UNSPECIFIED\x10\x00\x12\x18\n\x14\x45NTITY_KIND_TERMINAL\x10\x01\x12\x18\n\x14\x45NTITY_KIND_MERCHANT\x10\x02\x12\x18\n\x14\x45NTITY_KIND_CUSTOMER\x10\x03\x12\x16\n\x12\x45NTITY_KIND_DEVICE\x10\x04\x12\x12\n\x0e\x45NTITY_KIND_IP\x10\x05\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1d\x66raudstream/v1/features.proto\x12\x0e\x66raudstream.v1\x1a fraudstream/v1/transaction.proto\"+\n\x0c\x46\x65\x61tureValue\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x02\"q\n\x0cSequenceStep\x12\x15\n\revent_time_ms\x18\x01 \x01(\x03\x12\x1e\n\x16\x61mount_reference_minor\x18\x02 \x01(\x03\x12\x0c\n\x04kind\x18\x03 \x01(\x05\x12\x0f\n\x07\x63hannel\x18\x04 \x01(\x05\x12\x0b\n\x03mcc\x18\x05 \x01(\t\"\x89\x03\n\tEntityRow\x12+\n\x04kind\x18\x01 \x01(\x0e\x32\x1d.fraudstream.v1.EntityRowKind\x12/\n\x0b\x65ntity_kind\x18\x02 \x01(\x0e\x32\x1a.fraudstream.v1.EntityKind\x12\x12\n\nentity_key\x18\x03 \x01(\t\x12\x17\n\x0fsource_topic_id\x18\x04 \x01(\x0c\x12\x18\n\x10source_partition\x18\x05 \x01(\x05\x12\x15\n\rsource_offset\x18\x06 \x01(\x03\x12\x16\n\x0esource_time_ms\x18\x07 \x01(\x03\x12\x15\n\revent_time_ms\x18\x08 \x01(\x03\x12\x1e\n\x16\x61mount_reference_minor\x18\t \x01(\x03\x12\x39\n\x10transaction_kind\x18\n \x01(\x0e\x32\x1f.fraudstream.v1.TransactionKind\x12\x10\n\x08identity\x18\x0b \x01(\x0c\x12\x10\n\x08is_fraud\x18\x0c \x01(\x08\x12\x12\n\nis_unusual\x18\r \x01(\x08*\x8b\x01\n\rEntityRowKind\x12\x1f\n\x1b\x45NTITY_ROW_KIND_UNSPECIFIED\x10\x00\x12\x1f\n\x1b\x45NTITY_ROW_KIND_TRANSACTION\x10\x01\x12\x19\n\x15\x45NTITY_ROW_KIND_LABEL\x10\x02\x12\x1d\n\x19\x45NTITY_ROW_KIND_HEARTBEAT\x10\x03*\xb9\x01\n\nEntityKind\x12\x1b\n\x17\x45NTITY_KIND_UNSPECIFIED\x10\x00\x12\x18\n\x14\x45NTITY_KIND_TERMINAL\x10\x01\x12\x18\n\x14\x45NTITY_KIND_MERCHANT\x10\x02\x12\x18\n\x14\x45NTITY_KIND_CUSTOMER\x10\x03\x12\x16\n\x12\x45NTITY_KIND_DEVICE\x10\x04\x12\x12\n\x0e\x45NTITY_KIND_IP\x10\x05\x12\x14\n\x10\x45NTITY_KIND_CARD\x10\x06\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'fraudstream.v1.features_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_ENTITYROWKIND']._serialized_start=620
-  _globals['_ENTITYROWKIND']._serialized_end=759
-  _globals['_ENTITYKIND']._serialized_start=762
-  _globals['_ENTITYKIND']._serialized_end=925
+  _globals['_ENTITYROWKIND']._serialized_start=640
+  _globals['_ENTITYROWKIND']._serialized_end=779
+  _globals['_ENTITYKIND']._serialized_start=782
+  _globals['_ENTITYKIND']._serialized_end=967
   _globals['_FEATUREVALUE']._serialized_start=83
   _globals['_FEATUREVALUE']._serialized_end=126
   _globals['_SEQUENCESTEP']._serialized_start=128
   _globals['_SEQUENCESTEP']._serialized_end=241
   _globals['_ENTITYROW']._serialized_start=244
-  _globals['_ENTITYROW']._serialized_end=617
+  _globals['_ENTITYROW']._serialized_end=637
 # @@protoc_insertion_point(module_scope)

@@ -21,6 +21,7 @@ class EntityKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     ENTITY_KIND_CUSTOMER: _ClassVar[EntityKind]
     ENTITY_KIND_DEVICE: _ClassVar[EntityKind]
     ENTITY_KIND_IP: _ClassVar[EntityKind]
+    ENTITY_KIND_CARD: _ClassVar[EntityKind]
 ENTITY_ROW_KIND_UNSPECIFIED: EntityRowKind
 ENTITY_ROW_KIND_TRANSACTION: EntityRowKind
 ENTITY_ROW_KIND_LABEL: EntityRowKind
@@ -31,6 +32,7 @@ ENTITY_KIND_MERCHANT: EntityKind
 ENTITY_KIND_CUSTOMER: EntityKind
 ENTITY_KIND_DEVICE: EntityKind
 ENTITY_KIND_IP: EntityKind
+ENTITY_KIND_CARD: EntityKind
 
 class FeatureValue(_message.Message):
     __slots__ = ("name", "value")
@@ -55,7 +57,7 @@ class SequenceStep(_message.Message):
     def __init__(self, event_time_ms: _Optional[int] = ..., amount_reference_minor: _Optional[int] = ..., kind: _Optional[int] = ..., channel: _Optional[int] = ..., mcc: _Optional[str] = ...) -> None: ...
 
 class EntityRow(_message.Message):
-    __slots__ = ("kind", "entity_kind", "entity_key", "source_topic_id", "source_partition", "source_offset", "source_time_ms", "event_time_ms", "amount_reference_minor", "transaction_kind", "identity", "is_fraud")
+    __slots__ = ("kind", "entity_kind", "entity_key", "source_topic_id", "source_partition", "source_offset", "source_time_ms", "event_time_ms", "amount_reference_minor", "transaction_kind", "identity", "is_fraud", "is_unusual")
     KIND_FIELD_NUMBER: _ClassVar[int]
     ENTITY_KIND_FIELD_NUMBER: _ClassVar[int]
     ENTITY_KEY_FIELD_NUMBER: _ClassVar[int]
@@ -68,6 +70,7 @@ class EntityRow(_message.Message):
     TRANSACTION_KIND_FIELD_NUMBER: _ClassVar[int]
     IDENTITY_FIELD_NUMBER: _ClassVar[int]
     IS_FRAUD_FIELD_NUMBER: _ClassVar[int]
+    IS_UNUSUAL_FIELD_NUMBER: _ClassVar[int]
     kind: EntityRowKind
     entity_kind: EntityKind
     entity_key: str
@@ -80,4 +83,5 @@ class EntityRow(_message.Message):
     transaction_kind: _transaction_pb2.TransactionKind
     identity: bytes
     is_fraud: bool
-    def __init__(self, kind: _Optional[_Union[EntityRowKind, str]] = ..., entity_kind: _Optional[_Union[EntityKind, str]] = ..., entity_key: _Optional[str] = ..., source_topic_id: _Optional[bytes] = ..., source_partition: _Optional[int] = ..., source_offset: _Optional[int] = ..., source_time_ms: _Optional[int] = ..., event_time_ms: _Optional[int] = ..., amount_reference_minor: _Optional[int] = ..., transaction_kind: _Optional[_Union[_transaction_pb2.TransactionKind, str]] = ..., identity: _Optional[bytes] = ..., is_fraud: _Optional[bool] = ...) -> None: ...
+    is_unusual: bool
+    def __init__(self, kind: _Optional[_Union[EntityRowKind, str]] = ..., entity_kind: _Optional[_Union[EntityKind, str]] = ..., entity_key: _Optional[str] = ..., source_topic_id: _Optional[bytes] = ..., source_partition: _Optional[int] = ..., source_offset: _Optional[int] = ..., source_time_ms: _Optional[int] = ..., event_time_ms: _Optional[int] = ..., amount_reference_minor: _Optional[int] = ..., transaction_kind: _Optional[_Union[_transaction_pb2.TransactionKind, str]] = ..., identity: _Optional[bytes] = ..., is_fraud: _Optional[bool] = ..., is_unusual: _Optional[bool] = ...) -> None: ...

@@ -26,7 +26,7 @@ LABEL_SOURCE_ANALYST: LabelSource
 LABEL_SOURCE_CHARGEBACK: LabelSource
 
 class Label(_message.Message):
-    __slots__ = ("label_id", "bank_id", "transaction_id", "card_token", "event_time_ms", "disposition", "source", "customer_id", "merchant_id", "terminal_id", "analyst", "settled_at_ms")
+    __slots__ = ("label_id", "bank_id", "transaction_id", "card_token", "event_time_ms", "disposition", "source", "customer_id", "merchant_id", "terminal_id", "analyst", "settled_at_ms", "device_id", "ip")
     LABEL_ID_FIELD_NUMBER: _ClassVar[int]
     BANK_ID_FIELD_NUMBER: _ClassVar[int]
     TRANSACTION_ID_FIELD_NUMBER: _ClassVar[int]
@@ -39,6 +39,8 @@ class Label(_message.Message):
     TERMINAL_ID_FIELD_NUMBER: _ClassVar[int]
     ANALYST_FIELD_NUMBER: _ClassVar[int]
     SETTLED_AT_MS_FIELD_NUMBER: _ClassVar[int]
+    DEVICE_ID_FIELD_NUMBER: _ClassVar[int]
+    IP_FIELD_NUMBER: _ClassVar[int]
     label_id: str
     bank_id: str
     transaction_id: str
@@ -51,4 +53,6 @@ class Label(_message.Message):
     terminal_id: str
     analyst: str
     settled_at_ms: int
-    def __init__(self, label_id: _Optional[str] = ..., bank_id: _Optional[str] = ..., transaction_id: _Optional[str] = ..., card_token: _Optional[str] = ..., event_time_ms: _Optional[int] = ..., disposition: _Optional[_Union[Disposition, str]] = ..., source: _Optional[_Union[LabelSource, str]] = ..., customer_id: _Optional[str] = ..., merchant_id: _Optional[str] = ..., terminal_id: _Optional[str] = ..., analyst: _Optional[str] = ..., settled_at_ms: _Optional[int] = ...) -> None: ...
+    device_id: str
+    ip: str
+    def __init__(self, label_id: _Optional[str] = ..., bank_id: _Optional[str] = ..., transaction_id: _Optional[str] = ..., card_token: _Optional[str] = ..., event_time_ms: _Optional[int] = ..., disposition: _Optional[_Union[Disposition, str]] = ..., source: _Optional[_Union[LabelSource, str]] = ..., customer_id: _Optional[str] = ..., merchant_id: _Optional[str] = ..., terminal_id: _Optional[str] = ..., analyst: _Optional[str] = ..., settled_at_ms: _Optional[int] = ..., device_id: _Optional[str] = ..., ip: _Optional[str] = ...) -> None: ...

@@ -16,7 +16,7 @@ mode.loop.use("uvloop")  # before Faust looks for an event loop
 import faust  # noqa: E402
 from feast import FeatureStore  # noqa: E402
 
-from fraudstream.features.kernel import warm_up  # noqa: E402
+from fraudstream.features.warm_up import warm_up  # noqa: E402
 from fraudstream.settings import KafkaSettings  # noqa: E402
 from fraudstream.topics import ACCEPTED, ALERTS, DECISIONS, ENTITIES  # noqa: E402
 from loadtest.plain.agents import CardAgent, Outputs, TerminalAgent  # noqa: E402

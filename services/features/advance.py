@@ -8,15 +8,14 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from fraudstream.features.catalogue import kernel_plan
-from fraudstream.features.codec import CARD_VALUE, unpack_values
+from fraudstream.features.codec import CARD_VALUE, empty_unsound, unpack_values
 from fraudstream.features.kernel import advance_cards, empty_outputs
 from fraudstream.features.state import DAY_MS, EXPIRY_D, rows_of
 from fraudstream.shard import ShardRef
 from fraudstream.shared_entities import SharedView
+from fraudstream.telemetry import CORRUPT_STATES
 from services.features.rows import AcceptedRow
 
-_PLAN = kernel_plan()
 _EXPIRY_MS = EXPIRY_D * DAY_MS
 
 
@@ -30,6 +29,7 @@ class CardBatch:
         rows: Counted rows, in log order.
         vectors: float32 [B, F].
         sequences: float32 [B, T, C].
+        unusual: int8 [B], whether each is an unusual purchase of its card.
         previous_ms: Event time of each card's row before, 0 for none: one of each row.
         cards: Their cards, in the order of `values`.
         values: `CARD_VALUE` [cards], moved on.
@@ -41,6 +41,7 @@ class CardBatch:
     rows: Sequence[AcceptedRow]
     vectors: npt.NDArray[np.float32]
     sequences: npt.NDArray[np.float32]
+    unusual: npt.NDArray[np.int8]
     previous_ms: Sequence[int]
     cards: Sequence[str]
     values: npt.NDArray[np.void]
@@ -64,28 +65,20 @@ def advance_batch(
     cards = list(dict.fromkeys(row.card_token for row in rows))
     place_of = {card: place for place, card in enumerate(cards)}
     values = unpack_values([stored[card] for card in cards], CARD_VALUE)
+    CORRUPT_STATES.inc(empty_unsound(values))
     states = np.ascontiguousarray(values["state"])
     state_of = np.array([place_of[row.card_token] for row in rows], dtype=np.int64)
     previous_ms = _previous_times(rows, state_of, states["previous_ms"].tolist())
     packed = rows_of([row.accepted.transaction for row in rows])
-    vectors, sequences = empty_outputs(len(rows))
-    advance_cards(
-        states,
-        state_of,
-        packed,
-        shared.terminals,
-        shared.labels,
-        shared.places_of([row.terminal for row in rows]),
-        _PLAN,
-        vectors,
-        sequences,
-    )
+    vectors, sequences = outputs = empty_outputs(len(rows))
+    unusual = advance_cards(states, state_of, packed, outputs, np.arange(len(rows)))
+    shared.write_features([row.entities for row in rows], packed, vectors)
     values["state"] = states
     # A card's last row of the batch comes last, so its vector is the one that stays.
     values["vector"][state_of] = vectors
     values["decided_ms"][state_of] = packed["event_ms"]
     return CardBatch(
-        shard, from_offset, rows, vectors, sequences, previous_ms, cards, values, shared
+        shard, from_offset, rows, vectors, sequences, unusual, previous_ms, cards, values, shared
     )
 
 

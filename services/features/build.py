@@ -18,7 +18,7 @@ from fraudstream.batch_agent import AgentSettings, BatchConsumer, PollHandler, b
 from fraudstream.bus import BatchProducer
 from fraudstream.dead_letter import LetterWriter, load_public_key
 from fraudstream.errors import InvalidSettings
-from fraudstream.features.kernel import warm_up
+from fraudstream.features.warm_up import warm_up
 from fraudstream.settings import KafkaSettings, RedisSettings, TelemetrySettings
 from fraudstream.shard import Role
 from fraudstream.shared_entities import EntityReader

@@ -107,7 +107,7 @@ class CardRole:
         keys += [names.state(CARD, card) for card in cards]
         values, shared = await asyncio.gather(
             store.read_shard(shard, at, keys),
-            self._parts.entities.read({row.terminal for row in rows}, shard.incarnation),
+            self._parts.entities.read({row.entities for row in rows}, shard.incarnation),
         )
         count = len(rows)
         verdicts = judge_rows(rows, values[:count], values[count : 2 * count])

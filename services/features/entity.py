@@ -9,17 +9,16 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 from aiokafka import ConsumerRecord
 from google.protobuf.message import DecodeError
 
 from fraudstream.batch_agent import Finished, Records
-from fraudstream.features.codec import LABEL, TERMINAL, VERDICT, unpack_values
-from fraudstream.features.kernel import advance_labels, advance_terminals
-from fraudstream.features.state import LABEL_STATE, TERMINAL_STATE
+from fraudstream.features.codec import ENTITY_OF_KIND, VERDICT, unpack_values
+from fraudstream.features.shared_kernel import advance_shared
+from fraudstream.features.state import SHARED_ROW, SHARED_STATE
 from fraudstream.shard import ShardKeys
 from fraudstream.shared_entities import HighMark, source_field
 from fraudstream.state_store import STATE_LIFE_S, ShardWrite, StateStore, StoredValue
@@ -36,17 +35,17 @@ _WHOLE_OFFSET: Final = 255
 
 
 def fresh_rows(
-    rows: Sequence[EntityRow], stored: dict[bytes, bytes]
-) -> tuple[list[EntityRow], dict[str, HighMark]]:
+    rows: Sequence[tuple[int, EntityRow]], stored: dict[bytes, bytes]
+) -> tuple[list[tuple[int, EntityRow]], dict[str, HighMark]]:
     """Return the rows above their source's mark, in order, and the marks after them.
 
     Args:
-        rows: Rows of one entity shard, heartbeats included.
+        rows: Rows of one entity shard with their offsets, heartbeats included.
         stored: The shard's marks as they are stored.
     """
     marks = {name.decode(): HighMark.parse(mark) for name, mark in stored.items()}
     fresh = []
-    for row in rows:
+    for at, row in rows:
         field = source_field(row.source_topic_id, row.source_partition)
         mark = marks.get(field, HighMark(-1, 0, 0))
         is_beat = row.kind == EntityRowKind.ENTITY_ROW_KIND_HEARTBEAT
@@ -55,87 +54,94 @@ def fresh_rows(
         offset, kind = max((row.source_offset, kind), (mark.offset, mark.kind))
         marks[field] = HighMark(offset, kind, max(mark.time_ms, row.source_time_ms))
         if is_above and not is_beat:
-            fresh.append(row)
+            fresh.append((at, row))
     return fresh, marks
 
 
 @dataclass(frozen=True, slots=True)
-class _Lot:
-    """Fresh rows of one shard by kind, and the keys of the entities that they touch."""
+class EntityLot:
+    """Fresh rows of one shard, and the keys of the entities that they touch.
 
-    transactions: list[EntityRow]
-    labels: list[EntityRow]
-    entities: list[str]
+    Attributes:
+        rows: In order.
+        offsets: Offset of each row in the entities topic.
+        entities: Kind and key of each entity.
+    """
+
+    rows: Sequence[EntityRow]
+    offsets: Sequence[int]
+    entities: Sequence[tuple[str, str]]
 
     @classmethod
-    def of(cls, rows: Sequence[EntityRow]) -> _Lot:
-        transaction = EntityRowKind.ENTITY_ROW_KIND_TRANSACTION
+    def of(cls, rows: Sequence[tuple[int, EntityRow]]) -> EntityLot:
+        """Return a lot of rows with their offsets."""
         return cls(
-            [row for row in rows if row.kind == transaction],
-            [row for row in rows if row.kind != transaction],
-            list(dict.fromkeys(row.entity_key for row in rows)),
+            [row for _, row in rows],
+            [offset for offset, _ in rows],
+            list(dict.fromkeys(_entity_of(row) for _, row in rows)),
         )
 
     def keys(self, names: ShardKeys) -> list[str]:
-        """Return what must be read: states, label states, verdicts."""
+        """Return what must be read: states, then the verdicts of labelled transactions."""
         return [
-            *(names.state(TERMINAL, key) for key in self.entities),
-            *(names.state(LABEL, key) for key in self.entities),
-            *(names.state(VERDICT, row.identity.hex()) for row in self.labels),
+            *(names.state(kind, key) for kind, key in self.entities),
+            *(names.state(VERDICT, _verdict_of(row)) for row in self.rows if _is_label(row)),
         ]
 
     def advance(self, names: ShardKeys, values: Sequence[bytes | None]) -> list[StoredValue]:
         """Return the moved states and the known verdicts."""
         count = len(self.entities)
-        place_of = {key: place for place, key in enumerate(self.entities)}
-        terminals = unpack_values(values[:count], TERMINAL_STATE)
-        labels = unpack_values(values[count : 2 * count], LABEL_STATE)
-        verdicts = dict(
-            zip([row.identity for row in self.labels], values[2 * count :], strict=True)
-        )
-        rows = self.transactions
-        advance_terminals(
-            terminals,
-            _ints([place_of[row.entity_key] for row in rows]),
-            _ints([row.event_time_ms for row in rows]),
-            _ints([row.amount_reference_minor for row in rows]),
-            _ints([row.transaction_kind for row in rows]),
-        )
-        advance_labels(
-            labels,
-            _ints([place_of[row.entity_key] for row in self.labels]),
-            _ints([row.event_time_ms for row in self.labels]),
-            _ints([fraud_change(verdicts, row) for row in self.labels]),
-        )
+        place_of = {entity: place for place, entity in enumerate(self.entities)}
+        states = unpack_values(values[:count], SHARED_STATE)
+        labelled = [_verdict_of(row) for row in self.rows if _is_label(row)]
+        verdicts = dict(zip(labelled, values[count:], strict=True))
+        packed = np.zeros(len(self.rows), SHARED_ROW)
+        for place, row in enumerate(self.rows):
+            packed[place] = (
+                row.event_time_ms,
+                row.amount_reference_minor,
+                self.offsets[place] + 1,
+                row.transaction_kind,
+                row.is_unusual,
+                fraud_change(verdicts, row) if _is_label(row) else 0,
+            )
+        state_of = np.array([place_of[_entity_of(row)] for row in self.rows], np.int64)
+        advance_shared(states, state_of, packed)
         return [
-            *_stored(names, TERMINAL, self.entities, terminals),
-            *_stored(names, LABEL, self.entities, labels),
             *(
-                StoredValue(names.state(VERDICT, identity.hex()), verdict, STATE_LIFE_S)
-                for identity, verdict in verdicts.items()
+                StoredValue(names.state(kind, key), states[place].tobytes(), STATE_LIFE_S)
+                for place, (kind, key) in enumerate(self.entities)
+            ),
+            *(
+                StoredValue(names.state(VERDICT, name), verdict, STATE_LIFE_S)
+                for name, verdict in verdicts.items()
                 if verdict is not None
             ),
         ]
 
 
-def fraud_change(verdicts: dict[bytes, bytes | None], row: EntityRow) -> int:
-    """Return how a label moves the count of frauds, and keep its verdict."""
-    before = verdicts[row.identity]
-    verdicts[row.identity] = _FRAUD if row.is_fraud else _GENUINE
+def fraud_change(verdicts: dict[str, bytes | None], row: EntityRow) -> int:
+    """Return how a label moves the count of frauds, and keep its verdict.
+
+    A label that comes again changes nothing; one that flips takes the first back.
+    """
+    name = _verdict_of(row)
+    before = verdicts[name]
+    verdicts[name] = _FRAUD if row.is_fraud else _GENUINE
     return int(row.is_fraud) - int(before == _FRAUD)
 
 
-def _stored(
-    names: ShardKeys, kind: str, entities: Sequence[str], states: npt.NDArray[np.void]
-) -> list[StoredValue]:
-    return [
-        StoredValue(names.state(kind, key), states[place].tobytes(), STATE_LIFE_S)
-        for place, key in enumerate(entities)
-    ]
+def _entity_of(row: EntityRow) -> tuple[str, str]:
+    return ENTITY_OF_KIND[row.entity_kind].value, row.entity_key
 
 
-def _ints(numbers: list[Any]) -> npt.NDArray[np.int64]:
-    return np.array(numbers, dtype=np.int64)
+def _is_label(row: EntityRow) -> bool:
+    return row.kind == EntityRowKind.ENTITY_ROW_KIND_LABEL
+
+
+def _verdict_of(row: EntityRow) -> str:
+    """Return the name of a verdict: two entities of one transaction may share a shard."""
+    return f"{row.entity_kind}:{row.identity.hex()}"
 
 
 class EntityRole:
@@ -164,8 +170,9 @@ class EntityRole:
         shard = self._positions.shard(partition)
         names = self._store.keys(shard)
         _, stored = await self._store.read_many((), [names.marks])
-        fresh, marks = fresh_rows([row for row in map(_decode, unread) if row], stored[0])
-        lot = _Lot.of(fresh)
+        decoded = [(record.offset, _decode(record)) for record in unread]
+        fresh, marks = fresh_rows([(at, row) for at, row in decoded if row], stored[0])
+        lot = EntityLot.of(fresh)
         values = await self._store.read_shard(shard, at, lot.keys(names))
         write = ShardWrite(
             from_offset=at,
@@ -181,7 +188,11 @@ class EntityRole:
 def _decode(record: ConsumerRecord) -> EntityRow | None:
     """Decode a row; only features writes this topic, so other bytes are logged and skipped."""
     try:
-        return EntityRow.FromString(record.value or b"")
+        row = EntityRow.FromString(record.value or b"")
     except DecodeError:
+        row = EntityRow()
+    is_beat = row.kind == EntityRowKind.ENTITY_ROW_KIND_HEARTBEAT
+    if row.kind == 0 or not (is_beat or row.entity_kind in ENTITY_OF_KIND):
         _LOG.error("entities row %d/%d is no EntityRow", record.partition, record.offset)
         return None
+    return row

@@ -7,22 +7,36 @@ above its mark of the source, so a batch that is sent again counts nothing twice
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final
 
 from aiokafka import ConsumerRecord
 
 from fraudstream.bus import BatchProducer, OutRecord
-from fraudstream.features.codec import TERMINAL, log_key, terminal_key
+from fraudstream.features.catalogue import SHARED_ENTITIES, Entity
+from fraudstream.features.codec import (
+    ENTITY_OF_KIND,
+    KIND_OF_ENTITY,
+    SHARED_FIELDS,
+    entity_key,
+    log_key,
+)
 from fraudstream.identity import identity_of
 from fraudstream.topics import partition_of
-from fraudstream.v1.features_pb2 import EntityKind, EntityRow, EntityRowKind
+from fraudstream.v1.features_pb2 import EntityRow, EntityRowKind
 from fraudstream.v1.label_pb2 import Disposition, Label
+from fraudstream.v1.transaction_pb2 import TransactionKind
 from services.features.advance import CardBatch
 from services.features.logs import Log
 from services.features.rows import AcceptedRow
 
 _BEAT_S: Final = 1.0
+_SETTLED: Final = (Disposition.DISPOSITION_CONFIRMED_FRAUD, Disposition.DISPOSITION_GENUINE)
+_PURCHASE: Final = TransactionKind.TRANSACTION_KIND_PURCHASE
+# A mark of one source offset knows kinds by number, so rows of one record go in that order.
+_IN_ORDER: Final = sorted(
+    enumerate(SHARED_ENTITIES), key=lambda numbered: KIND_OF_ENTITY[numbered[1]]
+)
 
 
 class EntityRowSender:
@@ -54,26 +68,33 @@ class EntityRowSender:
         self._times_ms.clear()
 
     async def send(self, batch: CardBatch) -> None:
-        """Send the rows of a batch's terminals.
+        """Send the rows of a batch's shared entities. Only purchases count there.
 
         Raises:
             BrokerUnavailable: Not all were acknowledged; the batch must not be written.
         """
-        rows = [self._row_of(row) for row in batch.rows if row.terminal]
-        await self._producer.send(self._entities.name, [self._out(row) for row in rows])
+        rows = [
+            self._out(entity_row)
+            for row, is_unusual in zip(batch.rows, batch.unusual.tolist(), strict=True)
+            for entity_row in self._rows_of(row, bool(is_unusual))
+        ]
+        await self._producer.send(self._entities.name, rows)
         partition = batch.shard.partition
         newest_ms = max(row.record.timestamp for row in batch.rows)
         self._times_ms[partition] = max(self._times_ms.get(partition, 0), newest_ms)
 
     async def send_labels(self, labels: Sequence[tuple[Label, ConsumerRecord]]) -> None:
-        """Send labels to their terminals; one that is undetermined says nothing.
+        """Send labels to their entities; one that is undetermined says nothing.
 
         Raises:
             BrokerUnavailable: Not all were acknowledged.
         """
-        rows = [label_row(label, self._source, record) for label, record in labels]
-        known = [self._out(row) for row in rows if row is not None]
-        await self._producer.send(self._entities.name, known)
+        rows = [
+            self._out(row)
+            for label, record in labels
+            for row in label_rows(label, self._source, record)
+        ]
+        await self._producer.send(self._entities.name, rows)
 
     async def beat(self, positions: Mapping[int, int], busy: set[int]) -> None:
         """Tell every entity shard how far each source is, at most once a second.
@@ -105,45 +126,48 @@ class EntityRowSender:
             OutRecord(b"heartbeat", content, target) for target in range(self._entities.partitions)
         ]
 
-    def _row_of(self, row: AcceptedRow) -> EntityRow:
+    def _rows_of(self, row: AcceptedRow, is_unusual: bool) -> Iterator[EntityRow]:
         transaction = row.accepted.transaction
-        return EntityRow(
-            kind=EntityRowKind.ENTITY_ROW_KIND_TRANSACTION,
-            entity_kind=EntityKind.ENTITY_KIND_TERMINAL,
-            entity_key=row.terminal,
-            source_topic_id=self._source.topic_id,
-            source_partition=row.record.partition,
-            source_offset=row.record.offset,
-            source_time_ms=row.record.timestamp,
-            event_time_ms=transaction.event_time_ms,
-            amount_reference_minor=transaction.amount_reference_minor,
-            transaction_kind=transaction.kind,
-        )
+        if transaction.kind != _PURCHASE:
+            return
+        for number, entity in _IN_ORDER:
+            if row.entities[number] and entity is not Entity.CARD:
+                yield EntityRow(
+                    kind=EntityRowKind.ENTITY_ROW_KIND_TRANSACTION,
+                    entity_kind=KIND_OF_ENTITY[entity],
+                    entity_key=row.entities[number],
+                    source_topic_id=self._source.topic_id,
+                    source_partition=row.record.partition,
+                    source_offset=row.record.offset,
+                    source_time_ms=row.record.timestamp,
+                    event_time_ms=transaction.event_time_ms,
+                    amount_reference_minor=transaction.amount_reference_minor,
+                    transaction_kind=transaction.kind,
+                    is_unusual=is_unusual,
+                )
 
     def _out(self, row: EntityRow) -> OutRecord:
-        key = log_key(TERMINAL, row.entity_key)
+        key = log_key(ENTITY_OF_KIND[row.entity_kind], row.entity_key)
         partition = partition_of(key, self._entities.partitions)
         return OutRecord(key, row.SerializeToString(), partition)
 
 
-def label_row(label: Label, source: Log, record: ConsumerRecord) -> EntityRow | None:
-    """Return a label as a row of its terminal, None where it says nothing about one."""
-    is_settled = label.disposition in (
-        Disposition.DISPOSITION_CONFIRMED_FRAUD,
-        Disposition.DISPOSITION_GENUINE,
-    )
-    terminal = terminal_key(label.bank_id, label.terminal_id)
-    if not terminal or not is_settled:
-        return None
-    return EntityRow(
-        kind=EntityRowKind.ENTITY_ROW_KIND_LABEL,
-        entity_kind=EntityKind.ENTITY_KIND_TERMINAL,
-        entity_key=terminal,
-        source_topic_id=source.topic_id,
-        source_partition=record.partition,
-        source_offset=record.offset,
-        source_time_ms=record.timestamp,
-        event_time_ms=label.event_time_ms,
-        identity=identity_of(label.bank_id, label.card_token, label.transaction_id),
-        is_fraud=label.disposition == Disposition.DISPOSITION_CONFIRMED_FRAUD,
-    )
+def label_rows(label: Label, source: Log, record: ConsumerRecord) -> Iterator[EntityRow]:
+    """Yield a label as a row of each entity of its transaction; none where it settles nothing."""
+    if label.disposition not in _SETTLED:
+        return
+    for number, entity in _IN_ORDER:
+        key = entity_key(label.bank_id, getattr(label, SHARED_FIELDS[number]))
+        if key:
+            yield EntityRow(
+                kind=EntityRowKind.ENTITY_ROW_KIND_LABEL,
+                entity_kind=KIND_OF_ENTITY[entity],
+                entity_key=key,
+                source_topic_id=source.topic_id,
+                source_partition=record.partition,
+                source_offset=record.offset,
+                source_time_ms=record.timestamp,
+                event_time_ms=label.event_time_ms,
+                identity=identity_of(label.bank_id, label.card_token, label.transaction_id),
+                is_fraud=label.disposition == Disposition.DISPOSITION_CONFIRMED_FRAUD,
+            )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Final
@@ -11,7 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from fraudstream.errors import ShardClosed
-from fraudstream.features.codec import CARD, CARD_VALUE, LABEL, TERMINAL, log_key
+from fraudstream.features.catalogue import Entity
+from fraudstream.features.codec import CARD, CARD_VALUE, log_key
 from fraudstream.features.history import Replayed
 from fraudstream.shard import Role, ShardRef
 from fraudstream.state_store import STATE_LIFE_S, StateStore, StoredValue
@@ -28,12 +29,12 @@ class LoadedHistory:
     Attributes:
         replayed: Final states.
         card_tokens: Token of each card number.
-        terminal_keys: Key of each terminal number (`codec.terminal_key`).
+        entity_keys: Key of each number of each shared entity (`codec.entity_key`).
     """
 
     replayed: Replayed
     card_tokens: Sequence[str]
-    terminal_keys: Sequence[str]
+    entity_keys: Mapping[Entity, Sequence[str]]
 
 
 async def load_states(
@@ -80,13 +81,12 @@ def _values(
         partition = partition_of(token.encode(), accepted.partitions)
         names = store.keys(ShardRef(Role.CARD, partition, accepted.incarnation))
         yield StoredValue(names.state(CARD, token), cards[place].tobytes(), STATE_LIFE_S)
-    for place, key in enumerate(history.terminal_keys):
-        partition = partition_of(log_key(TERMINAL, key), entities.partitions)
-        names = store.keys(ShardRef(Role.ENTITY, partition, entities.incarnation))
-        terminal = history.replayed.terminals[place].tobytes()
-        label = history.replayed.labels[place].tobytes()
-        yield StoredValue(names.state(TERMINAL, key), terminal, STATE_LIFE_S)
-        yield StoredValue(names.state(LABEL, key), label, STATE_LIFE_S)
+    for entity, states in history.replayed.shared.items():
+        for place, key in enumerate(history.entity_keys[entity]):
+            partition = partition_of(log_key(entity, key), entities.partitions)
+            names = store.keys(ShardRef(Role.ENTITY, partition, entities.incarnation))
+            content = states[place].tobytes()
+            yield StoredValue(names.state(entity.value, key), content, STATE_LIFE_S)
 
 
 def _card_values(states: npt.NDArray[np.void]) -> npt.NDArray[np.void]:

@@ -54,15 +54,16 @@ def request_of(batch: CardBatch, started_us: int, now_us: int) -> FeatureBatchRe
 def _freshness(batch: CardBatch, place: int) -> Freshness:
     row = batch.rows[place]
     event_time_ms = row.accepted.transaction.event_time_ms
-    is_stale = batch.shared.is_stale(row.terminal, event_time_ms)
+    reads, watermark_ms, is_stale = batch.shared.freshness(row.entities, event_time_ms)
     if is_stale:
         FEATURES_ROWS.labels("stale_shared").inc()
     return Freshness(
         applied_offset=batch.from_offset,
         previous_event_time_ms=batch.previous_ms[place],
-        shared_watermark_ms=batch.shared.watermarks_ms.get(row.terminal, 0),
+        shared_watermark_ms=watermark_ms,
         shared_stale=is_stale,
         cold_start=batch.previous_ms[place] == 0,
+        shared_reads=reads,
     )
 
 

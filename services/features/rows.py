@@ -10,7 +10,7 @@ from typing import Final
 from aiokafka import ConsumerRecord
 from google.protobuf.message import DecodeError
 
-from fraudstream.features.codec import terminal_key
+from fraudstream.features.codec import EntityKeys, entity_keys
 from fraudstream.identity import DIGEST_BYTES, Digest, Identity, digest_of, identity_of
 from fraudstream.telemetry import TRACEPARENT, TraceContext
 from fraudstream.v1.decision_pb2 import AcceptedTransaction
@@ -31,7 +31,7 @@ class AcceptedRow:
         accepted: What it says.
         identity: Of its transaction.
         digest: Of its transaction.
-        terminal: Key of its terminal, empty for none.
+        entities: Keys of its shared entities.
         parent: Trace context that came with it.
         trace: Context of this service's span.
     """
@@ -40,7 +40,7 @@ class AcceptedRow:
     accepted: AcceptedTransaction
     identity: Identity
     digest: Digest
-    terminal: str
+    entities: EntityKeys
     parent: TraceContext | None
     trace: TraceContext
 
@@ -79,7 +79,7 @@ def decode_row(record: ConsumerRecord, sample_ratio: float) -> AcceptedRow | Bad
         accepted,
         identity_of(transaction.bank_id, transaction.card_token, transaction.transaction_id),
         digest_of(transaction),
-        terminal_key(transaction.bank_id, transaction.terminal_id),
+        entity_keys(transaction),
         parent,
         parent.child() if parent else TraceContext.start(sample_ratio),
     )

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from fraudstream.bus import BatchProducer
 from fraudstream.errors import InvalidSettings
-from fraudstream.features.kernel import warm_up
+from fraudstream.features.warm_up import warm_up
 from fraudstream.money import indicative_rate_table, load_rate_table
 from fraudstream.privacy import Tokeniser, TokenKeys
 from fraudstream.settings import KafkaSettings

@@ -119,7 +119,7 @@ class DoorFeatures:
         try:
             shard = await self._shards.any_open()
             return await self._entities.read(
-                {arrival.terminal for arrival in arrivals}, shard.incarnation
+                {arrival.entities for arrival in arrivals}, shard.incarnation
             )
         except FraudStreamError as exc:
             return exc
@@ -136,8 +136,8 @@ class DoorFeatures:
             o.answer for o in (outcome[place] for place in admitted) if isinstance(o, Admission)
         ]
         rows = np.frombuffer(b"".join(arrivals[place].row.row for place in admitted), ROW)
-        terminals = [arrivals[place].terminal for place in admitted]
-        vectors, sequences = preview_rows(answers, rows, terminals, shared)
+        keys = [arrivals[place].entities for place in admitted]
+        vectors, sequences = preview_rows(answers, rows, keys, shared)
         previous_ms = unpack_values([answer.state for answer in answers], CARD_VALUE)["state"][
             "previous_ms"
         ].tolist()
@@ -151,11 +151,15 @@ def _freshness(
     arrival: Arrival, answer: DoorAnswer, previous_ms: int, shared: SharedView
 ) -> Freshness:
     pending_ms = [int(np.frombuffer(entry.row, ROW)["event_ms"][0]) for entry in answer.pending]
+    reads, watermark_ms, is_stale = shared.freshness(
+        arrival.entities, arrival.transaction.event_time_ms
+    )
     return Freshness(
         applied_offset=answer.next_offset,
         previous_event_time_ms=max([previous_ms, *pending_ms]),
-        shared_watermark_ms=shared.watermarks_ms.get(arrival.terminal, 0),
-        shared_stale=shared.is_stale(arrival.terminal, arrival.transaction.event_time_ms),
+        shared_watermark_ms=watermark_ms,
+        shared_stale=is_stale,
         cold_start=answer.state is None and not answer.pending,
         pending_identities=[entry.identity for entry in answer.pending],
+        shared_reads=reads,
     )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from fraudstream.errors import InvalidTransaction
-from fraudstream.features.codec import terminal_key
+from fraudstream.features.codec import EntityKeys, entity_keys
 from fraudstream.features.state import rows_of
 from fraudstream.identity import Identity, digest_of, identity_of
 from fraudstream.money import RateTable
@@ -44,7 +44,7 @@ class Arrival:
         transaction: In its canonical form, without a PAN.
         partition: The card's shard.
         row: As the store admits it.
-        terminal: Key of its terminal, empty for none.
+        entities: Keys of its shared entities.
         span: The scoring span.
         parent: The span that it belongs to.
     """
@@ -52,7 +52,7 @@ class Arrival:
     transaction: Transaction
     partition: int
     row: DoorRow
-    terminal: str
+    entities: EntityKeys
     span: TraceContext
     parent: TraceContext | None
 
@@ -115,7 +115,7 @@ class Reception:
             transaction=transaction,
             partition=partition_of(token.encode(), self.partitions),
             row=DoorRow(identity, digest_of(transaction), token, packed),
-            terminal=terminal_key(transaction.bank_id, transaction.terminal_id),
+            entities=entity_keys(transaction),
             span=parent.child() if parent else TraceContext.start(self.sample_ratio),
             parent=parent,
         )

@@ -1,0 +1,411 @@
+"""How features of shared entities are computed: counts of closed buckets, and of settled labels.
+
+A shared entity's rows come in the order of its log: counted transactions and labels. A reader sees
+closed buckets only, so rows of its own minute, hour or day change nothing. All three levels and
+the labels have one head, the newest event time. Sums are int64.
+Cost: about 0.3 microseconds a row, 0.3 a reader. Axes: B rows, R readers, F features.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+from numba import njit
+
+from fraudstream.features.catalogue import (
+    CATALOGUE,
+    HOURS_OF_DAY,
+    LABEL_DELAY_D,
+    MONTH_D,
+    SHARED_ENTITIES,
+    Aggregation,
+    Entity,
+)
+from fraudstream.features.state import (
+    DAY_MS,
+    HOUR_MS,
+    MINUTE_MS,
+    SHARED_DAYS,
+    SHARED_HOURS,
+    SHARED_MINUTES,
+    SHARED_ROW,
+    SHARED_SPEND_DAYS,
+    SHARED_STATE,
+)
+
+_PURCHASE = 1  # TRANSACTION_KIND_PURCHASE
+_MINUTES_OF_HOUR = 60
+_HOURS = HOURS_OF_DAY
+_MONTH = MONTH_D
+_LARGEST_U2 = 65_535
+_NOT_NEW_S = 30.0 * DAY_MS / 1000.0
+_LEVEL_MINUTES, _LEVEL_HOURS, _LEVEL_DAYS = 0, 1, 2
+
+_COUNT = int(Aggregation.COUNT)
+_SUM = int(Aggregation.SUM)
+_MEAN = int(Aggregation.MEAN)
+_RATIO_TO_MEAN = int(Aggregation.RATIO_TO_MEAN)
+_SINCE_FIRST = int(Aggregation.SECONDS_SINCE_FIRST)
+_FRAUD_COUNT = int(Aggregation.FRAUD_COUNT)
+_FRAUD_SHARE = int(Aggregation.FRAUD_SHARE)
+_UNEXPLAINED = int(Aggregation.UNEXPLAINED_FRAUD_COUNT)
+_SINCE_GENUINE = int(Aggregation.DAYS_SINCE_GENUINE)
+_FRAUD_RUN = int(Aggregation.FRAUD_RUN)
+
+# What a reader is told of an entity, from its own time backwards: sums of the newest k + 1 days.
+_SCRATCH = np.dtype(
+    [
+        ("day_count", "<i8", (MONTH_D,)),
+        ("day_spend", "<i8", (MONTH_D,)),
+        ("settled_count", "<i8", (MONTH_D,)),
+        ("settled_fraud", "<i8", (MONTH_D,)),
+        ("unexplained", "<i8", (MONTH_D,)),
+        ("since_genuine", "<f8"),
+        ("run", "<i8"),
+        ("run_days", "<i8"),
+    ]
+)
+
+
+@njit(nogil=True, cache=True)
+def _clear(buckets, size, head, bucket):
+    """Zero the slots that the head passes on its way from `head` to `bucket`."""
+    for number in range(max(head + 1, bucket - size + 1), bucket + 1):
+        buckets[number % size] = 0
+
+
+@njit(nogil=True, cache=True)
+def _move_head(state, event_ms):
+    """Make `event_ms` the newest event time, if it is."""
+    newest_ms = state["newest_ms"]
+    if event_ms <= newest_ms:
+        return
+    minute, hour, day = event_ms // MINUTE_MS, event_ms // HOUR_MS, event_ms // DAY_MS
+    head_day = newest_ms // DAY_MS
+    _clear(state["minute_count"], SHARED_MINUTES, newest_ms // MINUTE_MS, minute)
+    _clear(state["hour_count"], SHARED_HOURS, newest_ms // HOUR_MS, hour)
+    _clear(state["day_count"], SHARED_DAYS, head_day, day)
+    _clear(state["day_spend"], SHARED_SPEND_DAYS, head_day, day)
+    _clear(state["day_fraud"], SHARED_DAYS, head_day, day)
+    _clear(state["day_unusual"], SHARED_DAYS, head_day, day)
+    state["newest_ms"] = event_ms
+
+
+@njit(nogil=True, cache=True)
+def _count(state, row):
+    """Add a purchase to the buckets of its event time."""
+    event_ms = row["event_ms"]
+    _move_head(state, event_ms)
+    newest_ms = state["newest_ms"]
+    minute, hour, day = event_ms // MINUTE_MS, event_ms // HOUR_MS, event_ms // DAY_MS
+    if minute > newest_ms // MINUTE_MS - SHARED_MINUTES:
+        slot = minute % SHARED_MINUTES
+        state["minute_count"][slot] = min(state["minute_count"][slot] + 1, _LARGEST_U2)
+    if hour > newest_ms // HOUR_MS - SHARED_HOURS:
+        state["hour_count"][hour % SHARED_HOURS] += 1
+    head_day = newest_ms // DAY_MS
+    if day > head_day - SHARED_DAYS:
+        slot = day % SHARED_DAYS
+        state["day_count"][slot] += 1
+        unusual = state["day_unusual"][slot] + row["is_unusual"]
+        state["day_unusual"][slot] = min(unusual, _LARGEST_U2)
+    if day > head_day - SHARED_SPEND_DAYS:
+        state["day_spend"][day % SHARED_SPEND_DAYS] += row["amount"]
+    if state["first_ms"] == 0 or event_ms < state["first_ms"]:
+        state["first_ms"] = event_ms
+
+
+@njit(nogil=True, cache=True)
+def _label(state, event_ms, change):
+    """Move the known frauds of a day by `change`."""
+    _move_head(state, event_ms)
+    day = event_ms // DAY_MS
+    if day > state["newest_ms"] // DAY_MS - SHARED_DAYS:
+        slot = day % SHARED_DAYS
+        frauds = np.int64(state["day_fraud"][slot]) + change
+        state["day_fraud"][slot] = min(max(frauds, 0), _LARGEST_U2)
+
+
+@njit(nogil=True, cache=True)
+def _advance(state, row):
+    """Move an entity's state on by one row of its log."""
+    if row["kind"] == 0:
+        _label(state, row["event_ms"], row["change"])
+    elif row["kind"] == _PURCHASE:
+        _count(state, row)
+    state["applied"] = row["applied"]
+
+
+@njit(nogil=True, cache=True)
+def _closed(buckets, size, head, bucket, span):
+    """Sum the `span` buckets before `bucket` that are still kept."""
+    total = np.int64(0)
+    for number in range(max(bucket - span, head - size + 1), min(bucket - 1, head) + 1):
+        total += buckets[number % size]
+    return total
+
+
+@njit(nogil=True, cache=True)
+def _sum_days(state, event_ms, scratch):
+    """Sum the closed days before the reader's, newest first."""
+    today, head = event_ms // DAY_MS, state["newest_ms"] // DAY_MS
+    count = np.int64(0)
+    spend = np.int64(0)
+    for back in range(_MONTH):
+        day = today - 1 - back
+        if head - SHARED_DAYS < day <= head:
+            count += state["day_count"][day % SHARED_DAYS]
+        if head - SHARED_SPEND_DAYS < day <= head:
+            spend += state["day_spend"][day % SHARED_SPEND_DAYS]
+        scratch["day_count"][back] = count
+        scratch["day_spend"][back] = spend
+
+
+@njit(nogil=True, cache=True)
+def _sum_settled(state, event_ms, scratch):
+    """Sum the settled days, newest first, and find the frauds since the last genuine purchase."""
+    last, head = event_ms // DAY_MS - LABEL_DELAY_D - 1, state["newest_ms"] // DAY_MS
+    count = np.int64(0)
+    fraud = np.int64(0)
+    unexplained = np.int64(0)
+    scratch["since_genuine"] = np.nan
+    scratch["run"] = 0
+    scratch["run_days"] = 0
+    for back in range(_MONTH):
+        day = last - back
+        if head - SHARED_DAYS < day <= head:
+            slot = day % SHARED_DAYS
+            rows = np.int64(state["day_count"][slot])
+            frauds = np.int64(state["day_fraud"][slot])
+            own = max(np.int64(0), frauds - state["day_unusual"][slot])
+            count += rows
+            fraud += frauds
+            unexplained += own
+            if np.isnan(scratch["since_genuine"]):
+                if rows > frauds:
+                    scratch["since_genuine"] = np.float64(back)
+                elif own > 0:
+                    scratch["run"] += own
+                    scratch["run_days"] = back + 1
+        scratch["settled_count"][back] = count
+        scratch["settled_fraud"][back] = fraud
+        scratch["unexplained"][back] = unexplained
+
+
+@njit(nogil=True, cache=True)
+def _label_feature(aggregation, span, scratch):
+    """Return one feature of an entity's labels."""
+    frauds = scratch["settled_fraud"][span - 1]
+    if aggregation == _FRAUD_COUNT:
+        return np.float64(frauds)
+    if aggregation == _FRAUD_SHARE:
+        rows = scratch["settled_count"][span - 1]
+        return min(1.0, frauds / rows) if rows > 0 else 0.0
+    if aggregation == _UNEXPLAINED:
+        return np.float64(scratch["unexplained"][span - 1])
+    if aggregation == _SINCE_GENUINE:
+        return np.float64(scratch["since_genuine"])
+    if aggregation == _FRAUD_RUN:
+        return np.float64(scratch["run"])
+    return np.float64(scratch["run_days"])
+
+
+@njit(nogil=True, cache=True)
+def _since_first(state, event_ms):
+    """Return the seconds since an entity's first purchase, NaN where none was before this minute."""
+    first_ms = state["first_ms"]
+    if first_ms == 0 or first_ms >= event_ms // MINUTE_MS * MINUTE_MS:
+        return np.nan
+    return min((event_ms - first_ms) / 1000.0, _NOT_NEW_S)
+
+
+@njit(nogil=True, cache=True)
+def _amount_feature(aggregation, span, amount, scratch):
+    """Return one feature of an entity's spend."""
+    spend = np.float64(scratch["day_spend"][span - 1])
+    if aggregation == _SUM:
+        return spend
+    count = scratch["day_count"][span - 1]
+    if count == 0:
+        return np.nan
+    if aggregation == _MEAN:
+        return spend / count
+    return np.nan if spend == 0.0 else np.float64(amount) / (spend / count)
+
+
+@njit(nogil=True, cache=True)
+def _read(state, event_ms, amount, plan, vector, scratch):
+    """Write the features of one reader."""
+    newest_ms = state["newest_ms"]
+    if plan[0, 4] != 0:
+        _sum_days(state, event_ms, scratch)
+    if plan[0, 5] != 0:
+        _sum_settled(state, event_ms, scratch)
+    for position in range(plan.shape[0]):
+        aggregation, level, span = plan[position, 1], plan[position, 2], plan[position, 3]
+        if aggregation >= _FRAUD_COUNT:
+            value = _label_feature(aggregation, span, scratch)
+        elif aggregation == _SINCE_FIRST:
+            value = _since_first(state, event_ms)
+        elif aggregation != _COUNT:
+            value = _amount_feature(aggregation, span, amount, scratch)
+        elif level == _LEVEL_MINUTES:
+            head, bucket = newest_ms // MINUTE_MS, event_ms // MINUTE_MS
+            buckets = state["minute_count"]
+            value = np.float64(_closed(buckets, SHARED_MINUTES, head, bucket, _MINUTES_OF_HOUR))
+        elif level == _LEVEL_HOURS:
+            head, bucket = newest_ms // HOUR_MS, event_ms // HOUR_MS
+            value = np.float64(_closed(state["hour_count"], SHARED_HOURS, head, bucket, span))
+        else:
+            value = np.float64(scratch["day_count"][span - 1])
+        vector[plan[position, 0]] = value
+
+
+@njit(nogil=True, cache=True)
+def _replay(states, state_of, rows, reader, plan, vectors, scratches):
+    next_row = 0
+    read_after, read_of, events_ms, amounts, places = reader
+    for position in range(read_after.shape[0]):
+        while next_row < read_after[position]:
+            _advance(states[state_of[next_row]], rows[next_row])
+            next_row += 1
+        _read(
+            states[read_of[position]],
+            events_ms[position],
+            amounts[position],
+            plan,
+            vectors[places[position]],
+            scratches[0],
+        )
+    for position in range(next_row, rows.shape[0]):
+        _advance(states[state_of[position]], rows[position])
+
+
+_Ints = npt.NDArray[np.int64]
+_Floats = npt.NDArray[np.float32]
+_NO_ROWS: Final = np.zeros(0, SHARED_ROW)
+_NOTHING: Final = np.zeros(0, np.int64)
+
+
+def _plan_of(entity: Entity) -> _Ints:
+    """Return an entity's features as the kernel reads them.
+
+    int64 [n, 6]: place in the vector, aggregation, bucket level, buckets, and whether any feature
+    of the entity reads days, and settled days.
+    """
+    of_entity = [
+        (place, feature)
+        for place, feature in enumerate(CATALOGUE)
+        if feature.entity is entity and not feature.is_of_card
+    ]
+    needs_settled = any(feature.reads_labels for _, feature in of_entity)
+    plan = []
+    for place, feature in of_entity:
+        hours = feature.window_h
+        is_days = feature.aggregation is not Aggregation.COUNT or hours > HOURS_OF_DAY
+        level = _LEVEL_DAYS if is_days else _LEVEL_HOURS if hours > 1 else _LEVEL_MINUTES
+        span = max(1, hours // HOURS_OF_DAY) if is_days else hours
+        plan.append((place, int(feature.aggregation), level, span))
+    needs_days = any(level == _LEVEL_DAYS for _, _, level, _ in plan)
+    return np.array([(*line, needs_days, needs_settled) for line in plan], np.int64)
+
+
+_PLANS: Final = {entity: _plan_of(entity) for entity in SHARED_ENTITIES}
+
+
+def bucket_width_ms(entity: Entity) -> int:
+    """Return the width of the narrowest bucket that an entity's features read.
+
+    >>> bucket_width_ms(Entity.TERMINAL) == MINUTE_MS
+    True
+    """
+    aggregations, levels = _PLANS[entity][:, 1], _PLANS[entity][:, 2]
+    if (levels == _LEVEL_MINUTES).any() or (aggregations == _SINCE_FIRST).any():
+        return MINUTE_MS
+    return HOUR_MS if (levels == _LEVEL_HOURS).any() else DAY_MS
+
+
+def advance_shared(
+    states: npt.NDArray[np.void], state_of: _Ints, rows: npt.NDArray[np.void]
+) -> None:
+    """Move shared entities' states on by rows of their log, in order.
+
+    Args:
+        states: `SHARED_STATE` [n], changed in place.
+        state_of: int64 [B], the state of each row.
+        rows: `SHARED_ROW` [B].
+
+    >>> states, rows = np.zeros(1, SHARED_STATE), np.zeros(1, SHARED_ROW)
+    >>> rows["kind"], rows["event_ms"] = 1, 10**12
+    >>> advance_shared(states, np.zeros(1, np.int64), rows)
+    >>> int(states["day_count"].sum())
+    1
+    """
+    nothing = Readers(_NOTHING, _NOTHING, _NOTHING, _NOTHING, _NOTHING)
+    replay_shared(next(iter(_PLANS)), states, (state_of, rows), nothing, np.zeros((0, 1), "f4"))
+
+
+class Readers:
+    """Transactions that read shared entities of one kind, in the order in which they read.
+
+    Args:
+        after: int64 [R], how many rows of the log each has before it; never falling.
+        state_of: int64 [R], the state that each reads.
+        event_ms: int64 [R], when it happened.
+        amount: int64 [R], reference minor units.
+        places: int64 [R], which vector each writes.
+    """
+
+    __slots__ = ("columns",)
+
+    def __init__(
+        self, after: _Ints, state_of: _Ints, event_ms: _Ints, amount: _Ints, places: _Ints
+    ) -> None:
+        columns = (after, state_of, event_ms, amount, places)
+        self.columns = tuple(np.ascontiguousarray(column, np.int64) for column in columns)
+
+
+def read_shared(
+    entity: Entity, states: npt.NDArray[np.void], readers: Readers, vectors: _Floats
+) -> None:
+    """Write the features of readers of states that stand still; `readers.after` must be zeros.
+
+    Args:
+        entity: Which kind of entity.
+        states: `SHARED_STATE` [n].
+        readers: Who reads what.
+        vectors: float32 [K, F]; only the places of this kind of entity are written.
+    """
+    replay_shared(entity, states, (_NOTHING, _NO_ROWS), readers, vectors)
+
+
+def replay_shared(
+    entity: Entity,
+    states: npt.NDArray[np.void],
+    log: tuple[_Ints, npt.NDArray[np.void]],
+    readers: Readers,
+    vectors: _Floats,
+) -> None:
+    """Walk a log of one kind of entity: each reader sees the rows before it, no more.
+
+    Args:
+        entity: Which kind of entity.
+        states: `SHARED_STATE` [n], changed in place.
+        log: The state of each row, int64 [B], and the rows, `SHARED_ROW` [B], in order.
+        readers: Who reads what, and after how many rows.
+        vectors: float32 [K, F]; only the places of this kind of entity are written.
+    """
+    state_of, rows = log
+    _replay(states, state_of, rows, readers.columns, _PLANS[entity], vectors, np.zeros(1, _SCRATCH))
+
+
+def warm_up() -> None:
+    """Compile the kernel, so that no request waits for it. Takes seconds without a cache."""
+    one = np.zeros(1, np.int64)
+    vectors = np.zeros((1, len(CATALOGUE)), np.float32)
+    states, rows = np.zeros(1, SHARED_STATE), np.zeros(1, SHARED_ROW)
+    replay_shared(
+        SHARED_ENTITIES[0], states, (one, rows), Readers(one, one, one, one, one), vectors
+    )
