@@ -22,6 +22,8 @@ def chargeback_of(decision: Decision, settled_at_ms: int) -> Label:
         customer_id=transaction.customer_id,
         merchant_id=transaction.merchant_id,
         terminal_id=transaction.terminal_id,
+        device_id=transaction.device_id,
+        ip=transaction.ip,
         settled_at_ms=settled_at_ms,
     )
 

@@ -262,14 +262,14 @@ def _measure(
 ) -> dict[str, float | str]:
     """Return the figures of the stream's decisions on the rows that the book tests on."""
     history, ids = recorded.history, recorded.ids
-    kept = handbook_filter(history.event_time_ms, history.card, history.is_fraud, options.fold)
+    kept = handbook_filter(history.event_time_ms, history.history.card, history.is_fraud, options.fold)
     tested = [row for row in rows if kept[row] and str(ids[row]) in answers]
     places = np.array(tested, np.int64)
     scored = Scored(
         np.array([answers[str(ids[row])].score for row in tested]),
         history.is_fraud[places],
         history.event_time_ms[places],
-        history.card[places],
+        history.history.card[places],
     )
     figures = summarise(scored)
     stale = sum(answer.is_stale for answer in answers.values())

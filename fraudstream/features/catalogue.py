@@ -36,8 +36,9 @@ class Aggregation(IntEnum):
     the hour, an hour up to a day, a day beyond) and count purchases only. Windows of a shared
     entity hold closed buckets only (a minute, an hour, a day): never the row's own bucket. *Recent*
     features look at those of the card's last 32 transactions that lie in the window. The *usual*
-    amount of a card is the mean of its last purchases, those over 3 times their median left out;
-    a purchase is *unusual* beyond 3 times of it.
+    amount of a card is a clipped mean of its last 200 or so purchases: each moves it on by what it
+    differs, over the purchases so far, and counts as 3 times the usual amount at most. A purchase
+    is *unusual* beyond 3 times of it.
     """
 
     # Of a card's windows, or of a shared entity's.
@@ -52,8 +53,7 @@ class Aggregation(IntEnum):
     IS_NIGHT = 11
     IS_WEEKEND = 12
     SECONDS_SINCE_PREVIOUS = 13
-    RATIO_TO_MEDIAN = 14
-    RATIO_TO_CLIPPED_MEAN = 15
+    RATIO_TO_CLIPPED_MEAN = 14
     STD = 16
     UNUSUAL_COUNT = 17
     LARGEST_RATIO = 18
@@ -214,7 +214,6 @@ CATALOGUE: Final[tuple[Feature, ...]] = (
     Feature("card_seconds_since_previous", _C, _A.SECONDS_SINCE_PREVIOUS, 0, _SECONDS, "Time since the card's previous transaction"),
     Feature("card_seconds_since_first", _C, _A.SECONDS_SINCE_FIRST, 0, _SECONDS, "Time since the card's first known transaction, at most 30 days"),
     Feature("card_amount_to_mean_30d", _C, _A.RATIO_TO_MEAN, 720, _RATIO, "Amount against the card's mean of the 30 days before it"),
-    Feature("card_amount_to_median", _C, _A.RATIO_TO_MEDIAN, 0, _RATIO, "Amount against the median of the card's last purchases"),
     Feature("card_amount_to_usual", _C, _A.RATIO_TO_CLIPPED_MEAN, 0, _RATIO, "Amount against the card's usual amount"),
     Feature("card_unusual_24h", _C, _A.UNUSUAL_COUNT, 24, _COUNT, "Earlier purchases of 24 hours over 3 times the usual amount"),
     Feature("card_unusual_7d", _C, _A.UNUSUAL_COUNT, 168, _COUNT, "Earlier purchases of 7 days over 3 times the usual amount"),

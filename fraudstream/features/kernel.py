@@ -25,13 +25,11 @@ from fraudstream.features.state import (
     CARD_ALL,
     CARD_BUCKETS,
     CARD_START,
-    CARD_STATE,
     CARD_WIDTH_MS,
     DAY_MS,
     EXPIRY_D,
     HOUR_MS,
     MINUTE_MS,
-    ROW,
     VALUES,
 )
 
@@ -49,7 +47,8 @@ _NIGHT_ENDS_H = 7.0
 _SATURDAY = 5
 _EPOCH_WEEKDAY = 3  # 1 January 1970 was a Thursday; Monday is 0
 _EARTH_KM = 6371.0
-_CLIP = 3.0  # a purchase over so many times the median does not make the usual amount
+_CLIP = 3.0  # a purchase counts as no more than so many times the usual amount
+_MEMORY = 200  # purchases that make the usual amount
 _UNUSUAL = np.float32(3.0)
 _MCC = VALUES.index("mcc")
 _TABLE = 64  # slots of the table of distinct values, twice the ring
@@ -67,7 +66,6 @@ _AMOUNT = int(Aggregation.AMOUNT)
 _IS_NIGHT = int(Aggregation.IS_NIGHT)
 _IS_WEEKEND = int(Aggregation.IS_WEEKEND)
 _SINCE_PREVIOUS = int(Aggregation.SECONDS_SINCE_PREVIOUS)
-_RATIO_TO_MEDIAN = int(Aggregation.RATIO_TO_MEDIAN)
 _RATIO_TO_CLIPPED_MEAN = int(Aggregation.RATIO_TO_CLIPPED_MEAN)
 _STD = int(Aggregation.STD)
 _UNUSUAL_COUNT = int(Aggregation.UNUSUAL_COUNT)
@@ -80,8 +78,8 @@ _DISTINCT = int(Aggregation.DISTINCT_TERMINALS)
 _IS_NEW = int(Aggregation.IS_NEW_TERMINAL)
 
 # What one row is told about its card besides the windows: the numbers of `_look`.
-_NIGHT, _WEEKEND, _NOT_PRESENT, _MEDIAN, _USUAL, _DISTANCE, _SPEED = range(7)
-_LOOKS = 7
+_NIGHT, _WEEKEND, _NOT_PRESENT, _USUAL, _DISTANCE, _SPEED = range(6)
+_LOOKS = 6
 
 _SCRATCH = np.dtype(
     [
@@ -89,13 +87,20 @@ _SCRATCH = np.dtype(
         ("spend", "<i8", (CARD_ALL,)),
         ("largest", "<f8", (CARD_ALL,)),
         ("age_ms", "<i8", (_T,)),
-        ("hour", "<f4", (_T,)),
         ("amount", "<f4", (_T,)),
         ("look", "<f8", (_LOOKS,)),
         ("table", "<i8", (_TABLE,)),
         ("epoch", "<i8"),
     ]
 )
+
+
+@njit(nogil=True, cache=True)
+def _ratio(part, whole):
+    """Return `part / whole`, NaN where `whole` is 0 or missing."""
+    if whole == 0 or whole != whole:  # NaN is the only number unequal to itself
+        return np.nan
+    return part / whole
 
 
 @njit(nogil=True, cache=True)
@@ -109,6 +114,25 @@ def _clear_passed(buckets, start, size, head, bucket):
 
 
 @njit(nogil=True, cache=True)
+def _local_hour(event_ms, utc_offset):
+    """Return the hour of the local day, 0 to 24."""
+    return ((event_ms + utc_offset * MINUTE_MS) % DAY_MS) / HOUR_MS
+
+
+@njit(nogil=True, cache=True)
+def _is_night(event_ms, utc_offset):
+    """Return 1 between midnight and 7 in the morning, local time, else 0."""
+    return 1 if _local_hour(event_ms, utc_offset) < _NIGHT_ENDS_H else 0
+
+
+@njit(nogil=True, cache=True)
+def _is_weekend(event_ms, utc_offset):
+    """Return 1 on a local Saturday or Sunday, else 0."""
+    day = (event_ms + utc_offset * MINUTE_MS) // DAY_MS
+    return 1 if (day + _EPOCH_WEEKDAY) % 7 >= _SATURDAY else 0
+
+
+@njit(nogil=True, cache=True)
 def _expire(state, event_ms):
     """Make a state as new that nothing touched for longer than the expiry."""
     if state["rows"] == 0 or event_ms - state["previous_ms"] <= _EXPIRY_MS:
@@ -119,6 +143,8 @@ def _expire(state, event_ms):
     state["place_ms"] = 0
     state["latitude"] = 0
     state["longitude"] = 0
+    state["usual"] = 0
+    state["purchases"] = 0
     state["head"][:] = 0
     state["count"][:] = 0
     state["spend"][:] = 0
@@ -127,7 +153,10 @@ def _expire(state, event_ms):
     state["ring_amount"][:] = 0
     state["ring_ratio"][:] = 0
     state["ring_value"][:] = 0
-    state["ring_utc_offset"][:] = 0
+    state["ring_hour"][:] = 0
+    state["ring_is_night"][:] = 0
+    state["ring_is_weekend"][:] = 0
+    state["ring_is_remote"][:] = 0
     state["ring_kind"][:] = 0
     state["ring_channel"][:] = 0
 
@@ -159,13 +188,17 @@ def _advance(state, row, ratio):
     event_ms = row["event_ms"]
     if row["kind"] == _PURCHASE:
         _count_purchase(state, event_ms, row["amount"])
+        _move_usual(state, np.float64(row["amount"]))
     place = state["rows"] & _MASK
     state["ring_event_ms"][place] = event_ms
     state["ring_amount"][place] = row["amount"]
     state["ring_ratio"][place] = ratio
     for value in range(6):
         state["ring_value"][value, place] = row["value"][value]
-    state["ring_utc_offset"][place] = row["utc_offset"]
+    state["ring_hour"][place] = _local_hour(event_ms, row["utc_offset"])
+    state["ring_is_night"][place] = _is_night(event_ms, row["utc_offset"])
+    state["ring_is_weekend"][place] = _is_weekend(event_ms, row["utc_offset"])
+    state["ring_is_remote"][place] = row["channel"] in (_ECOMMERCE, _MOTO, _RECURRING)
     state["ring_kind"][place] = row["kind"]
     state["ring_channel"][place] = row["channel"]
     if not np.isnan(row["latitude"]) and not np.isnan(row["longitude"]):
@@ -203,50 +236,21 @@ def _sum_windows(state, event_ms, scratch):
 
 
 @njit(nogil=True, cache=True)
-def _usual_amount(state, scratch):
-    """Return the median of the ring's purchases and the mean of those near it, NaN for none."""
-    rows = state["rows"]
-    kept = min(rows, _T)
-    amounts = scratch["amount"]
-    found = 0
-    for step in range(kept):
-        place = (rows - kept + step) & _MASK
-        if state["ring_kind"][place] == _PURCHASE:
-            amounts[found] = state["ring_amount"][place]
-            found += 1
-    if found == 0:
-        return np.nan, np.nan
-    amounts[found:] = np.inf
-    low_rank, high_rank = (found - 1) // 2, found // 2
-    low = np.float64(0.0)
-    high = np.float64(0.0)
-    for place in range(found):
-        own = amounts[place]
-        less = 0
-        same = 0
-        for other in range(_T):
-            less += amounts[other] < own
-            same += amounts[other] == own
-        if less <= low_rank < less + same:
-            low = np.float64(own)
-        if less <= high_rank < less + same:
-            high = np.float64(own)
-    median = (low + high) / 2.0
-    total = 0.0
-    near = 0
-    for place in range(found):
-        if np.float64(amounts[place]) <= _CLIP * median:
-            total += np.float64(amounts[place])
-            near += 1
-    return median, total / near
+def _ratio_to_usual(state, row):
+    """Return a row's amount against the card's usual one, NaN for a card without purchases."""
+    return _ratio(np.float64(row["amount"]), state["usual"])
 
 
 @njit(nogil=True, cache=True)
-def _ratio(part, whole):
-    """Return `part / whole`, NaN where `whole` is 0 or missing."""
-    if whole == 0 or whole != whole:  # NaN is the only number unequal to itself
-        return np.nan
-    return part / whole
+def _move_usual(state, amount):
+    """Move a card's usual amount on by a purchase: a clipped mean that forgets slowly."""
+    state["purchases"] += 1
+    usual = state["usual"]
+    if usual == 0.0:
+        state["usual"] = amount
+    else:
+        weight = min(state["purchases"], _MEMORY)
+        state["usual"] = usual + (min(amount, _CLIP * usual) - usual) / weight
 
 
 @njit(nogil=True, cache=True)
@@ -276,29 +280,24 @@ def _look_at_place(state, row, look):
 
 @njit(nogil=True, cache=True)
 def _look_at_ring(state, event_ms, scratch):
-    """Write age and local hour of the ring's rows, and the shares of kinds of them."""
+    """Write the ages of the ring's rows, -1 for none, and the shares of their kinds."""
     kept = min(state["rows"], _T)
-    night = 0
-    weekend = 0
-    not_present = 0
+    ages, at_ms = scratch["age_ms"], state["ring_event_ms"]
     for place in range(_T):
-        if place >= kept:
-            scratch["age_ms"][place] = -1
-            continue
-        at_ms = state["ring_event_ms"][place]
-        scratch["age_ms"][place] = event_ms - at_ms
-        local_ms = at_ms + state["ring_utc_offset"][place] * MINUTE_MS
-        day = local_ms // DAY_MS
-        hour = (local_ms - day * DAY_MS) / HOUR_MS
-        scratch["hour"][place] = hour
-        night += hour < _NIGHT_ENDS_H
-        weekend += (day + _EPOCH_WEEKDAY) % 7 >= _SATURDAY
-        channel = state["ring_channel"][place]
-        not_present += channel == _ECOMMERCE or channel == _MOTO or channel == _RECURRING
+        ages[place] = event_ms - at_ms[place] if place < kept else -1
+    nights, weekends = state["ring_is_night"], state["ring_is_weekend"]
+    remotes = state["ring_is_remote"]
+    night = np.int32(0)
+    weekend = np.int32(0)
+    remote = np.int32(0)
+    for place in range(_T):
+        night += nights[place]
+        weekend += weekends[place]
+        remote += remotes[place]
     look = scratch["look"]
     look[_NIGHT] = _ratio(np.float64(night), np.float64(kept))
     look[_WEEKEND] = _ratio(np.float64(weekend), np.float64(kept))
-    look[_NOT_PRESENT] = _ratio(np.float64(not_present), np.float64(kept))
+    look[_NOT_PRESENT] = _ratio(np.float64(remote), np.float64(kept))
 
 
 @njit(nogil=True, cache=True)
@@ -357,7 +356,7 @@ def _spread(state, window_ms, scratch):
             amounts[found] = state["ring_amount"][place]
             total += np.float64(amounts[found])
             found += 1
-    if found < 2:  # noqa: PLR2004  # one purchase has no spread
+    if found < 2:  # one purchase has no spread
         return np.nan
     mean = total / found
     squares = 0.0
@@ -404,14 +403,11 @@ def _row_feature(aggregation, state, row, scratch):
         return min(_seconds_since(state, event_ms, state["first_ms"]), _NOT_NEW_S)
     if aggregation == _SINCE_PREVIOUS:
         return _seconds_since(state, event_ms, state["previous_ms"])
-    if aggregation == _RATIO_TO_MEDIAN:
-        return _ratio(amount, look[_MEDIAN])
     if aggregation == _RATIO_TO_CLIPPED_MEAN:
-        return _ratio(amount, look[_USUAL])
-    local_ms = event_ms + row["utc_offset"] * MINUTE_MS
+        return look[_USUAL]
     if aggregation == _IS_NIGHT:
-        return 1.0 if (local_ms % DAY_MS) / HOUR_MS < _NIGHT_ENDS_H else 0.0
-    return 1.0 if (local_ms // DAY_MS + _EPOCH_WEEKDAY) % 7 >= _SATURDAY else 0.0
+        return np.float64(_is_night(event_ms, row["utc_offset"]))
+    return np.float64(_is_weekend(event_ms, row["utc_offset"]))
 
 
 @njit(nogil=True, cache=True)
@@ -466,7 +462,7 @@ def _write_vector(state, row, plan, vector, scratch):
 
 
 @njit(nogil=True, cache=True)
-def _write_sequence(state, row, sequence, hours):
+def _write_sequence(state, row, sequence):
     """Write the last T-1 rows of the ring and the row itself into `sequence` float32 [T, C]."""
     event_ms = row["event_ms"]
     rows = state["rows"]
@@ -474,22 +470,23 @@ def _write_sequence(state, row, sequence, hours):
     for step in range(_T - 1 - kept):
         sequence[step, :] = 0.0
         sequence[step, 1] = -1.0
+    amounts, at_ms, hours = state["ring_amount"], state["ring_event_ms"], state["ring_hour"]
+    kinds, channels, values = state["ring_kind"], state["ring_channel"], state["ring_value"]
     for back in range(kept):
         step = _T - 2 - back
         place = (rows - 1 - back) & _MASK
-        sequence[step, 0] = state["ring_amount"][place]
-        sequence[step, 1] = max(0.0, (event_ms - state["ring_event_ms"][place]) / 1000.0)
-        sequence[step, 2] = state["ring_kind"][place]
-        sequence[step, 3] = state["ring_channel"][place]
-        sequence[step, 4] = state["ring_value"][_MCC, place]
+        sequence[step, 0] = amounts[place]
+        sequence[step, 1] = max(0.0, (event_ms - at_ms[place]) / 1000.0)
+        sequence[step, 2] = kinds[place]
+        sequence[step, 3] = channels[place]
+        sequence[step, 4] = values[_MCC, place]
         sequence[step, 5] = hours[place]
     sequence[_T - 1, 0] = row["amount"]
     sequence[_T - 1, 1] = 0.0
     sequence[_T - 1, 2] = row["kind"]
     sequence[_T - 1, 3] = row["channel"]
     sequence[_T - 1, 4] = row["value"][_MCC]
-    local_ms = event_ms + row["utc_offset"] * MINUTE_MS
-    sequence[_T - 1, 5] = (local_ms % DAY_MS) / HOUR_MS
+    sequence[_T - 1, 5] = _local_hour(event_ms, row["utc_offset"])
 
 
 @njit(nogil=True, cache=True)
@@ -500,18 +497,17 @@ def _advance_cards(states, state_of, rows, places, plan, vectors, sequences, unu
         state = states[state_of[position]]
         event_ms = row["event_ms"]
         _expire(state, event_ms)
-        median, usual = _usual_amount(state, scratch)
-        scratch["look"][_MEDIAN] = median
-        scratch["look"][_USUAL] = usual
+        ratio = _ratio_to_usual(state, row)
         if places[position] >= 0:
             _look_at_ring(state, event_ms, scratch)
+            scratch["look"][_USUAL] = ratio
             _write_vector(state, row, plan, vectors[places[position]], scratch)
-            _write_sequence(state, row, sequences[places[position]], scratch["hour"])
-        ratio = np.float32(0.0)
-        if row["kind"] == _PURCHASE and usual > 0:
-            ratio = np.float32(row["amount"] / usual)
-        unusual[position] = 1 if ratio > _UNUSUAL else 0
-        _advance(state, row, ratio)
+            _write_sequence(state, row, sequences[places[position]])
+        known = np.float32(0.0)
+        if row["kind"] == _PURCHASE and not np.isnan(ratio):
+            known = np.float32(ratio)
+        unusual[position] = 1 if known > _UNUSUAL else 0
+        _advance(state, row, known)
 
 
 _Ints = npt.NDArray[np.int64]
@@ -584,6 +580,7 @@ def advance_cards(
     Returns:
         Whether each row is an unusual purchase of its card: int8 [B].
 
+    >>> from fraudstream.features.state import CARD_STATE, ROW
     >>> states, rows = np.zeros(1, CARD_STATE), np.zeros(2, ROW)
     >>> zeros = np.zeros(2, np.int64)
     >>> advance_cards(states, zeros, rows, empty_outputs(2), np.arange(2)).tolist()
@@ -604,6 +601,7 @@ def advance_states(
 ) -> None:
     """Move cards' states on by rows, in order, and compute no features: `advance_cards` tells what.
 
+    >>> from fraudstream.features.state import CARD_STATE, ROW
     >>> states = np.zeros(1, CARD_STATE)
     >>> advance_states(states, np.zeros(3, np.int64), np.zeros(3, ROW))
     >>> states["rows"].tolist()

@@ -37,7 +37,6 @@ from fraudstream.features.state import (
 
 _PURCHASE = 1  # TRANSACTION_KIND_PURCHASE
 _MINUTES_OF_HOUR = 60
-_HOURS = HOURS_OF_DAY
 _MONTH = MONTH_D
 _LARGEST_U2 = 65_535
 _NOT_NEW_S = 30.0 * DAY_MS / 1000.0
@@ -214,7 +213,7 @@ def _label_feature(aggregation, span, scratch):
 
 @njit(nogil=True, cache=True)
 def _since_first(state, event_ms):
-    """Return the seconds since an entity's first purchase, NaN where none was before this minute."""
+    """Return the seconds since the first purchase, NaN where none was before this minute."""
     first_ms = state["first_ms"]
     if first_ms == 0 or first_ms >= event_ms // MINUTE_MS * MINUTE_MS:
         return np.nan
@@ -236,9 +235,22 @@ def _amount_feature(aggregation, span, amount, scratch):
 
 
 @njit(nogil=True, cache=True)
+def _count_feature(state, level, span, event_ms, scratch):
+    """Return the purchases of the closed buckets before the reader's."""
+    newest_ms = state["newest_ms"]
+    if level == _LEVEL_DAYS:
+        return np.float64(scratch["day_count"][span - 1])
+    if level == _LEVEL_HOURS:
+        head, bucket = newest_ms // HOUR_MS, event_ms // HOUR_MS
+        return np.float64(_closed(state["hour_count"], SHARED_HOURS, head, bucket, span))
+    head, bucket = newest_ms // MINUTE_MS, event_ms // MINUTE_MS
+    buckets = state["minute_count"]
+    return np.float64(_closed(buckets, SHARED_MINUTES, head, bucket, _MINUTES_OF_HOUR))
+
+
+@njit(nogil=True, cache=True)
 def _read(state, event_ms, amount, plan, vector, scratch):
     """Write the features of one reader."""
-    newest_ms = state["newest_ms"]
     if plan[0, 4] != 0:
         _sum_days(state, event_ms, scratch)
     if plan[0, 5] != 0:
@@ -249,17 +261,10 @@ def _read(state, event_ms, amount, plan, vector, scratch):
             value = _label_feature(aggregation, span, scratch)
         elif aggregation == _SINCE_FIRST:
             value = _since_first(state, event_ms)
-        elif aggregation != _COUNT:
-            value = _amount_feature(aggregation, span, amount, scratch)
-        elif level == _LEVEL_MINUTES:
-            head, bucket = newest_ms // MINUTE_MS, event_ms // MINUTE_MS
-            buckets = state["minute_count"]
-            value = np.float64(_closed(buckets, SHARED_MINUTES, head, bucket, _MINUTES_OF_HOUR))
-        elif level == _LEVEL_HOURS:
-            head, bucket = newest_ms // HOUR_MS, event_ms // HOUR_MS
-            value = np.float64(_closed(state["hour_count"], SHARED_HOURS, head, bucket, span))
+        elif aggregation == _COUNT:
+            value = _count_feature(state, level, span, event_ms, scratch)
         else:
-            value = np.float64(scratch["day_count"][span - 1])
+            value = _amount_feature(aggregation, span, amount, scratch)
         vector[plan[position, 0]] = value
 
 

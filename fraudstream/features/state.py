@@ -1,7 +1,7 @@
 """What is kept of an entity: one fixed-size packed value each, and the rows that move them on.
 
 Buckets take event time, the ring takes arrival order. All fields are zero in an empty state.
-Cost: a card 2,528 bytes, a shared entity 832.
+Cost: a card 2,704 bytes, a shared entity 832.
 """
 
 from __future__ import annotations
@@ -51,6 +51,8 @@ CARD_STATE: Final = np.dtype(
         ("place_ms", "<i8"),  # event time of the last row with a place; 0 for none
         ("latitude", "<f4"),
         ("longitude", "<f4"),
+        ("usual", "<f8"),  # what the card usually spends; 0 for not known
+        ("purchases", "<i8"),
         ("head", "<i8", (3,)),
         ("count", "<i4", (CARD_ALL,)),
         ("spend", "<i8", (CARD_ALL,)),
@@ -59,7 +61,10 @@ CARD_STATE: Final = np.dtype(
         ("ring_amount", "<f4", _RING),
         ("ring_ratio", "<f4", _RING),
         ("ring_value", "<u4", (6, SEQUENCE_LENGTH)),  # by `VALUES`
-        ("ring_utc_offset", "<i2", _RING),
+        ("ring_hour", "<f4", _RING),  # of the local day
+        ("ring_is_night", "<i1", _RING),
+        ("ring_is_weekend", "<i1", _RING),
+        ("ring_is_remote", "<i1", _RING),
         ("ring_kind", "<i1", _RING),
         ("ring_channel", "<i1", _RING),
     ]

@@ -75,6 +75,8 @@ def label_of(alert: Alert, verdict: Verdict) -> Label:
         customer_id=spent.customer_id,
         merchant_id=spent.merchant_id,
         terminal_id=spent.terminal_id,
+        device_id=spent.device_id,
+        ip=spent.ip,
         analyst=verdict.analyst,
         settled_at_ms=verdict.settled_at_ms,
     )
