@@ -1,46 +1,92 @@
-"""Random histories of a few cards and terminals, and the same as the kernel takes them."""
+"""Random histories of a few cards and entities, made so that rows meet at the buckets' borders."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from typing import NamedTuple
 
-import numpy as np
-import numpy.typing as npt
 from hypothesis import strategies as st
 
-from fraudstream.features.catalogue import FEATURE_NAMES, kernel_plan
-from fraudstream.features.history import History
-from fraudstream.features.kernel import advance_cards, empty_outputs
-from fraudstream.features.state import CARD_STATE, LABEL_STATE, ROW, TERMINAL_STATE
-from tests.property.recount import DAY_MS, HOUR_MS, MINUTE_MS, NEVER, NO_TERMINAL, Row
+from tests.property.rows import DAY_MS, HOUR_MS, MINUTE_MS, NEVER, NONE, Row
 
-# Any moment will do; this one is neither at the edge of a day nor at that of an hour.
-BEGIN_MS = 1_700_000_000_000 + 123_456
-CARDS, TERMINALS = 2, 2
+# How many there are of each: a card, or an entity of one kind, is a number below this.
+CARDS, ENTITIES = 2, 3
+
+# Any moment will do that is neither at the edge of a day nor at that of an hour; and the first
+# moment of a Saturday, UTC, which is at the edge of all buckets.
+_BEGINS_MS = (1_700_000_000_000 + 123_456, 19_678 * DAY_MS)
 
 # A history lives on one scale, so that its rows meet at the borders of the buckets of that width:
 # the width, and how many of them a row may lie before its arrival.
 _SCALES: tuple[tuple[int, tuple[int, ...]], ...] = (
-    (MINUTE_MS, (0, 1, 2, 4, 5, 59, 60, 62, 63, 64, 65)),
+    (MINUTE_MS, (0, 1, 2, 4, 5, 59, 60, 61, 62, 63, 64, 65)),
     (5 * MINUTE_MS, (0, 1, 10, 11, 12, 13)),
-    (HOUR_MS, (0, 1, 2, 22, 23, 24, 25, 26, 27)),
+    (HOUR_MS, (0, 1, 2, 5, 6, 7, 11, 12, 13, 22, 23, 24, 25, 26, 27)),
     (DAY_MS, (0, 0, 0, 1, 7)),
-    (DAY_MS, (0, 1, 6, 7, 8, 28, 29, 30, 31, 37, 39, 40, 41)),
+    (DAY_MS, (0, 0, 0, 0, 0, 0, 0, 1)),
+    (DAY_MS, (0, 1, 6, 7, 8, 28, 29, 30, 31, 32, 33, 37, 39, 40, 41)),
 )
-_JITTERS_MS = (0, 0, 1, 59_999, 31 * MINUTE_MS)
+_JITTERS_MS = (0, 0, 0, 1, 59_999, 31 * MINUTE_MS)
 # Units between two arrivals.
 _STEPS = (0, 0, 1, 1, 2, 7)
-# Days between a transaction and its fraud label; most have none.
-_LABELS_D = (NEVER, NEVER, NEVER, 0, 1, 6, 7, 8, 12)
-_LONG_SILENCE_D = 91
+# One silence in a history, at the expiry of a card's state and beside it.
+_SILENCES_MS = tuple(90 * DAY_MS + more for more in (-DAY_MS, 0, 1, DAY_MS))
 
-_SHAPES = st.tuples(
+# Days from a transaction to its fraud label, then from one change of the label to the next.
+# Days after its event it is read: when the day is settled, after the 8th.
+_LABELS_D: tuple[tuple[int, ...], ...] = (
+    *((),) * 8,
+    *((days,) for days in (0, 0, 1, 6, 7, 8, 9, 12)),
+    (1, 6),
+    (0, 7, 1),
+    (8, 1, 8),
+)
+
+# At three times the usual and beside it; at and above what float32 and 32 bits hold; nothing.
+_AMOUNTS = (100, 100, 100, 110, 299, 300, 301, 900, 2**24 + 1, 2**32 + 1, 10**13 - 1, 0)
+_PLACES = (
+    (math.nan, math.nan),
+    (51.5074, -0.1278),  # London
+    (51.50741, -0.12781),  # a metre beside it
+    (48.8566, 2.3522),  # Paris
+    (-18.1248, 178.4501),  # Suva, and on the other side of the date line
+    (21.3069, -157.8583),  # Honolulu
+    (-34.6037, -58.3816),  # Buenos Aires
+    (90.0, 0.0),
+    (0.0, 0.0),
+)
+
+_ENTITY = st.sampled_from([0, 0, 1, 2, NONE])
+
+
+class _Shape(NamedTuple):
+    """What is drawn for one row: its own fields, and when it comes in units of the scale."""
+
+    card: int
+    entities: tuple[int, int, int, int, int]
+    country: str
+    place: tuple[float, float]
+    step: int
+    jitter_ms: int
+    delay: int
+    amount: int
+    kind: int
+    channel: int
+    mcc: int
+    utc_offset: int
+    labels_d: tuple[int, ...]
+
+
+_SHAPES = st.builds(
+    _Shape,
     st.sampled_from([0, 0, 0, 1]),
-    st.sampled_from([0, 0, 1, NO_TERMINAL]),
+    st.tuples(*(_ENTITY,) * 5),
+    st.sampled_from(["", "GB", "GB", "FR", "US"]),
+    st.sampled_from(_PLACES),
     st.sampled_from(_STEPS),
     st.sampled_from(_JITTERS_MS),
-    st.one_of(st.just(0), st.integers(0, 12)),
-    st.integers(1, 10**7),
+    st.one_of(st.just(0), st.integers(0, 14)),
+    st.one_of(st.sampled_from(_AMOUNTS), st.integers(1, 10**5)),
     st.sampled_from([1, 1, 1, 1, 2, 3, 4]),
     st.integers(1, 5),
     st.sampled_from([0, 5411, 9999]),
@@ -49,95 +95,52 @@ _SHAPES = st.tuples(
 )
 
 
+def _changes(event_ms: int, labels_d: tuple[int, ...]) -> list[tuple[int, int]]:
+    """Return the arrivals of a row's label changes: fraud, then genuine and fraud by turns."""
+    changes = []
+    arrival_ms = event_ms
+    for place, days in enumerate(labels_d):
+        arrival_ms += days * DAY_MS
+        changes.append((arrival_ms, -1 if place % 2 else 1))
+    return changes
+
+
+def _row(shape: _Shape, event_ms: int, append_ms: int) -> Row:
+    customer, terminal, merchant, device, ip = shape.entities
+    latitude, longitude = shape.place
+    changes = _changes(event_ms, shape.labels_d)
+    return Row(
+        card=shape.card,
+        customer=customer,
+        terminal=terminal,
+        merchant=merchant,
+        device=device,
+        ip=ip,
+        country=shape.country,
+        latitude=latitude,
+        longitude=longitude,
+        event_ms=event_ms,
+        append_ms=append_ms,
+        amount=shape.amount,
+        kind=shape.kind,
+        channel=shape.channel,
+        mcc=shape.mcc,
+        utc_offset=shape.utc_offset,
+        label_ms=changes[0][0] if changes else NEVER,
+        flips=tuple(changes[1:]),
+    )
+
+
 @st.composite
 def histories(draw: st.DrawFn, most: int = 60) -> list[Row]:
     """Rows in arrival order, at times long after they happened, at times after a long silence."""
     unit_ms, delays = draw(st.sampled_from(_SCALES))
+    append_ms = draw(st.sampled_from(_BEGINS_MS))
     size = draw(st.integers(1, most))
-    silence_at = draw(st.integers(0, 4 * size))
+    silence_at, silence_ms = draw(st.integers(0, 4 * size)), draw(st.sampled_from(_SILENCES_MS))
     rows: list[Row] = []
-    append_ms = BEGIN_MS
     for place, shape in enumerate(draw(st.lists(_SHAPES, min_size=size, max_size=size))):
-        card, terminal, step, jitter_ms, delay, amount, kind, channel, mcc, local, label_d = shape
-        append_ms += step * unit_ms + jitter_ms
-        append_ms += _LONG_SILENCE_D * DAY_MS if place == silence_at else 0
-        event_ms = append_ms - delays[delay % len(delays)] * unit_ms
-        label_ms = NEVER if label_d == NEVER or kind != 1 else event_ms + label_d * DAY_MS
-        rows.append(
-            Row(card, terminal, event_ms, append_ms, amount, kind, channel, mcc, local, label_ms)
-        )
+        append_ms += silence_ms if place == silence_at else shape.step * unit_ms + shape.jitter_ms
+        event_ms = append_ms - delays[shape.delay % len(delays)] * unit_ms
+        rows.append(_row(shape, event_ms, append_ms))
     return rows
-
-
-def terminal_hashes(rows: Sequence[Row]) -> npt.NDArray[np.uint64]:
-    """Return a stable 64-bit stand-in of each row's terminal, 0 for none."""
-    numbers = [0 if row.terminal == NO_TERMINAL else 2**63 + row.terminal for row in rows]
-    return np.array(numbers, np.uint64)
-
-
-def packed(rows: Sequence[Row]) -> npt.NDArray[np.void]:
-    """Return rows as the kernel reads them, dtype `ROW` [B]."""
-    out = np.zeros(len(rows), ROW)
-    out["terminal"] = terminal_hashes(rows)
-    out["event_ms"] = [row.event_ms for row in rows]
-    out["amount"] = [row.amount for row in rows]
-    out["kind"] = [row.kind for row in rows]
-    out["channel"] = [row.channel for row in rows]
-    out["mcc"] = [row.mcc for row in rows]
-    out["utc_offset"] = [row.utc_offset for row in rows]
-    return out
-
-
-def ints(numbers: Sequence[int]) -> npt.NDArray[np.int64]:
-    """Return numbers as int64 [n]."""
-    return np.array(numbers, np.int64)
-
-
-def history_of(rows: Sequence[Row]) -> History:
-    """Return rows as the offline driver takes them."""
-    return History(
-        card=ints([row.card for row in rows]),
-        terminal=ints([row.terminal for row in rows]),
-        terminal_hash=terminal_hashes(rows),
-        event_time_ms=ints([row.event_ms for row in rows]),
-        append_time_ms=ints([row.append_ms for row in rows]),
-        amount_reference_minor=ints([row.amount for row in rows]),
-        kind=np.array([row.kind for row in rows], np.int8),
-        channel=np.array([row.channel for row in rows], np.int8),
-        mcc=np.array([row.mcc for row in rows], np.int16),
-        utc_offset_minutes=np.array([row.utc_offset for row in rows], np.int16),
-        label_arrival_ms=ints([row.label_ms for row in rows]),
-        is_fraud=np.array([row.label_ms != NEVER for row in rows], np.bool_),
-    )
-
-
-class StreamedStates:
-    """States of all cards and terminals, moved on by the drivers that the stream uses."""
-
-    def __init__(self) -> None:
-        self.cards = np.zeros(CARDS, CARD_STATE)
-        self.terminals = np.zeros(TERMINALS, TERMINAL_STATE)
-        self.labels = np.zeros(TERMINALS, LABEL_STATE)
-
-    def advance(
-        self, rows: Sequence[Row]
-    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-        """Move the cards on by one batch; return its vectors and sequences."""
-        vectors, sequences = empty_outputs(len(rows))
-        advance_cards(
-            self.cards,
-            ints([row.card for row in rows]),
-            packed(rows),
-            self.terminals,
-            self.labels,
-            ints([row.terminal for row in rows]),
-            kernel_plan(),
-            vectors,
-            sequences,
-        )
-        return vectors, sequences
-
-
-def by_name(vector: npt.NDArray[np.float32]) -> dict[str, float]:
-    """Return one vector float32 [F] by the names of its features."""
-    return dict(zip(FEATURE_NAMES, vector.tolist(), strict=True))
