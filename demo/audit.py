@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from demo.log_reader import LogReader, LogRecord
+from fraudstream.log_reader import LogReader, LogRecord
 from fraudstream.identity import Identity, digest_of, identity_of
 from fraudstream.settings import KafkaSettings
 from fraudstream.topics import ACCEPTED, ALERTS, DECISIONS, DLQ, LATE, Topic

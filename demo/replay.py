@@ -21,7 +21,7 @@ import numpy as np
 from kafka import KafkaProducer
 
 from demo.line import Line
-from demo.log_reader import LogReader
+from fraudstream.log_reader import LogReader
 from demo.past import load_past
 from demo.processes import ChildProcess, ProcessFailed
 from demo.recorded import Recorded

@@ -20,7 +20,7 @@ from kafka import KafkaProducer
 from demo.audit import Account, audit_line
 from demo.chargebacks import Chargebacks
 from demo.line import Line, LinePorts
-from demo.log_reader import LogReader
+from fraudstream.log_reader import LogReader
 from demo.past import load_past, simulated_past
 from demo.running import announced
 from demo.screen import LiveScreen, PlainScreen, Screen

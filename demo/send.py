@@ -12,7 +12,7 @@ from typing import Final
 from kafka import KafkaProducer
 from kafka.errors import KafkaError
 
-from demo.log_reader import LogReader, LogRecord
+from fraudstream.log_reader import LogReader, LogRecord
 from demo.running import NothingRuns, find_running
 from demo.sample import read_sample
 from demo.servers import answers_kafka

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from demo.log_reader import LogReader
+from fraudstream.log_reader import LogReader
 from demo.processes import wait_until
 from fraudstream.bus import BatchProducer
 from fraudstream.settings import KafkaSettings

@@ -13,7 +13,7 @@ from kafka import KafkaConsumer, KafkaProducer
 from kafka.structs import TopicPartition
 
 from demo.line import Line
-from demo.log_reader import LogReader, read_topic
+from fraudstream.log_reader import LogReader, read_topic
 from demo.processes import wait_until
 from demo.settings import kafka_settings_in, redis_settings_in
 from demo.traffic import Disorder, RawRecord, Sent, raw_records

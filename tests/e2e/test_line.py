@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import pytest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
-from demo.log_reader import read_topic
+from fraudstream.log_reader import read_topic
 from demo.processes import wait_until
 from demo.servers import Broker, ValkeyServer
 from demo.traffic import Disorder

@@ -12,7 +12,7 @@ import pytest
 from kafka import KafkaConsumer, KafkaProducer
 from kafka.structs import OffsetAndMetadata, TopicPartition
 
-from demo.log_reader import LogRecord, read_topic
+from fraudstream.log_reader import LogRecord, read_topic
 from demo.processes import wait_until
 from demo.service_process import ServiceProcess
 from demo.settings import kafka_settings_in, redis_settings_in

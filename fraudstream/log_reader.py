@@ -36,16 +36,22 @@ class LogRecord:
 
 
 class LogReader:
-    """Reads all partitions of some topics, in offset order for each partition.
+    """Reads some topics, in offset order for each partition.
 
     Args:
         settings: Where Kafka is.
         topics: What to read; each must exist.
         from_end: Begin with what is appended after this, instead of at the beginning.
+        partition: Read this one alone; None for all.
     """
 
     def __init__(
-        self, settings: KafkaSettings, topics: Sequence[Topic], *, from_end: bool = False
+        self,
+        settings: KafkaSettings,
+        topics: Sequence[Topic],
+        *,
+        from_end: bool = False,
+        partition: int | None = None,
     ) -> None:
         wait_ms = EMBEDDED_FETCH_WAIT_MS if settings.is_embedded else FETCH_WAIT_MS
         self._consumer = KafkaConsumer(
@@ -56,9 +62,10 @@ class LogReader:
             max_poll_records=_POLL_RECORDS,
         )
         self._places = [
-            TopicPartition(name, partition)
+            TopicPartition(name, number)
             for name in (settings.topic(topic) for topic in topics)
-            for partition in self._partitions(name)
+            for number in self._partitions(name)
+            if partition in (None, number)
         ]
         self._consumer.assign(self._places)
         self._seek(from_end=from_end)
