@@ -22,8 +22,6 @@ from tests.property.rows import (
     in_buckets,
     is_night,
     is_weekend,
-    mean_of,
-    median_of,
     ratio,
     seconds_between,
 )
@@ -31,6 +29,7 @@ from tests.property.rows import (
 EXPIRY_MS = 90 * DAY_MS
 EARTH_KM = 6371.0
 UNUSUAL = 3.0
+MEMORY = 200
 CARD_NOT_PRESENT = (2, 4, 5)  # ecommerce, moto, recurring
 
 
@@ -43,10 +42,18 @@ def card_level(window_h: int) -> Level:
     return Level(DAY_MS, 30, window_h // 24)
 
 
-def clipped_mean_of(amounts: Sequence[float]) -> float:
-    """Return the mean of the amounts that are not above three medians."""
-    bound = 3.0 * median_of(amounts)
-    return mean_of([amount for amount in amounts if amount <= bound])
+def usual_of(amounts: Sequence[int]) -> float:
+    """Return the running mean of purchases, each counted as three times of it at most; 0 for none.
+
+    It forgets: a purchase never weighs less than one of the last 200.
+    """
+    usual = 0.0
+    for number, amount in enumerate(amounts, start=1):
+        if usual == 0.0:
+            usual = float(amount)
+        else:
+            usual += (min(float(amount), 3.0 * usual) - usual) / min(number, MEMORY)
+    return usual
 
 
 def has_place(row: Row) -> bool:
@@ -99,14 +106,10 @@ class CardView:
         return self.before[-STEPS:]
 
     @cached_property
-    def spent(self) -> list[float]:
-        """The amounts of the ring's purchases."""
-        return [f32(row.amount) for row in self.ring if row.kind == PURCHASE]
-
-    @cached_property
     def clipped_ratio(self) -> float:
         """The amount by the card's own level."""
-        return ratio(self.row.amount, clipped_mean_of(self.spent))
+        purchases = [row.amount for row in self.before if row.kind == PURCHASE]
+        return ratio(self.row.amount, usual_of(purchases))
 
     @cached_property
     def kept_ratio(self) -> float:
@@ -186,7 +189,6 @@ CARD_FEATURES: dict[str, Callable[[CardView, int], float]] = {
     "seconds_since_previous": lambda card, _: card.seconds_since_previous(),
     "seconds_since_first": lambda card, _: card.seconds_since_first(),
     "ratio_to_mean": lambda card, hours: card.mean_ratio(hours),
-    "ratio_to_median": lambda card, _: ratio(card.row.amount, median_of(card.spent)),
     "ratio_to_clipped_mean": lambda card, _: card.clipped_ratio,
     "std": lambda card, hours: card.spread(hours),
     "unusual_count": lambda card, hours: sum(kept > UNUSUAL for _, kept in card.recent(hours)),

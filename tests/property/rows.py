@@ -83,14 +83,6 @@ def mean_of(numbers: Sequence[float]) -> float:
     return ratio(total, len(numbers))
 
 
-def median_of(numbers: Sequence[float]) -> float:
-    """Return the median, NaN for none."""
-    if not numbers:
-        return math.nan
-    ordered = sorted(numbers)
-    return (ordered[(len(ordered) - 1) // 2] + ordered[len(ordered) // 2]) / 2
-
-
 def deviation_of(numbers: Sequence[float]) -> float:
     """Return the population standard deviation, NaN for fewer than two."""
     if len(numbers) < 2:
