@@ -61,13 +61,13 @@ class LogReader:
             fetch_max_wait_ms=wait_ms,
             max_poll_records=_POLL_RECORDS,
         )
-        self._places = [
+        self.places = [
             TopicPartition(name, number)
             for name in (settings.topic(topic) for topic in topics)
             for number in self._partitions(name)
             if partition in (None, number)
         ]
-        self._consumer.assign(self._places)
+        self._consumer.assign(self.places)
         self._seek(from_end=from_end)
 
     def __enter__(self) -> Self:
@@ -105,11 +105,11 @@ class LogReader:
         Raises:
             BrokerUnavailable: The ends were not reached within the bound.
         """
-        ends = self._consumer.end_offsets(self._places)
+        ends = self._consumer.end_offsets(self.places)
         gives_up_at = time.monotonic() + timeout_s
         while any(self._is_before_end(place, end) for place, end in ends.items()):
             if time.monotonic() > gives_up_at:
-                names = sorted({place.topic for place in self._places})
+                names = sorted({place.topic for place in self.places})
                 raise BrokerUnavailable(f"{names}: not read to the end within {timeout_s:g} s")
             yield from self.poll(0.2)
 
@@ -134,10 +134,20 @@ class LogReader:
     def _seek(self, *, from_end: bool) -> None:
         """Fix the positions now, so that nothing appended later is missed."""
         if from_end:
-            for place, end in self._consumer.end_offsets(self._places).items():
+            for place, end in self._consumer.end_offsets(self.places).items():
                 self._consumer.seek(place, end)
         else:
-            self._consumer.seek_to_beginning(*self._places)
+            self._consumer.seek_to_beginning(*self.places)
+
+
+def partition_count(settings: KafkaSettings, topic: Topic) -> int:
+    """Return how many partitions a topic has.
+
+    Raises:
+        BrokerUnavailable: It does not exist, or the broker does not answer.
+    """
+    with LogReader(settings, [topic]) as reader:
+        return len(reader.places)
 
 
 def read_topic(settings: KafkaSettings, topic: Topic) -> list[LogRecord]:

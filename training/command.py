@@ -1,4 +1,4 @@
-"""The command line: `python -m training train` and `python -m training evaluate`."""
+"""The command line of `python -m training`."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Final
 
-from fraudstream.errors import InvalidSettings, ModelRefused
+from fraudstream.errors import BrokerUnavailable, InvalidSettings, ModelRefused
 from training.evaluate import Fold, summarise
+from training.parity import arguments as parity
 from training.simulate import SimulationSettings
 from training.slices import Slices, handbook_scored, handbook_slices, simulator_slices
 
-_OK, _BAD_CONTENT, _BAD_SETTINGS = 0, 65, 78  # sysexits
+_OK, _BAD_CONTENT, _UNAVAILABLE, _BAD_SETTINGS = 0, 65, 69, 78  # sysexits
 SIMULATOR: Final = "simulator"
 # The one fold of the book's chapter 3.
 _BOOK_TRAIN_FROM: Final = "2018-07-25"
@@ -25,12 +26,13 @@ def run(arguments: Sequence[str]) -> int:
     """Run one command and return its exit code; wrong usage exits 64 by itself."""
     parsed = _parser().parse_args(arguments)
     try:
-        if parsed.command == "train":
-            return _train(parsed)
-        return _evaluate(parsed)
+        return int(parsed.run(parsed))
     except InvalidSettings as exc:
         _say(str(exc))
         return _BAD_SETTINGS
+    except BrokerUnavailable as exc:
+        _say(str(exc))
+        return _UNAVAILABLE
     except ModelRefused as exc:
         _say(str(exc))
         return _BAD_CONTENT
@@ -48,14 +50,26 @@ def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="python -m training", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True, parser_class=_Parser)
     _add_train(commands.add_parser("train", help="make a model artefact"))
-    evaluate = commands.add_parser("evaluate", help="measure scores by the Handbook's protocol")
+    _add_evaluate(commands.add_parser("evaluate", help="measure by the Handbook's protocol"))
+    parity.add_arguments(commands.add_parser("parity", help="prove the features of decisions"))
+    return parser
+
+
+def _add_evaluate(evaluate: argparse.ArgumentParser) -> None:
     evaluate.add_argument("--protocol", choices=["handbook"], required=True)
     evaluate.add_argument("--data", type=Path, required=True, help="the Handbook's Parquet file")
     evaluate.add_argument(
-        "--scores", type=Path, required=True, help="Parquet with TRANSACTION_ID and score"
+        "--scores",
+        type=Path,
+        help="Parquet with TRANSACTION_ID and score of one fold; without it boosting is fitted to"
+        " each of four folds",
     )
-    evaluate.add_argument("--train-from", type=_midnight_ms, default=_BOOK_TRAIN_FROM)
-    return parser
+    evaluate.add_argument(
+        "--train-from", type=_midnight_ms, default=_BOOK_TRAIN_FROM, help="fold of --scores"
+    )
+    evaluate.add_argument("--folds", choices=["test", "validation"], default="test")
+    evaluate.add_argument("--threads", type=int, default=1)
+    evaluate.set_defaults(run=_evaluate)
 
 
 def _add_train(train: argparse.ArgumentParser) -> None:
@@ -75,6 +89,7 @@ def _add_train(train: argparse.ArgumentParser) -> None:
     train.add_argument(
         "--train-from", type=_midnight_ms, default=_BOOK_TRAIN_FROM, help="Handbook only"
     )
+    train.set_defaults(run=_train)
 
 
 def _midnight_ms(text: str) -> int:
@@ -121,6 +136,12 @@ def _slices(parsed: argparse.Namespace) -> Slices:
 
 
 def _evaluate(parsed: argparse.Namespace) -> int:
-    scored = handbook_scored(parsed.data, parsed.scores, Fold(parsed.train_from))
-    print(json.dumps(summarise(scored), indent=1, sort_keys=True))
+    if parsed.scores is not None:
+        scored = handbook_scored(parsed.data, parsed.scores, Fold(parsed.train_from))
+        print(json.dumps(summarise(scored), indent=1, sort_keys=True))
+        return _OK
+    from training.handbook_folds import evaluate_boosting
+
+    figures = evaluate_boosting(parsed.data, parsed.folds, parsed.threads, _say)
+    print(json.dumps(figures.summary(), indent=1, sort_keys=True))
     return _OK

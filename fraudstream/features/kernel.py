@@ -545,7 +545,8 @@ def bucket_span(window_h: int) -> tuple[int, int]:
     return 2, window_h // HOURS_OF_DAY
 
 
-_CARD_PLAN: Final = _card_plan()
+# What the kernel is told of the catalogue: see `_card_plan`.
+CARD_PLAN: Final = _card_plan()
 
 
 def empty_outputs(rows: int) -> tuple[_Floats, _Floats]:
@@ -591,7 +592,7 @@ def advance_cards(
     unusual = np.zeros(len(rows), np.int8)
     scratch = np.zeros(1, _SCRATCH)
     _advance_cards(
-        states, state_of, rows, places, _CARD_PLAN, outputs[0], outputs[1], unusual, scratch
+        states, state_of, rows, places, CARD_PLAN, outputs[0], outputs[1], unusual, scratch
     )
     return unusual
 

@@ -1,0 +1,60 @@
+"""Command line of the certificate."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from datetime import UTC, datetime
+
+from training.parity.command import run_parity
+from training.parity.planted import BUGS, NO_BUG
+from training.parity.recorded import Span
+
+_ALWAYS = Span(0, sys.maxsize)
+
+ABOUT = """\
+Replays transactions.accepted.v1, entities.keyed.v1 and the decisions of decisions.made.v1 through
+the kernel that serves, and compares the features of every decision with those it was made from,
+bit for bit. Prints how many were compared and how many are identical, and the first that is not.
+Kafka is where FRAUD_KAFKA_* say. Exit codes: 0 parity holds, 1 it does not (or nothing could be
+compared), 69 the broker does not answer.
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Say what the command takes, and that it is this."""
+    parser.description = ABOUT
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument(
+        "--from",
+        dest="from_ms",
+        type=_epoch_ms,
+        default=_ALWAYS.from_ms,
+        metavar="TIME",
+        help="first event time, ISO 8601, UTC unless it says otherwise",
+    )
+    parser.add_argument(
+        "--to",
+        dest="until_ms",
+        type=_epoch_ms,
+        default=_ALWAYS.until_ms,
+        metavar="TIME",
+        help="event time at which to stop, not itself proven",
+    )
+    parser.add_argument(
+        "--plant-bug", choices=sorted(BUGS), help="make the driver or kernel wrong: it must fail"
+    )
+    parser.set_defaults(run=_run)
+
+
+def _epoch_ms(text: str) -> int:
+    """Return an ISO 8601 date or time as epoch milliseconds."""
+    moment = datetime.fromisoformat(text)
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    return int(moment.timestamp() * 1_000)
+
+
+def _run(parsed: argparse.Namespace) -> int:
+    bug = BUGS[parsed.plant_bug] if parsed.plant_bug else NO_BUG
+    return run_parity(Span(parsed.from_ms, parsed.until_ms), bug)

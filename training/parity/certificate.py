@@ -1,0 +1,161 @@
+"""Compare what decisions recorded with what the logs give, and say so: the certificate."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from fraudstream.features.catalogue import (
+    FEATURE_NAMES,
+    FEATURE_SET_HASH,
+    SEQUENCE_CHANNELS,
+    SEQUENCE_LENGTH,
+)
+from fraudstream.v1.decision_pb2 import Decision
+
+Floats = npt.NDArray[np.float32]
+_FLOAT_BYTES = 4
+
+
+def fault_of(decision: Decision) -> str:
+    """Return why a decision cannot be compared by this catalogue, empty if it can."""
+    if not decision.vector:
+        return "no features: a stand-in decision"
+    if decision.feature_set_hash != FEATURE_SET_HASH:
+        return f"another feature set, {decision.feature_set_hash}"
+    return ""
+
+
+@dataclass(frozen=True, slots=True)
+class Mismatch:
+    """One decision whose features are not what the log gives.
+
+    Attributes:
+        decision: The decision.
+        values: Name, recorded and rebuilt value of everything that differs.
+    """
+
+    decision: Decision
+    values: tuple[tuple[str, float, float], ...]
+
+
+@dataclass(slots=True)
+class Certificate:
+    """What was compared, and how it came out.
+
+    Attributes:
+        stream: Decisions of the stream that were compared.
+        door: Decisions by gRPC that were compared.
+        exact: Decisions whose every bit is the same.
+        stale: Decisions that were marked `shared_stale`.
+        largest_difference: Largest difference of one value; infinity where one of two is missing.
+        first: The first mismatch.
+        differing: How often each value differed.
+        unprovable: Why decisions could not be compared, with how many.
+    """
+
+    stream: int = 0
+    door: int = 0
+    exact: int = 0
+    stale: int = 0
+    largest_difference: float = 0.0
+    first: Mismatch | None = None
+    differing: Counter[str] = field(default_factory=Counter)
+    unprovable: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def compared(self) -> int:
+        """Decisions that were compared."""
+        return self.stream + self.door
+
+    @property
+    def holds(self) -> bool:
+        """Whether something was compared and all of it is the same."""
+        return 0 < self.compared == self.exact
+
+    def compare(self, decision: Decision, vector: Floats, sequence: Floats) -> None:
+        """Compare one decision with its rebuilt features, float32 [F] and [T, C]."""
+        if decision.HasField("coordinates"):
+            self.stream += 1
+        else:
+            self.door += 1
+        self.stale += decision.freshness.shared_stale
+        recorded = np.frombuffer(decision.vector + decision.sequence, "<f4")
+        rebuilt = np.concatenate([vector, sequence.ravel()])
+        same = (recorded.view("<u4") == rebuilt.view("<u4")) | (
+            np.isnan(recorded) & np.isnan(rebuilt)
+        )
+        if same.all():
+            self.exact += 1
+            return
+        self._add_mismatch(decision, recorded, rebuilt, np.flatnonzero(~same))
+
+    def _add_mismatch(
+        self,
+        decision: Decision,
+        recorded: Floats,
+        rebuilt: Floats,
+        at: npt.NDArray[np.int64],
+    ) -> None:
+        values = tuple(
+            (name_of(int(place)), float(recorded[place]), float(rebuilt[place])) for place in at
+        )
+        self.differing.update({name for name, _, _ in values})
+        for _, one, other in values:
+            gap = abs(one - other)
+            self.largest_difference = max(
+                self.largest_difference, float("inf") if np.isnan(gap) else gap
+            )
+        if self.first is None:
+            self.first = Mismatch(decision, values)
+
+    def text(self) -> str:
+        """Return the certificate as it is printed."""
+        lines = [
+            f"feature set {FEATURE_SET_HASH}, {len(FEATURE_NAMES)} features and"
+            f" {SEQUENCE_LENGTH} x {len(SEQUENCE_CHANNELS)} of the sequence",
+            f"compared            {self.compared}"
+            f" ({self.stream} of the stream, {self.door} by gRPC)",
+            f"identical           {self.exact}",
+            f"largest difference  {self.largest_difference:g}",
+            f"shared_stale        {self.stale}",
+        ]
+        lines += [f"not comparable      {n}: {why}" for why, n in self.unprovable.most_common()]
+        if self.first is not None:
+            lines += _mismatch_lines(self.first)
+            common = ", ".join(f"{name} {n}" for name, n in self.differing.most_common(8))
+            lines.append(f"differing most      {common}")
+        lines.append("parity holds" if self.holds else "PARITY DOES NOT HOLD")
+        return "\n".join(lines)
+
+
+def name_of(place: int) -> str:
+    """Return the name of a value of a vector followed by its sequence.
+
+    >>> name_of(0), name_of(len(FEATURE_NAMES))
+    ('amount', 'step 0 amount_minor')
+    """
+    if place < len(FEATURE_NAMES):
+        return FEATURE_NAMES[place]
+    step, channel = divmod(place - len(FEATURE_NAMES), len(SEQUENCE_CHANNELS))
+    return f"step {step} {SEQUENCE_CHANNELS[channel]}"
+
+
+def _mismatch_lines(mismatch: Mismatch) -> list[str]:
+    decision = mismatch.decision
+    at = decision.coordinates
+    where = f"partition {at.partition} offset {at.offset}"
+    if not decision.HasField("coordinates"):
+        where = f"by gRPC at applied offset {decision.freshness.applied_offset}"
+    lines = [
+        f"first mismatch      decision {decision.decision_id}, {where},"
+        f" event time {decision.event_time_ms}"
+    ]
+    lines += [
+        f"    {name:32} recorded {one!r:>24} rebuilt {other!r:>24}"
+        for name, one, other in mismatch.values[:12]
+    ]
+    return lines

@@ -1,0 +1,237 @@
+"""The offline driver of the certificate: what each decision saw, computed again from the logs.
+
+Cards: the rows of a partition in order; one by gRPC walks on from a copy of its card's state.
+Shared entities: the rows of an entities partition up to the offset that the decision recorded.
+Axes: D proven decisions of a partition, F features, T steps, C channels.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from fraudstream.entity_log import decode_entity_row, fresh_rows, pack_entity_rows
+from fraudstream.features.catalogue import SHARED_ENTITIES, Entity
+from fraudstream.features.codec import ENTITY_OF_KIND, KIND_OF_ENTITY, entity_keys, log_key
+from fraudstream.features.kernel import advance_cards, empty_outputs
+from fraudstream.features.shared_kernel import Readers, replay_shared
+from fraudstream.features.state import CARD_STATE, SHARED_STATE, rows_of
+from fraudstream.log_reader import LogRecord
+from fraudstream.shared_entities import HighMark
+from fraudstream.topics import partition_of
+from fraudstream.v1.decision_pb2 import Decision
+from fraudstream.v1.features_pb2 import EntityKind, EntityRow
+from training.parity.recorded import DoorRead, PartitionLog
+
+Ints = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class CardRows:
+    """Rows of a partition as the driver walks them.
+
+    Attributes:
+        rows: `ROW` [n], in order.
+        state_of: int64 [n], the card of each.
+        offsets: int64 [n], where each lies in the log.
+        places: int64 [n], which decision each is, -1 for none.
+    """
+
+    rows: npt.NDArray[np.void]
+    state_of: Ints
+    offsets: Ints
+    places: Ints
+
+
+def rebuild_cards(
+    log: PartitionLog, change: Callable[[CardRows], CardRows]
+) -> tuple[Floats, Floats]:
+    """Compute what every proven decision of a partition saw of its card.
+
+    Args:
+        log: The partition.
+        change: What is done to the rows first; only a planted bug does anything.
+
+    Returns:
+        Vectors float32 [D, F], shared entities still missing, and sequences float32 [D, T, C].
+    """
+    numbers: dict[str, int] = {}
+    state_of = [
+        numbers.setdefault(row.card_token, len(numbers)) for row in log.counted.transactions
+    ]
+    door_cards = [
+        numbers.setdefault(log.decisions[read.place].card_token, len(numbers))
+        for read in log.door_reads
+    ]
+    walked = change(
+        CardRows(
+            log.counted.packed(),
+            np.array(state_of, np.int64),
+            np.array(log.counted.offsets, np.int64),
+            np.array(log.counted.places, np.int64),
+        )
+    )
+    states = np.zeros(len(numbers), CARD_STATE)
+    outputs = empty_outputs(len(log.decisions))
+    done = 0
+    for read, card in zip(log.door_reads, door_cards, strict=True):
+        until = int(np.searchsorted(walked.offsets, read.applied_offset))
+        _advance(states, walked, (done, until), outputs)
+        done = max(done, until)
+        _preview(states[card], read, log.decisions[read.place], outputs)
+    _advance(states, walked, (done, len(walked.rows)), outputs)
+    return outputs
+
+
+def _advance(
+    states: npt.NDArray[np.void],
+    walked: CardRows,
+    part: tuple[int, int],
+    outputs: tuple[Floats, Floats],
+) -> None:
+    if part[0] < part[1]:
+        own = slice(*part)
+        advance_cards(states, walked.state_of[own], walked.rows[own], outputs, walked.places[own])
+
+
+def _preview(
+    state: np.void, read: DoorRead, decision: Decision, outputs: tuple[Floats, Floats]
+) -> None:
+    rows = np.concatenate([read.pending, rows_of([decision.transaction])])
+    places = np.full(len(rows), -1, np.int64)
+    places[-1] = read.place
+    copy = np.array([state], CARD_STATE)
+    advance_cards(copy, np.zeros(len(rows), np.int64), rows, outputs, places)
+
+
+@dataclass(frozen=True, slots=True)
+class SharedReads:
+    """Reads of one kind of shared entity in one entities partition, one list a column.
+
+    Attributes:
+        keys: Key of each entity that was read.
+        applied: Rows of the entities partition below it were in the state; 0 for no state.
+        places: Which vector each fills.
+        events_ms: Event time of each reader.
+        amounts: Amount of each reader, reference minor units.
+    """
+
+    keys: list[str] = field(default_factory=list)
+    applied: list[int] = field(default_factory=list)
+    places: list[int] = field(default_factory=list)
+    events_ms: list[int] = field(default_factory=list)
+    amounts: list[int] = field(default_factory=list)
+
+
+ReadsByPartition = dict[int, dict[Entity, SharedReads]]
+
+
+def collect_reads(
+    decisions: Sequence[Decision], first_place: int, partitions: int, reads: ReadsByPartition
+) -> None:
+    """Add the shared entities that decisions read to `reads`, by entities partition and kind.
+
+    Args:
+        decisions: Decisions, the first of which fills the vector `first_place`.
+        first_place: See above.
+        partitions: Partitions of the entities topic.
+        reads: Changed in place.
+    """
+    for place, decision in enumerate(decisions, first_place):
+        applied = {
+            read.entity_kind: read.applied_offset for read in decision.freshness.shared_reads
+        }
+        keys = entity_keys(decision.transaction)
+        for entity, key in zip(SHARED_ENTITIES, keys, strict=True):
+            if not key:
+                continue
+            partition = partition_of(log_key(entity, key), partitions)
+            found = reads.setdefault(partition, {}).setdefault(entity, SharedReads())
+            found.keys.append(key)
+            found.applied.append(applied.get(KIND_OF_ENTITY[entity], 0))
+            found.places.append(place)
+            found.events_ms.append(decision.event_time_ms)
+            found.amounts.append(decision.transaction.amount_reference_minor)
+
+
+@dataclass(frozen=True, slots=True)
+class EntityLog:
+    """Rows of one kind of shared entity in one entities partition.
+
+    Attributes:
+        keys: Number of each entity's key.
+        state_of: int64 [n], the entity of each row.
+        rows: `SHARED_ROW` [n], in order.
+        offsets: int64 [n], where each lies.
+    """
+
+    keys: dict[str, int]
+    state_of: Ints
+    rows: npt.NDArray[np.void]
+    offsets: Ints
+
+
+class EntityPartition:
+    """The fresh rows of an entities partition, as its shard counted them."""
+
+    def __init__(self, records: Iterable[LogRecord]) -> None:
+        decoded = ((record.offset, decode_entity_row(record.value)) for record in records)
+        marks: dict[str, HighMark] = {}
+        self.fresh, _ = fresh_rows([(at, row) for at, row in decoded if row], marks)
+
+    def by_kind(self) -> dict[Entity, EntityLog]:
+        """Return the log of each kind of entity."""
+        lots: dict[EntityKind, list[tuple[int, EntityRow]]] = defaultdict(list)
+        for at, row in self.fresh:
+            lots[row.entity_kind].append((at, row))
+        return {ENTITY_OF_KIND[kind]: _log_of(lot) for kind, lot in lots.items()}
+
+
+def _log_of(lot: list[tuple[int, EntityRow]]) -> EntityLog:
+    keys: dict[str, int] = {}
+    state_of = [keys.setdefault(row.entity_key, len(keys)) for _, row in lot]
+    offsets = [at for at, _ in lot]
+    rows = pack_entity_rows([row for _, row in lot], offsets, {})
+    return EntityLog(keys, np.array(state_of, np.int64), rows, np.array(offsets, np.int64))
+
+
+EMPTY_LOG = EntityLog(
+    {}, np.zeros(0, np.int64), pack_entity_rows((), (), {}), np.zeros(0, np.int64)
+)
+
+
+def rebuild_shared(
+    entity: Entity,
+    log: EntityLog,
+    reads: SharedReads,
+    change: Callable[[EntityLog, Ints], Ints],
+    vectors: Floats,
+) -> None:
+    """Write what decisions saw of one kind of shared entity into their vectors.
+
+    Args:
+        entity: Which kind.
+        log: Its rows in one entities partition.
+        reads: What was read there.
+        change: What is done to the positions of the readers first; only a planted bug does any.
+        vectors: float32 [D, F], written.
+    """
+    keys = dict(log.keys)
+    state_of = np.array([keys.setdefault(key, len(keys)) for key in reads.keys], np.int64)
+    applied = np.array(reads.applied, np.int64)
+    after = change(log, np.searchsorted(log.offsets, applied).astype(np.int64))
+    order = np.argsort(after, kind="stable")
+    readers = Readers(
+        after[order],
+        state_of[order],
+        np.array(reads.events_ms, np.int64)[order],
+        np.array(reads.amounts, np.int64)[order],
+        np.array(reads.places, np.int64)[order],
+    )
+    states = np.zeros(len(keys), SHARED_STATE)
+    replay_shared(entity, states, (log.state_of, log.rows), readers, vectors)
