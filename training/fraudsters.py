@@ -90,9 +90,15 @@ def _is_remote(rows: Rows) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
     return np.isin(rows["channel"], (pb.CHANNEL_ECOMMERCE, pb.CHANNEL_MOTO, pb.CHANNEL_RECURRING))
 
 
-def _victim(rng: np.random.Generator, scene: Scene, count: int = 1) -> Ints:
-    """Draw cards; busy ones are seen by fraudsters more often."""
+def _victim(
+    rng: np.random.Generator, scene: Scene, count: int = 1, region: int | None = None
+) -> Ints:
+    """Draw cards, of people who live in a region if one is given; busy ones are seen more often."""
     pool = rng.integers(0, scene.cards, 4 * count)
+    if region is not None:
+        everybody = np.arange(scene.cards, dtype=np.int64)
+        local = np.flatnonzero(scene.world.cards(everybody).region == region)
+        pool = rng.choice(local, 4 * count) if len(local) else pool
     busy = scene.world.cards(pool).per_day
     return rng.choice(pool, count, p=busy / busy.sum(), replace=count > 1)
 
@@ -156,7 +162,7 @@ def _compromised_terminal(rng: np.random.Generator, scene: Scene) -> Rows:
     count = int(rng.integers(60, 141))
     merchant = rng.choice(np.flatnonzero(~scene.world.is_online), 1)
     days = float(rng.uniform(20, 35))
-    card = _victim(rng, scene, count)
+    card = _victim(rng, scene, count, int(scene.world.region_of_merchant[merchant[0]]))
     time = scene.start_ms + np.sort(rng.uniform(0, days * DAY_MS, count)).astype(np.int64)
     rows = _rows(rng, scene, card, np.repeat(merchant, count), time)
     rows["terminal"] = rows["terminal"][0]

@@ -20,7 +20,7 @@ from fraudstream.features.codec import entity_key
 from fraudstream.features.history import History, Ints, Numbers, fraud_labels
 from fraudstream.features.state import ROW, VALUES, country_number, hash_value
 from fraudstream.v1 import transaction_pb2 as pb
-from training import messages
+from training import devices, messages
 from training.messages import BANKS, bank_numbers
 from training.simulate import Simulated
 from training.world import REGIONS
@@ -36,7 +36,6 @@ _HANDBOOK_COLUMNS: Final = {
     "TX_AMOUNT",
     "TX_FRAUD",
 }
-_CARD_BITS: Final = 22  # cards of a simulated population
 
 
 @dataclass(frozen=True)
@@ -142,25 +141,12 @@ def simulated_history(simulated: Simulated) -> LabelledHistory:
 
 def _simulated_entities(source: NDArray[np.void]) -> dict[Entity, _Named]:
     card, bank = source["card"].astype(np.int64), bank_numbers(source["card"].astype(np.int64))
-    device = source["device"].astype(np.int64)
-    remote = messages.is_remote(source)
-    own = (device << _CARD_BITS) | np.where(device > 0, 0, card)
-    address = (device << _CARD_BITS) | card
-    mask = (1 << _CARD_BITS) - 1
     return {
         Entity.CUSTOMER: _of_bank(card, bank, messages.customer_of),
         Entity.TERMINAL: _of_bank(source["terminal"].astype(np.int64), bank, messages.terminal_of),
         Entity.MERCHANT: _of_bank(source["merchant"].astype(np.int64), bank, messages.merchant_of),
-        Entity.DEVICE: _of_bank(
-            np.where(remote, own, -1),
-            bank,
-            lambda code: messages.device_of(code & mask, code >> _CARD_BITS),
-        ),
-        Entity.IP: _of_bank(
-            np.where(remote, address, -1),
-            bank,
-            lambda code: messages.address_of(code & mask, code >> _CARD_BITS),
-        ),
+        Entity.DEVICE: _of_bank(devices.device_numbers(source), bank, devices.device_name),
+        Entity.IP: _of_bank(devices.address_numbers(source), bank, devices.address_name),
     }
 
 

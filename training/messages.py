@@ -14,13 +14,14 @@ from numpy.typing import NDArray
 from fraudstream import indicative_rates
 from fraudstream.iso_codes import CURRENCY_EXPONENTS
 from fraudstream.v1 import transaction_pb2 as pb
+from training import devices
 from training.world import REGIONS, draw
 
 # Leading digits of published test numbers (Visa, Mastercard), and the length of the whole number.
 _TEST_RANGES: Final = (("41111111", 16), ("40000000", 16), ("55555555", 16), ("22230000", 16))
 BANKS: Final = ("bank-north", "bank-south", "bank-west")
 _BANK_OF_DIGIT: Final = np.array([0, 0, 0, 0, 0, 0, 0, 1, 1, 2])  # seven, two and one in ten
-_DEVICE, _PLACE = 11, 12
+_PLACE: Final = 12
 _QUOTES: Final = next(iter(indicative_rates.RATES.values()))  # units for one of the reference
 
 
@@ -99,37 +100,21 @@ def transaction_of(row: np.void, run: int, number: int) -> pb.Transaction:
     return message
 
 
-def device_of(card: int, device: int) -> str:
-    """Return the id of a fraudster's device, or of the card's own (0)."""
-    return f"device-x{device:08x}" if device else f"device-c{card:06d}"
-
-
-def address_of(card: int, device: int) -> str:
-    """Return the address of a card on a device: 100.64.0.0/10, RFC 6598, nobody's own."""
-    address = int(float(draw(_DEVICE, _DEVICE, card, device)) * (1 << 22))
-    return f"100.{64 + (address >> 16)}.{address >> 8 & 255}.{address & 255}"
-
-
-def is_remote(rows: NDArray[np.void]) -> NDArray[np.bool_]:
-    """Tell which rows have a device and its address, and no place; bool [N]."""
-    return ~np.isin(rows["channel"], (pb.CHANNEL_POS, pb.CHANNEL_ATM))
-
-
 def places_of(rows: NDArray[np.void]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return latitude and longitude of the rows' shops in degrees, NaN for remote rows."""
     jitter = draw(_PLACE, _PLACE, rows["terminal"].astype(np.int64))
     centre = np.array([(region.latitude, region.longitude) for region in REGIONS])[rows["region"]]
     places = np.stack([centre[:, 0] + jitter - 0.5, centre[:, 1] + (jitter * 7 % 1) - 0.5])
-    places = np.where(is_remote(rows), np.nan, np.round(places, 4))
+    places = np.where(devices.is_remote(rows), np.nan, np.round(places, 4))
     return places[0], places[1]
 
 
 def _add_place(message: pb.Transaction, row: np.void) -> None:
     """Add the device and its address to a remote purchase, the shop's location to a present one."""
     one = np.array([row])
-    if is_remote(one)[0]:
-        message.device_id = device_of(int(row["card"]), int(row["device"]))
-        message.ip = address_of(int(row["card"]), int(row["device"]))
+    if devices.is_remote(one)[0]:
+        message.device_id = devices.device_name(int(devices.device_numbers(one)[0]))
+        message.ip = devices.address_name(int(devices.address_numbers(one)[0]))
         return
     latitude, longitude = places_of(one)
     message.location.latitude = float(latitude[0])
