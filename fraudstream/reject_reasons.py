@@ -68,5 +68,6 @@ class RejectReason(StrEnum):
     # Found behind ingest.
     KEY_MISSING = "KEY_MISSING", "an accepted record has no key"
     KEY_MISMATCH = "KEY_MISMATCH", "an accepted record's key is not its card token"
+    LABEL_TIME = "LABEL_TIME", "a label was settled before its transaction happened"
     ID_CONFLICT = "ID_CONFLICT", "a known transaction id came with another body"
     INTERNAL = "INTERNAL", "a fault of this software; the log has its trace"

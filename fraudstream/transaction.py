@@ -283,12 +283,25 @@ def _is_address(text: str) -> bool:
     return True
 
 
+def fault_of_time(
+    event_time_ms: int, append_time_ms: int, bounds: TimeBounds
+) -> RejectReason | None:
+    """Return why an event time cannot be right, None where it can; a late one can.
+
+    >>> fault_of_time(1_700_000_360_000, 1_700_000_000_000, TimeBounds()).value
+    'TIME_FUTURE'
+    """
+    if event_time_ms not in _TIMES_MS:
+        return RejectReason.TIME_INVALID
+    is_future = event_time_ms > append_time_ms + bounds.future_ms
+    return RejectReason.TIME_FUTURE if is_future else None
+
+
 def _check_time(transaction: Transaction, append_time_ms: int, bounds: TimeBounds) -> None:
     event_time_ms = transaction.event_time_ms
-    if event_time_ms not in _TIMES_MS:
-        raise InvalidTransaction(RejectReason.TIME_INVALID, RejectReason.TIME_INVALID.text)
-    if event_time_ms > append_time_ms + bounds.future_ms:
-        raise InvalidTransaction(RejectReason.TIME_FUTURE, RejectReason.TIME_FUTURE.text)
+    fault = fault_of_time(event_time_ms, append_time_ms, bounds)
+    if fault:
+        raise InvalidTransaction(fault, fault.text)
     if event_time_ms < append_time_ms - bounds.lateness_ms:
         msg = f"older than {bounds.lateness_ms} ms when the log took it"
         raise LateTransaction(msg)

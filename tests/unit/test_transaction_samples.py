@@ -18,7 +18,7 @@ TOKENISER = Tokeniser(TokenKeys("k1", {"k1": bytes(32)}))
 GOOD = sorted(path.name for path in SAMPLES.glob("*.json"))
 BAD = bad_samples(NOW_MS)
 # Found behind ingest, or not a fault of a record: no sample can have them.
-WITHOUT_SAMPLE = {"KEY_MISSING", "KEY_MISMATCH", "ID_CONFLICT", "INTERNAL"}
+WITHOUT_SAMPLE = {"KEY_MISSING", "KEY_MISMATCH", "LABEL_TIME", "ID_CONFLICT", "INTERNAL"}
 
 
 def accept(value: bytes | None, headers: list[tuple[str, bytes]]) -> None:
