@@ -19,6 +19,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import NoScriptError, RedisError
 
 from fraudstream.errors import OnlineStoreUnavailable, ShardClosed, ShardMoved
+from fraudstream.features.codec import CARD
 from fraudstream.identity import DIGEST_BYTES
 from fraudstream.settings import RedisSettings
 from fraudstream.shard import (
@@ -306,7 +307,7 @@ class StateStore:
                 names.record(row.identity),
                 names.claim(row.identity),
                 names.pending(row.card_token),
-                names.state("card", row.card_token),
+                names.state(CARD, row.card_token),
             )
             entry = pack_pending(row.identity, row.digest, now_ms, row.row)
             arguments += (row.identity, row.digest, entry)

@@ -18,8 +18,8 @@ CARD_VALUE: Final = np.dtype(
     [("state", CARD_STATE), ("decided_ms", "<i8"), ("vector", "<f4", (len(CATALOGUE),))]
 )
 
-# Kinds of value, as they stand in key names: a card's state, then the shared entities by name.
-CARD: Final = "state"
+# Kinds of value, as they stand in key names, beside the shared entities' own.
+CARD: Final = "card"
 VERDICT: Final = "verdict"
 
 KIND_OF_ENTITY: Final = {

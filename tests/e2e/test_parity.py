@@ -1,0 +1,233 @@
+"""The parity certificate over a real line: it holds, and every planted bug breaks it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import pytest
+from kafka import KafkaProducer
+
+from demo.line import SERVICES, Line
+from demo.processes import wait_until
+from demo.servers import Broker, ValkeyServer
+from demo.settings import kafka_settings_in
+from fraudstream.bus import kafka_python_producer_options
+from fraudstream.client import ScoringClient
+from fraudstream.log_reader import LogReader, read_topic
+from fraudstream.privacy import Tokeniser, TokenKeys
+from fraudstream.settings import KafkaSettings
+from fraudstream.topics import ACCEPTED, DECISIONS, LABELS, RAW
+from fraudstream.v1.decision_pb2 import AcceptedTransaction, Decision
+from fraudstream.v1.label_pb2 import Disposition, Label, LabelSource
+from fraudstream.v1.transaction_pb2 import Transaction
+from tests.conftest import environment_of_test
+from tests.tiny_model import tiny_artefact
+from training.parity.certificate import Certificate
+from training.parity.command import certify
+from training.parity.planted import BUGS, NO_BUG, Bug
+from training.parity.recorded import Span
+from training.simulate import SimulationSettings, simulate
+
+pytestmark = pytest.mark.parity
+
+_HOUR_MS: Final = 3_600_000
+_DAYS: Final = 24
+_EVER: Final = Span(0, 1 << 62)
+_BURST: Final = 20  # authorisations of one card, one after another
+_NO_CONSOLE: Final = tuple(service for service in SERVICES if service[0] != "services.console")
+
+
+@dataclass(frozen=True)
+class _Record:
+    """One record to send: when it arrives, where, and what it is."""
+
+    at_ms: int
+    topic: str
+    key: bytes
+    value: bytes
+
+
+class _Story:
+    """Weeks of traffic of a few cards in arrival order, labels among it."""
+
+    def __init__(self, kafka: KafkaSettings, tokeniser: Tokeniser, now_ms: int) -> None:
+        self._kafka = kafka
+        self._tokeniser = tokeniser
+        start_ms = now_ms - _DAYS * 24 * _HOUR_MS
+        self._simulated = simulate(
+            SimulationSettings(seed=5, cards=20, days=_DAYS, start_ms=start_ms, fraud_share=0.1)
+        )
+        self.now_ms = now_ms
+        self.transactions = [self._simulated.transaction(n) for n in range(len(self._simulated))]
+
+    def records(self) -> list[_Record]:
+        """Return what is sent, in order of arrival: one in five late by up to three hours."""
+        rng = np.random.default_rng(5)
+        records = []
+        for number, transaction in enumerate(self.transactions):
+            late_ms = int(rng.integers(3 * _HOUR_MS)) if rng.random() < 0.2 else 0
+            at_ms = min(transaction.event_time_ms + late_ms, self.now_ms)
+            records.append(self._raw(transaction, at_ms))
+            if number % 40 == 0:
+                records.append(self._raw(transaction, min(at_ms + _HOUR_MS, self.now_ms)))
+            records += self._labels(number, transaction)
+        return sorted(records, key=lambda record: record.at_ms)
+
+    def _raw(self, transaction: Transaction, at_ms: int) -> _Record:
+        topic = self._kafka.topic(RAW)
+        return _Record(
+            at_ms, topic, transaction.customer_id.encode(), transaction.SerializeToString()
+        )
+
+    def _labels(self, number: int, transaction: Transaction) -> Iterator[_Record]:
+        """Yield labels of a fraud: one, or one that comes twice, or flips."""
+        arrival_ms = int(self._simulated.label_arrival_ms[number])
+        if arrival_ms < 0 or arrival_ms > self.now_ms:
+            return
+        fraud, genuine = Disposition.DISPOSITION_CONFIRMED_FRAUD, Disposition.DISPOSITION_GENUINE
+        sequence = {0: (fraud, fraud), 1: (fraud, genuine, fraud)}.get(number % 7, (fraud,))
+        for again, disposition in enumerate(sequence):
+            yield self._label(transaction, disposition, arrival_ms + again * _HOUR_MS)
+
+    def _label(self, spent: Transaction, disposition: Disposition, at_ms: int) -> _Record:
+        token = self._tokeniser.token_of(spent.bank_id, spent.pan)
+        label = Label(
+            label_id=f"{spent.transaction_id}-{at_ms}",
+            bank_id=spent.bank_id,
+            transaction_id=spent.transaction_id,
+            card_token=token,
+            event_time_ms=spent.event_time_ms,
+            disposition=disposition,
+            source=LabelSource.LABEL_SOURCE_CHARGEBACK,
+            customer_id=spent.customer_id,
+            merchant_id=spent.merchant_id,
+            terminal_id=spent.terminal_id,
+            device_id=spent.device_id,
+            ip=spent.ip,
+            settled_at_ms=at_ms,
+        )
+        return _Record(at_ms, self._kafka.topic(LABELS), token.encode(), label.SerializeToString())
+
+    def burst(self) -> list[Transaction]:
+        """Return authorisations of one card within a second, now."""
+        burst = []
+        for number in range(_BURST):
+            transaction = Transaction()
+            transaction.CopyFrom(self.transactions[-1])
+            transaction.transaction_id = f"burst-{number}"
+            transaction.event_time_ms = self.now_ms + number * 50
+            transaction.amount_minor = 1_000 + 500 * number
+            burst.append(transaction)
+        return burst
+
+
+def _send(kafka: KafkaSettings, records: Sequence[_Record]) -> None:
+    producer = KafkaProducer(**kafka_python_producer_options(kafka))
+    for record in records:
+        producer.send(
+            record.topic,
+            value=record.value,
+            key=record.key,
+            timestamp_ms=record.at_ms,
+            headers=[("content-type", b"application/x-protobuf")],
+        )
+    producer.flush(timeout=30)
+    producer.close(timeout=10)
+
+
+class _Decided:
+    """Waits until so many identities have a decision."""
+
+    def __init__(self, reader: LogReader) -> None:
+        self._reader = reader
+        self._found: set[str] = set()
+
+    def reach(self, wanted: int) -> bool:
+        """Wait for `wanted` decisions in all."""
+
+        def has_all() -> bool:
+            for record in self._reader.poll(0.05):
+                self._found.add(Decision.FromString(record.value).decision_id)
+            return len(self._found) >= wanted
+
+        return wait_until(has_all, 120.0)
+
+
+@pytest.fixture(scope="module")
+def logs(
+    broker: Broker, valkey: ValkeyServer, tmp_path_factory: pytest.TempPathFactory
+) -> KafkaSettings:
+    """Run the line on the story, killing the card role on the way; return where its logs are."""
+    servers = environment_of_test(broker, valkey)
+    kafka = kafka_settings_in(servers)
+    folder: Path = tmp_path_factory.mktemp("parity")
+    tiny_artefact(folder / "model")
+    more = {"FRAUD_SCORING_MODEL": str(folder / "model"), "FRAUD_FEATURES_CLOCK": "record"}
+    line = Line(folder, servers, more=more, services=_NO_CONSOLE)
+    line.prepare("--no-expiry")
+    tokeniser = Tokeniser(TokenKeys.load(line.token_keys))
+    try:
+        line.start()
+        _play(line, kafka, _Story(kafka, tokeniser, time.time_ns() // 1_000_000))
+    finally:
+        line.stop()
+    return kafka
+
+
+def _play(line: Line, kafka: KafkaSettings, story: _Story) -> None:
+    records = story.records()
+    half = len(records) // 2
+    card = next(service for service in line.services if service.name == "features-card")
+    with LogReader(kafka, [DECISIONS], from_end=True) as reader:
+        decided = _Decided(reader)
+        _send(kafka, records[:half])
+        assert decided.reach(half // 3), "the first rows were not decided"
+        card.kill()
+        card.launch()
+        _send(kafka, records[half:])
+        assert decided.reach(len(story.transactions)), "not all rows were decided"
+        with ScoringClient(f"127.0.0.1:{line.ports.scoring}", timeout_s=20) as client:
+            decisions = [client.score(transaction) for transaction in story.burst()]
+        assert len({decision.decision_id for decision in decisions}) == _BURST
+    assert wait_until(lambda: _rows_of_burst(kafka) == _BURST, 60.0)
+
+
+def _rows_of_burst(kafka: KafkaSettings) -> int:
+    rows = [AcceptedTransaction.FromString(r.value) for r in read_topic(kafka, ACCEPTED)]
+    return sum(row.transaction.transaction_id.startswith("burst-") for row in rows)
+
+
+def _certificate(logs: KafkaSettings, bug: Bug) -> Certificate:
+    return certify(logs, _EVER, bug, lambda _: None)
+
+
+def test_every_decision_was_made_from_what_the_log_gives(logs: KafkaSettings) -> None:
+    """Stream rows and authorisations alike, fresh or stale, are rebuilt to the bit."""
+    certificate = _certificate(logs, NO_BUG)
+
+    assert certificate.holds, certificate.text()
+    assert certificate.door == _BURST
+    assert certificate.stream > 500
+    assert not certificate.unprovable
+
+
+@pytest.mark.parametrize("name", sorted(BUGS))
+def test_a_planted_bug_breaks_the_certificate(logs: KafkaSettings, name: str) -> None:
+    """Each bug that is planted in driver or kernel is found, and the first mismatch is named."""
+    certificate = _certificate(logs, BUGS[name])
+
+    assert not certificate.holds
+    assert certificate.first is not None
+    assert "first mismatch" in certificate.text()
+
+
+def test_the_kernel_is_right_again_after_a_planted_bug(logs: KafkaSettings) -> None:
+    """A bug is planted for one run only."""
+    _certificate(logs, BUGS["off-by-one-window"])
+
+    assert _certificate(logs, NO_BUG).holds
