@@ -117,6 +117,16 @@ def list_files(
     return sorted(kept, key=lambda f: (begun[f.log], f.log, f.partition, f.first, f.last))
 
 
+def partition_files(folder: Path, log: str, partition: int) -> list[ArchiveFile]:
+    """Return the files of one partition of one log, by first offset.
+
+    >>> partition_files(Path("nowhere"), "0a", 0)
+    []
+    """
+    found = folder.glob(f"log={log}/date=*/{partition:04}-*.parquet")
+    return sorted(map(parse_path, found), key=lambda file: (file.first, file.last))
+
+
 def check_contiguous(files: Sequence[ArchiveFile]) -> None:
     """Check that each partition's files follow one another without a hole and without an overlap.
 

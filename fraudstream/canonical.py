@@ -193,7 +193,8 @@ def enum_numbers(name: str, column: pa.ChunkedArray) -> npt.NDArray[np.int32]:
         msg = f"column {name}: expected one of {', '.join(names)}, found {found!r}"
         raise InvalidSettings(msg)
     by_place: npt.NDArray[np.int32] = np.array([*numbers, 0], np.int32)
-    return by_place.take(pc.fill_null(places, len(numbers)).to_numpy())
+    filled: npt.NDArray[np.int32] = pc.fill_null(places, len(numbers)).to_numpy()
+    return by_place[filled]
 
 
 def check_canonical(schema: pa.Schema) -> None:
