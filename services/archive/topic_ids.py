@@ -19,6 +19,10 @@ class TopicIds:
 
     Args:
         settings: Where Kafka is.
+
+    Raises:
+        InvalidSettings: A topic is not there.
+        BrokerUnavailable: The broker does not answer.
     """
 
     def __init__(self, settings: KafkaSettings) -> None:
@@ -28,7 +32,11 @@ class TopicIds:
         except KafkaError as exc:
             msg = f"the broker at {settings.bootstrap} does not answer: {type(exc).__name__}"
             raise BrokerUnavailable(msg) from exc
-        self._known = self._read()
+        try:
+            self._known = self._read()
+        except (InvalidSettings, BrokerUnavailable):
+            self._admin.close()
+            raise
 
     def of(self, noun: str) -> str:
         """Return the id of a noun's topic, hexadecimal."""
