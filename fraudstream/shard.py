@@ -53,6 +53,7 @@ class Marker:
         generation: Name of the states' generation.
         primary: Replication id of the store primary that opened it.
         next_offset: First offset that is not applied yet.
+        serving: Replication id of the primary that answered: another one may lack writes.
     """
 
     incarnation: str
@@ -60,6 +61,17 @@ class Marker:
     generation: str
     primary: str
     next_offset: int
+    serving: str
+
+    def is_open_for(self, shard: ShardRef) -> bool:
+        """Tell whether scripts pass the fence of this marker with what a worker believes.
+
+        >>> shard = ShardRef(Role.CARD, 0, "00:1")
+        >>> Marker("00:1", LAYOUT_HASH, FIRST_GENERATION, "a", 0, "a").is_open_for(shard)
+        True
+        """
+        named = (self.incarnation, self.layout, self.generation, self.primary)
+        return named == (shard.incarnation, shard.layout, shard.generation, self.serving)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +96,11 @@ class ShardKeys:
     def marks(self) -> str:
         """High marks of an entity shard's sources, a hash."""
         return self._generation("marks")
+
+    @property
+    def witness(self) -> str:
+        """Primary that takes a generation's filling; gone when that is over."""
+        return self._generation("witness")
 
     @property
     def outbox(self) -> str:

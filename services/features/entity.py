@@ -24,8 +24,7 @@ from fraudstream.shard import ShardKeys
 from fraudstream.shared_entities import HighMark, source_field
 from fraudstream.state_store import STATE_LIFE_S, ShardWrite, StateStore, StoredValue
 from fraudstream.v1.features_pb2 import EntityRow, EntityRowKind
-from services.features.positions import Positions
-from services.features.shard_loop import ShardLoop
+from services.features.shard_loop import ShardLoop, ShardOwner
 
 _LOG = logging.getLogger(__name__)
 
@@ -141,11 +140,11 @@ def _ints(numbers: list[Any]) -> npt.NDArray[np.int64]:
 class EntityRole:
     """Handles polls of the entities topic."""
 
-    def __init__(self, store: StateStore, positions: Positions) -> None:
+    def __init__(self, store: StateStore, owner: ShardOwner) -> None:
         """Keep the parts."""
         self._store = store
-        self._positions = positions
-        self._shards = ShardLoop(positions, self._work)
+        self._positions = owner.positions
+        self._shards = ShardLoop(owner, self._work)
 
     def assigned(self, partitions: set[int]) -> None:
         """Forget every position."""
