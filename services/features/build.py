@@ -28,6 +28,7 @@ from fraudstream.topics import ACCEPTED, DLQ, ENTITIES, LABELS, Topic
 from services.features.card import CardParts, CardRole
 from services.features.entity import EntityRole
 from services.features.entity_rows import EntityRowSender
+from services.features.fillers import rebuilder_of
 from services.features.filling import Progress
 from services.features.label import LabelRole
 from services.features.letters import Letters
@@ -35,7 +36,7 @@ from services.features.logs import Log, find_log
 from services.features.mending import Mender
 from services.features.observe import SpanWriter
 from services.features.positions import Positions
-from services.features.rebuild import Rebuilder, RebuildParts
+from services.features.rebuild import RebuildParts
 from services.features.scoring_stub import ScoringStub
 from services.features.settings import FeaturesSettings
 from services.features.shard_loop import ShardOwner
@@ -186,7 +187,7 @@ class Worker:
     def _owner(self, role: Role) -> ShardOwner:
         settings = self._settings
         parts = RebuildParts(self._store, settings.kafka, _now_ms)
-        rebuilder = Rebuilder(parts, role, self._log)
+        rebuilder = rebuilder_of(parts, role, self._log)
         wait_s = settings.features.delivery_timeout_s
         mender = Mender(self._store, rebuilder, wait_s, self._progress)
         return ShardOwner(self._positions(role), mender, end_process)

@@ -14,8 +14,6 @@ from fraudstream.settings import KafkaSettings
 from fraudstream.shard import Marker, Role, ShardRef, topic_id_of
 from fraudstream.state_store import StateStore
 from fraudstream.topics import ACCEPTED, DECISIONS, ENTITIES
-from services.features.card_filling import CardFiller
-from services.features.entity_filling import EntityFiller
 from services.features.filling import Filled, Filler, Job, Progress
 from services.features.logs import Bounds, Log, bounds_of, find_log
 
@@ -42,18 +40,15 @@ class Rebuilder:
         parts: Store, broker and clock.
         role: Cards or entities.
         log: The log that the shards follow.
+        filler: Fills a generation of that role.
     """
 
-    def __init__(self, parts: RebuildParts, role: Role, log: Log) -> None:
+    def __init__(self, parts: RebuildParts, role: Role, log: Log, filler: Filler) -> None:
         self._parts = parts
         self._role = role
         self._log = log
         self._generations = Generations(parts.store)
-        self._filler: Filler = (
-            CardFiller(parts.store, parts.kafka, parts.clock_ms)
-            if role is Role.CARD
-            else EntityFiller(parts.store, parts.kafka)
-        )
+        self._filler = filler
 
     @property
     def partitions(self) -> int:
