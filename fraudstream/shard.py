@@ -115,6 +115,10 @@ class ShardKeys:
         """Digest and offset of the counted row of an identity."""
         return self._generation(f"claim:{identity.hex()}")
 
+    def rebuild(self, name: str) -> str:
+        """What a run of the rebuild command has filled of the shard."""
+        return self._name(f"rebuild:{name}")
+
     def record(self, identity: bytes) -> str:
         """Digest and decision of an identity; belongs to no generation."""
         return self._name(f"record:{identity.hex()}")

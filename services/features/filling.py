@@ -56,12 +56,14 @@ class Filled:
         next_offset: First offset that it does not hold.
         states: How many states it has.
         keys: Names of what a generation of this shard holds, to free those of an earlier one.
+        is_switched: The marker names it already.
     """
 
     job: Job
     next_offset: int
     states: int
     keys: Callable[[ShardKeys], Iterable[str]]
+    is_switched: bool = False
 
 
 class Filler(Protocol):

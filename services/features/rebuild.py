@@ -46,18 +46,18 @@ class Rebuilder:
     def __init__(self, parts: RebuildParts, role: Role, log: Log, filler: Filler) -> None:
         self._parts = parts
         self._role = role
-        self._log = log
+        self.log = log
         self._generations = Generations(parts.store)
         self._filler = filler
 
     @property
     def partitions(self) -> int:
         """How many shards there are."""
-        return self._log.partitions
+        return self.log.partitions
 
     def shard(self, partition: int) -> ShardRef:
         """Return a shard by its log and layout, whatever its generation."""
-        return ShardRef(self._role, partition, self._log.incarnation)
+        return ShardRef(self._role, partition, self.log.incarnation)
 
     async def fill(
         self, partition: int, progress: Progress, *, has_all_partitions: bool = False
@@ -81,7 +81,7 @@ class Rebuilder:
         begun = await self._generations.begin(shard, self._parts.clock_ms())
         job = Job(
             shard=begun,
-            log=self._log,
+            log=self.log,
             read=read,
             begin=bounds.begin,
             other_partitions=self._others(partition, read, has_all_partitions),
@@ -134,20 +134,20 @@ class Rebuilder:
 
     def _others(self, partition: int, read: Marker | None, has_all: bool) -> list[int]:
         is_widened = read is not None and (
-            topic_id_of(read.incarnation) == self._log.topic_id
-            and read.incarnation != self._log.incarnation
+            topic_id_of(read.incarnation) == self.log.topic_id
+            and read.incarnation != self.log.incarnation
         )
-        others = [p for p in range(self._log.partitions) if p != partition]
+        others = [p for p in range(self.log.partitions) if p != partition]
         return others if has_all or is_widened else []
 
     async def _check_topics(self) -> None:
         if self._role is not Role.CARD:
             return
         decisions = await asyncio.to_thread(find_log, self._parts.kafka, DECISIONS)
-        if decisions.partitions != self._log.partitions:
+        if decisions.partitions != self.log.partitions:
             msg = (
                 f"topic {decisions.name} has {decisions.partitions} partitions and"
-                f" {self._log.name} has {self._log.partitions}: a card's decisions are looked for"
+                f" {self.log.name} has {self.log.partitions}: a card's decisions are looked for"
                 " in the partition of its rows, so both need the same count"
             )
             raise InvalidSettings(msg)
