@@ -248,6 +248,17 @@ class ShardLine:
         assert marker is not None
         return self.store.keys(replace(shard, generation=marker.generation))
 
+    async def widen(self, topics: Sequence[Topic], partitions: int) -> None:
+        """Give topics more partitions."""
+        wanted = {self.kafka.topic(topic): partitions for topic in topics}
+
+        def create() -> None:
+            admin = KafkaAdminClient(**kafka_python_options(self.kafka))
+            admin.create_partitions(wanted)
+            admin.close()
+
+        await asyncio.to_thread(create)
+
     async def make_topics_anew(self, topics: Sequence[Topic]) -> None:
         """Delete topics and make them again, empty."""
         await asyncio.to_thread(_make_anew, self, topics)
