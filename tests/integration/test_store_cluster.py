@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
+from feast import FeatureView, RepoConfig
+from feast.protos.feast.types.EntityKey_pb2 import EntityKey
+from feast.protos.feast.types.Value_pb2 import Value
 from redis.crc import key_slot
 
 from demo.servers import Broker
 from fraudstream.errors import OnlineStoreUnavailable, ShardClosed
+from fraudstream.feast_store import PackedOnlineStore
+from fraudstream.features.catalogue import FEATURE_NAMES
+from fraudstream.features.codec import CARD, CARD_VALUE
 from fraudstream.shard import Marker, RecordOutcome, RecordRow, Role, ShardRef
 from fraudstream.state_store import ShardWrite, StateStore, StoredValue
+from fraudstream.topics import partition_of
 from fraudstream.v1.scoring_pb2 import ScoreRequest
 from tests.conftest import create_topics
 from tests.scoring_world import some_transaction
@@ -96,6 +106,35 @@ async def test_every_script_runs_on_the_node_of_its_shard(cluster_store: StateSt
     assert {_node_of(shard) for shard in _SHARDS} == {0, 1, 2}
     assert values == [str(shard.partition).encode() for shard in _SHARDS]
     assert marks == [{b"source": b"1:1:1"}] * len(_SHARDS)
+
+
+async def test_feast_reads_cards_of_all_nodes(
+    cluster_store: StateStore,
+    cluster_env: Mapping[str, str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The online store of Feast finds each card on the node of its shard."""
+    for name, setting in cluster_env.items():
+        monkeypatch.setenv(name, setting)
+    keys = []
+    for card in CARDS:
+        shard = replace(_SHARDS[0], partition=partition_of(card.encode(), 6))
+        value = np.zeros(1, CARD_VALUE)
+        value["vector"], value["decided_ms"] = 2.5, NOW_MS
+        key = cluster_store.keys(shard).state(CARD, card)
+        await cluster_store.fill([StoredValue(key, value.tobytes(), 60)])
+        keys.append(EntityKey(join_keys=["card_token"], entity_values=[Value(string_val=card)]))
+    reader = PackedOnlineStore()
+
+    found = await asyncio.to_thread(
+        reader.online_read,
+        RepoConfig.model_construct(project="test"),
+        FeatureView.__new__(FeatureView),
+        keys,
+        [FEATURE_NAMES[0]],
+    )
+
+    assert [row[FEATURE_NAMES[0]].float_val for _, row in found if row] == [2.5] * len(CARDS)
 
 
 async def test_dead_primary_leaves_the_shards_of_the_others(
