@@ -151,6 +151,7 @@ class ShardLine:
         work.assigned(set(range(log.partitions)))
         running = ShardRole(work, owner, consumer, log, ended)
         positions.seek = running.seeks.__setitem__
+        positions.highwater = lambda p: consumer.highwater(TopicPartition(log.name, p))
         try:
             yield running
         finally:

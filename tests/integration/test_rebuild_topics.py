@@ -14,7 +14,7 @@ from demo.servers import ApacheKafka, ValkeyServer
 from demo.service_process import ServiceProcess
 from fraudstream.features.codec import TERMINAL
 from fraudstream.features.state import TERMINAL_STATE
-from fraudstream.shard import Role
+from fraudstream.shard import Role, ShardRef
 from fraudstream.topics import ACCEPTED, ALERTS, DECISIONS
 from tests.conftest import create_topics, environment_of_test
 from tests.shard_line import CARDS, ShardLine, ShardRole, eventually, rows_of_cards, shard_line
@@ -101,6 +101,25 @@ async def test_widened_topic_keeps_every_card(
         assert await wider.counted_rows(CARDS) == 160
         made = [each.transaction_id for each in await wider.decisions()]
         assert len(made) == len(set(made)) == 160
+
+
+@pytest.mark.kafka
+async def test_log_that_ends_before_its_marker_is_read_again(
+    kafka_broker: ApacheKafka, valkey: ValkeyServer, tmp_path: Path
+) -> None:
+    """A broker that lost records gives their offsets to others, which would be skipped."""
+    topics = environment_of_test(kafka_broker, valkey)
+    create_topics(topics, tmp_path)
+    async with shard_line(topics, tmp_path) as line, line.role(Role.CARD) as cards:
+        log = await line.log_of(ACCEPTED)
+        for partition in range(log.partitions):
+            await line.store.open_shard(ShardRef(Role.CARD, partition, log.incarnation), 1000)
+        await line.accept(_ROWS)
+
+        await line.settle(cards, 120)
+
+        assert len(await line.decisions()) == 120
+        assert await line.counted_rows(CARDS) == 120
 
 
 async def _set_layout(line: ShardLine, valkey: ValkeyServer, layout: str) -> None:
