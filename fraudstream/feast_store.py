@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 import redis
 from feast import Entity, FeatureView, RepoConfig
@@ -19,6 +20,7 @@ from feast.protos.feast.types.EntityKey_pb2 import EntityKey
 from feast.protos.feast.types.Value_pb2 import Value
 from feast.repo_config import FeastConfigBaseModel
 from redis.backoff import NoBackoff
+from redis.cluster import ClusterNode
 from redis.retry import Retry
 
 from fraudstream.errors import OnlineStoreUnavailable
@@ -26,6 +28,7 @@ from fraudstream.features.catalogue import FEATURE_NAMES
 from fraudstream.features.codec import CARD, CARD_VALUE, unpack_values
 from fraudstream.settings import RedisSettings
 from fraudstream.shard import Role, ShardKeys, ShardRef
+from fraudstream.store_nodes import addresses_of
 from fraudstream.topics import partition_of
 
 _Row = tuple[datetime | None, dict[str, Value] | None]
@@ -54,7 +57,7 @@ class PackedOnlineStoreConfig(FeastConfigBaseModel):
 class PackedOnlineStore(OnlineStore):
     """Serves a card's last decided vector at its event time. One read of the store a call."""
 
-    _client: redis.Redis | None = None
+    _client: redis.Redis | redis.RedisCluster | None = None
     _settings: RedisSettings | None = None
 
     def online_read(
@@ -74,7 +77,7 @@ class PackedOnlineStore(OnlineStore):
         names = requested_features or [field.name for field in table.features]
         places = {name: FEATURE_NAMES.index(name) for name in names}
         try:
-            stored: Any = self._connect().mget(self._keys_of(cards))
+            stored = self._read(self._keys_of(cards))
         except redis.RedisError as exc:
             msg = f"the online store did not answer: {type(exc).__name__}"
             raise OnlineStoreUnavailable(msg) from exc
@@ -111,16 +114,32 @@ class PackedOnlineStore(OnlineStore):
     ) -> None:
         """Do nothing: states belong to the stream, and outlive a registry."""
 
-    def _connect(self) -> redis.Redis:
+    def _connect(self) -> redis.Redis | redis.RedisCluster:
         if self._client is None:
-            self._settings = RedisSettings.read()
-            self._client = redis.Redis.from_url(
-                self._settings.url.get_secret_value(),
-                socket_timeout=self._settings.timeout_s,
-                socket_connect_timeout=self._settings.timeout_s,
-                retry=Retry(NoBackoff(), 0),
-            )
+            self._settings = settings = RedisSettings.read()
+            addresses = addresses_of(settings.url.get_secret_value())
+            options: dict[str, Any] = {
+                "socket_timeout": settings.timeout_s,
+                "socket_connect_timeout": settings.timeout_s,
+                "retry": Retry(NoBackoff(), 0),
+            }
+            if settings.is_cluster:
+                places = [urlsplit(address) for address in addresses]
+                nodes = [
+                    ClusterNode(p.hostname, p.port or 6379)  # type: ignore[no-untyped-call]
+                    for p in places
+                ]
+                self._client = redis.RedisCluster(url=addresses[0], startup_nodes=nodes, **options)
+            else:
+                self._client = redis.Redis.from_url(addresses[0], **options)
         return self._client
+
+    def _read(self, keys: Sequence[str]) -> list[bytes | None]:
+        """Read values: one round trip, or one for each slot of a cluster."""
+        client: Any = self._connect()
+        is_cluster = isinstance(client, redis.RedisCluster)
+        found: list[bytes | None] = client.mget_nonatomic(keys) if is_cluster else client.mget(keys)
+        return found
 
     def _keys_of(self, cards: Sequence[str]) -> list[str]:
         """Return the state keys of cards, in the generation that each shard's marker names."""

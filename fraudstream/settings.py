@@ -83,7 +83,11 @@ class RedisSettings(StrictSettings):
 
     url: SecretStr = Field(
         default=SecretStr("redis://127.0.0.1:6379/0"),
-        description="redis:// or rediss:// address, with user and password where needed.",
+        description="redis:// or rediss:// address, with user and password where needed; for a"
+        " cluster some of its servers, as redis://a:6379,b:6379.",
+    )
+    is_cluster: bool = Field(
+        default=False, description="The store is a Redis or Valkey Cluster (database 0)."
     )
     key_prefix: str = Field(
         default="fraud", min_length=1, max_length=64, description="Put before every key."

@@ -53,6 +53,7 @@ class Marker:
         generation: Name of the states' generation.
         primary: Replication id of the store primary that opened it.
         next_offset: First offset that is not applied yet.
+        serving: Replication id of the primary that answered: another one may lack writes.
     """
 
     incarnation: str
@@ -60,6 +61,17 @@ class Marker:
     generation: str
     primary: str
     next_offset: int
+    serving: str
+
+    def is_open_for(self, shard: ShardRef) -> bool:
+        """Tell whether scripts pass the fence of this marker with what a worker believes.
+
+        >>> shard = ShardRef(Role.CARD, 0, "00:1")
+        >>> Marker("00:1", LAYOUT_HASH, FIRST_GENERATION, "a", 0, "a").is_open_for(shard)
+        True
+        """
+        named = (self.incarnation, self.layout, self.generation, self.primary)
+        return named == (shard.incarnation, shard.layout, shard.generation, self.serving)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +98,11 @@ class ShardKeys:
         return self._generation("marks")
 
     @property
+    def witness(self) -> str:
+        """Primary that takes a generation's filling; gone when that is over."""
+        return self._generation("witness")
+
+    @property
     def outbox(self) -> str:
         """Identities recorded and not known to be published, a sorted set by time."""
         return self._name("outbox")
@@ -97,6 +114,10 @@ class ShardKeys:
     def claim(self, identity: bytes) -> str:
         """Digest and offset of the counted row of an identity."""
         return self._generation(f"claim:{identity.hex()}")
+
+    def rebuild(self, name: str) -> str:
+        """What a run of the rebuild command has filled of the shard."""
+        return self._name(f"rebuild:{name}")
 
     def record(self, identity: bytes) -> str:
         """Digest and decision of an identity; belongs to no generation."""

@@ -12,7 +12,8 @@ from fraudstream.features.catalogue import SHARED_ENTITIES
 from fraudstream.features.codec import KIND_OF_ENTITY, EntityKeys, log_key, unpack_values
 from fraudstream.features.shared_kernel import Readers, bucket_width_ms, read_shared
 from fraudstream.features.state import SHARED_STATE
-from fraudstream.shard import Role, ShardKeys, ShardRef, topic_id_of
+from fraudstream.shard import Role, topic_id_of
+from fraudstream.shard_markers import ShardMarkers
 from fraudstream.state_store import StateStore
 from fraudstream.topics import partition_of
 from fraudstream.v1.decision_pb2 import SharedRead
@@ -143,36 +144,65 @@ class EntityReader:
     def __init__(self, store: StateStore, partitions: int) -> None:
         self._store = store
         self._partitions = partitions
+        self._markers = ShardMarkers(store, Role.ENTITY)
 
     async def read(self, rows: Collection[EntityKeys], incarnation: str) -> SharedView:
         """Return the states of rows' entities; `incarnation` names the log that feeds them.
 
+        Where a shard moves to another generation meanwhile, all are read again.
+
         Raises:
             OnlineStoreUnavailable: The store does not answer in time.
         """
-        names: list[str] = []
-        shards: list[ShardKeys] = []
-        places: list[dict[str, int]] = []
-        for number, entity in enumerate(SHARED_ENTITIES):
-            found: dict[str, int] = {}
-            for key in sorted({row[number] for row in rows if row[number]}):
-                shard = self._keys_of(log_key(entity, key))
-                found[key] = len(names)
-                names.append(shard.state(entity.value, key))
-                shards.append(shard)
-            places.append(found)
-        of_shards = sorted({shard.marks for shard in shards})
-        states, marks = await self._store.read_many(names, of_shards)
+        wanted = self._wanted(rows)
+        while True:
+            view = await self._read(wanted, incarnation)
+            if view is not None:
+                return view
+
+    def _wanted(self, rows: Collection[EntityKeys]) -> list[dict[str, int]]:
+        """Return the partition of each distinct key, by kind in the order of `SHARED_ENTITIES`."""
+        return [
+            {
+                key: partition_of(log_key(entity, key), self._partitions)
+                for key in sorted({row[number] for row in rows if row[number]})
+            }
+            for number, entity in enumerate(SHARED_ENTITIES)
+        ]
+
+    async def _read(
+        self, wanted: Sequence[Mapping[str, int]], incarnation: str
+    ) -> SharedView | None:
+        """Read once; None where a shard was not in the generation that its marker had named."""
+        partitions = sorted({partition for found in wanted for partition in found.values()})
+        shards = await self._markers.shards(partitions)
+        names = {partition: self._store.keys(shard) for partition, shard in shards.items()}
+        of_kinds = zip(SHARED_ENTITIES, wanted, strict=True)
+        states, marks, markers = await self._store.read_many(
+            [
+                names[p].state(entity.value, k)
+                for entity, found in of_kinds
+                for k, p in found.items()
+            ],
+            [names[partition].marks for partition in partitions],
+            [self._markers.marker_key(partition) for partition in partitions],
+        )
+        changed = [
+            self._markers.has_changed(partition, marker)
+            for partition, marker in zip(partitions, markers, strict=True)
+        ]
+        if any(changed):
+            return None
         progress = {
-            shard: watermark_of(mark, incarnation)
-            for shard, mark in zip(of_shards, marks, strict=True)
+            partition: watermark_of(mark, incarnation)
+            for partition, mark in zip(partitions, marks, strict=True)
         }
+        places, count = [], 0
+        for found in wanted:
+            places.append({key: count + place for place, key in enumerate(found)})
+            count += len(found)
         return SharedView(
             unpack_values(states, SHARED_STATE),
-            [progress[shard.marks] for shard in shards],
+            [progress[partition] for found in wanted for partition in found.values()],
             places,
         )
-
-    def _keys_of(self, key: bytes) -> ShardKeys:
-        partition = partition_of(key, self._partitions)
-        return self._store.keys(ShardRef(Role.ENTITY, partition, ""))

@@ -6,19 +6,11 @@ caller reads the marker again. Cost: one round trip a call; about a microsecond 
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from importlib.resources import files
 from typing import Any, Final
 
-import redis.asyncio as redis
-from redis.asyncio.connection import AbstractConnection
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
-from redis.exceptions import NoScriptError, RedisError
-
-from fraudstream.errors import OnlineStoreUnavailable, ShardClosed, ShardMoved
+from fraudstream.errors import ShardClosed, ShardMoved
 from fraudstream.features.codec import CARD
 from fraudstream.identity import DIGEST_BYTES
 from fraudstream.settings import RedisSettings
@@ -36,16 +28,7 @@ from fraudstream.shard import (
     pack_pending,
     unpack_pending,
 )
-
-_SCRIPTS: Final = (
-    "open_shard",
-    "read_shard",
-    "write_shard",
-    "record_decisions",
-    "settle_published",
-    "admit",
-    "refuse",
-)
+from fraudstream.store_nodes import Argument, Command, StoreNodes
 
 # Decision records outlive the lateness bound (24 h) and a two-day outage together.
 RECORD_LIFE_S: Final = 72 * 3600
@@ -53,20 +36,6 @@ RECORD_LIFE_S: Final = 72 * 3600
 STATE_LIFE_S: Final = 100 * 86_400
 PENDING_LIFE_S: Final = 24 * 3600
 PENDING_LONGEST: Final = 256
-
-_Argument = bytes | str | int
-
-
-class _Guard:
-    """Turns the client's errors into ours."""
-
-    async def __aenter__(self) -> None:
-        return None
-
-    async def __aexit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, RedisError | OSError | asyncio.TimeoutError):
-            msg = f"the online store did not answer in time or refused: {type(error).__name__}"
-            raise OnlineStoreUnavailable(msg) from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,75 +84,35 @@ class StateStore:
             settings: Where the store is.
             clock_ms: Epoch milliseconds, for outbox times.
         """
-        self._prefix = settings.key_prefix
+        self.prefix = settings.key_prefix
+        self.nodes = StoreNodes(settings)
         self._clock_ms = clock_ms
-        self._primary = ""
-        self._hashes: dict[str, str] = {}
-        self._client = redis.Redis.from_url(
-            settings.url.get_secret_value(),
-            socket_timeout=settings.timeout_s,
-            socket_connect_timeout=settings.timeout_s,
-            retry=Retry(NoBackoff(), 0),
-            redis_connect_func=self._greet,
-        )
-
-    async def _greet(self, connection: AbstractConnection) -> None:
-        """Look at the primary's identity on every new connection: another primary closes shards."""
-        await connection.on_connect()
-        await connection.send_command("INFO", "replication")
-        answer = await connection.read_response()
-        lines = dict(line.split(":", 1) for line in answer.decode().split("\r\n") if ":" in line)
-        self._primary = lines["master_replid"]
-
-    @property
-    def primary(self) -> str:
-        """Replication id of the primary that the newest connection reached."""
-        return self._primary
 
     def keys(self, shard: ShardRef) -> ShardKeys:
         """Return the names of a shard's keys."""
-        return ShardKeys(self._prefix, shard)
+        return ShardKeys(self.prefix, shard)
 
     async def connect(self) -> None:
         """Connect and load the scripts."""
-        async with _Guard():
-            for name in _SCRIPTS:
-                source = files("fraudstream.scripts").joinpath(f"{name}.lua").read_text()
-                self._hashes[name] = await self._client.script_load(source)
+        await self.nodes.connect()
 
     async def close(self) -> None:
         """Close all connections."""
-        await self._client.aclose()
+        await self.nodes.close()
 
     async def marker(self, shard: ShardRef) -> Marker | None:
         """Return a shard's marker, None where there is none."""
-        async with _Guard():
-            fields: Any = await self._client.hgetall(self.keys(shard).marker)
-        if not fields:
-            return None
-        return Marker(
-            fields[b"incarnation"].decode(),
-            fields[b"layout"].decode(),
-            fields[b"generation"].decode(),
-            fields[b"primary"].decode(),
-            int(fields[b"next"]),
-        )
+        return _marker_of(await self.nodes.run("read_marker", [self.keys(shard).marker], ()))
 
     async def open_shard(self, shard: ShardRef, next_offset: int) -> Marker:
         """Make a shard's marker where there is none, and return the one that stands afterwards."""
-        fence = self._fence(shard)
-        answer = await self._run("open_shard", [self.keys(shard).marker], [*fence, next_offset])
-        incarnation, layout, generation, primary, stands = (field.decode() for field in answer)
-        return Marker(incarnation, layout, generation, primary, int(stands))
-
-    def is_open(self, shard: ShardRef, marker: Marker | None) -> bool:
-        """Tell whether a marker is that of this shard, on this primary."""
-        return marker is not None and self._fence(shard) == [
-            marker.incarnation,
-            marker.layout,
-            marker.generation,
-            marker.primary,
-        ]
+        keys = [self.keys(shard).marker]
+        arguments = [*_fence(shard), next_offset]
+        marker = _marker_of(await self.nodes.run("open_shard", keys, arguments))
+        if marker is None:
+            msg = f"shard {shard.role}{shard.partition} lost its marker as it was opened"
+            raise ShardClosed(msg)
+        return marker
 
     async def read_shard(
         self, shard: ShardRef, from_offset: int | None, keys: Sequence[str]
@@ -196,10 +125,10 @@ class StateStore:
             keys: Keys of this shard.
         """
         begins = "" if from_offset is None else from_offset
-        answer = await self._run(
-            "read_shard", [self.keys(shard).marker, *keys], [*self._fence(shard), begins]
+        answer = await self.nodes.run(
+            "read_shard", [self.keys(shard).marker, *keys], [*_fence(shard), begins]
         )
-        self._check(shard, answer)
+        _check(shard, answer)
         return answer[2:]  # type: ignore[no-any-return]
 
     async def write_shard(self, shard: ShardRef, write: ShardWrite) -> None:
@@ -208,22 +137,20 @@ class StateStore:
         keys = [names.marker, names.marks]
         keys += [value.key for value in write.values]
         keys += [names.pending(card) for card in write.cards]
-        arguments: list[_Argument] = [*self._fence(shard), write.from_offset, write.to_offset]
+        arguments: list[Argument] = [*_fence(shard), write.from_offset, write.to_offset]
         arguments += [len(write.values), len(write.marks), len(write.finished)]
         for value in write.values:
             arguments += (value.content, value.life_s)
         for mark in write.marks:
             arguments += mark
         arguments += write.finished
-        self._check(shard, await self._run("write_shard", keys, arguments))
+        _check(shard, await self.nodes.run("write_shard", keys, arguments))
 
     async def fill(self, values: Sequence[StoredValue]) -> None:
         """Write states of shards that are not open yet, without a fence: nobody reads them."""
-        async with _Guard():
-            pipeline = self._client.pipeline(transaction=False)
-            for value in values:
-                pipeline.set(value.key, value.content, ex=value.life_s)
-            await pipeline.execute()
+        await self.nodes.pipeline(
+            [("SET", value.key, value.content, "EX", value.life_s) for value in values]
+        )
 
     async def record_decisions(
         self, shard: ShardRef, rows: Sequence[RecordRow]
@@ -231,13 +158,13 @@ class StateStore:
         """Record decisions of identities that have none, and put them into the outbox."""
         names = self.keys(shard)
         keys = [names.marker, names.outbox]
-        arguments: list[_Argument] = [*self._fence(shard), self._clock_ms(), RECORD_LIFE_S]
+        arguments: list[Argument] = [*_fence(shard), self._clock_ms(), RECORD_LIFE_S]
         for row in rows:
             keys += (names.record(row.identity), names.claim(row.identity))
             offset = "" if row.offset is None else row.offset
             arguments += (row.identity, row.digest, offset, row.value)
-        answer = await self._run("record_decisions", keys, arguments)
-        self._check(shard, answer)
+        answer = await self.nodes.run("record_decisions", keys, arguments)
+        _check(shard, answer)
         return [
             RecordAnswer(RecordOutcome(answer[place].decode()), answer[place + 1])
             for place in range(1, len(answer), 2)
@@ -254,11 +181,11 @@ class StateStore:
     ) -> list[int]:
         """Settle rows, with or without their values; return the places of those that lack one."""
         names = self.keys(shard)
-        arguments: list[_Argument] = [RECORD_LIFE_S]
+        arguments: list[Argument] = [RECORD_LIFE_S]
         for row in rows:
             arguments += (row.identity, row.digest + row.value if has_values else b"")
         keys = [names.outbox, *(names.record(row.identity) for row in rows)]
-        places: list[int] = await self._run("settle_published", keys, arguments)
+        places: list[int] = await self.nodes.run("settle_published", keys, arguments)
         return places
 
     async def unpublished(
@@ -269,16 +196,15 @@ class StateStore:
         An entry whose record is gone has nothing left to publish and is dropped.
         """
         names = self.keys(shard)
-        async with _Guard():
-            identities: Any = await self._client.zrangebyscore(
-                names.outbox, "-inf", older_than_ms, start=0, num=limit
-            )
-            if not identities:
-                return []
-            values: Any = await self._client.mget([names.record(i) for i in identities])
-            lost = [i for i, value in zip(identities, values, strict=True) if value is None]
-            if lost:
-                await self._client.zrem(names.outbox, *lost)
+        (identities,) = await self.nodes.pipeline(
+            [("ZRANGEBYSCORE", names.outbox, "-inf", older_than_ms, "LIMIT", 0, limit)]
+        )
+        if not identities:
+            return []
+        (values,) = await self.nodes.pipeline([("MGET", *(names.record(i) for i in identities))])
+        lost = [i for i, value in zip(identities, values, strict=True) if value is None]
+        if lost:
+            await self.nodes.pipeline([("ZREM", names.outbox, *lost)])
         return [
             OutboxEntry(identity, value[:DIGEST_BYTES], value[DIGEST_BYTES:])
             for identity, value in zip(identities, values, strict=True)
@@ -289,18 +215,15 @@ class StateStore:
         """Return which of these identities are still in the outbox."""
         if not identities:
             return set()
-        async with _Guard():
-            scores: Any = await self._client.zmscore(
-                self.keys(shard).outbox,
-                list(identities),  # type: ignore[arg-type]  # members are bytes
-            )
+        command: Command = ("ZMSCORE", self.keys(shard).outbox, *identities)
+        (scores,) = await self.nodes.pipeline([command])
         return {i for i, score in zip(identities, scores, strict=True) if score is not None}
 
     async def admit(self, shard: ShardRef, rows: Sequence[DoorRow]) -> list[DoorAnswer]:
         """Admit transactions of one shard that came by gRPC, in order."""
         names = self.keys(shard)
         keys = [names.marker]
-        arguments: list[_Argument] = [*self._fence(shard), PENDING_LONGEST, PENDING_LIFE_S]
+        arguments: list[Argument] = [*_fence(shard), PENDING_LONGEST, PENDING_LIFE_S]
         now_ms = self._clock_ms()
         for row in rows:
             keys += (
@@ -311,8 +234,8 @@ class StateStore:
             )
             entry = pack_pending(row.identity, row.digest, now_ms, row.row)
             arguments += (row.identity, row.digest, entry)
-        answer = await self._run("admit", keys, arguments)
-        self._check(shard, answer)
+        answer = await self.nodes.run("admit", keys, arguments)
+        _check(shard, answer)
         next_offset = int(answer[1])
         return [
             DoorAnswer(
@@ -327,58 +250,55 @@ class StateStore:
 
     async def refuse(self, shard: ShardRef, card_token: str, identity: bytes) -> None:
         """Take a refused transaction out of its card's pending list."""
-        await self._run("refuse", [self.keys(shard).pending(card_token)], [identity])
+        await self.nodes.run("refuse", [self.keys(shard).pending(card_token)], [identity])
 
     async def read_many(
-        self, keys: Sequence[str], marks: Sequence[str]
-    ) -> tuple[list[bytes | None], list[dict[bytes, bytes]]]:
+        self, keys: Sequence[str], marks: Sequence[str] = (), markers: Sequence[str] = ()
+    ) -> tuple[list[bytes | None], list[dict[bytes, bytes]], list[dict[bytes, bytes]]]:
         """Read values and hashes of any shards in one pipelined round trip, without a fence.
 
-        The hashes are read first: a mark must not promise what its values do not hold yet.
+        Args:
+            keys: Values to read.
+            marks: Hashes to read before them: a mark must not promise what no value holds yet.
+            markers: Hashes to read after them: a marker must be as new as the values.
+
+        Returns:
+            The values, the marks, the markers. Keys of one shard are read in this order.
         """
-        async with _Guard():
-            pipeline = self._client.pipeline(transaction=False)
-            for name in marks:
-                pipeline.hgetall(name)
-            for key in keys:
-                pipeline.get(key)
-            answer = await pipeline.execute()
-        return answer[len(marks) :], answer[: len(marks)]
+        commands: list[Command] = [("HGETALL", name) for name in marks]
+        commands += [("GET", key) for key in keys]
+        commands += [("HGETALL", name) for name in markers]
+        answer = await self.nodes.pipeline(commands)
+        begin, end = len(marks), len(marks) + len(keys)
+        return answer[begin:end], answer[:begin], answer[end:]
 
-    def _fence(self, shard: ShardRef) -> list[_Argument]:
-        return [shard.incarnation, shard.layout, shard.generation, self._primary]
 
-    def _check(self, shard: ShardRef, answer: list[Any]) -> None:
-        """Turn a script's refusal into its error."""
-        if answer[0] == b"closed":
-            msg = (
-                f"shard {shard.role}{shard.partition} is closed: expected a marker of log"
-                f" {shard.incarnation}, layout {shard.layout}, generation {shard.generation}"
-                f" and primary {self._primary[:8]}"
-            )
-            raise ShardClosed(msg)
-        if answer[0] == b"moved":
-            stands = int(answer[1])
-            msg = (
-                f"shard {shard.role}{shard.partition} stands at {stands}, not at the batch's begin"
-            )
-            raise ShardMoved(msg)
+def _fence(shard: ShardRef) -> list[Argument]:
+    return [shard.incarnation, shard.layout, shard.generation]
 
-    async def _run(self, name: str, keys: Sequence[str], arguments: Sequence[_Argument]) -> Any:
-        """Run a script; load it again where a restarted server forgot it."""
-        async with _Guard():
-            try:
-                return await self._client.evalsha(
-                    self._hashes[name],
-                    len(keys),
-                    *keys,
-                    *arguments,
-                )
-            except NoScriptError:
-                await self.connect()
-                return await self._client.evalsha(
-                    self._hashes[name],
-                    len(keys),
-                    *keys,
-                    *arguments,
-                )
+
+def _marker_of(answer: Sequence[bytes | None]) -> Marker | None:
+    """Read what `read_marker` answers."""
+    incarnation, layout, generation, primary, stands, serving = (
+        None if field is None else field.decode() for field in answer
+    )
+    if None in (incarnation, layout, generation, primary, stands):
+        return None
+    return Marker(
+        str(incarnation), str(layout), str(generation), str(primary), int(str(stands)), str(serving)
+    )
+
+
+def _check(shard: ShardRef, answer: list[Any]) -> None:
+    """Turn a script's refusal into its error."""
+    if answer[0] == b"closed":
+        msg = (
+            f"shard {shard.role}{shard.partition} is closed: expected a marker of log"
+            f" {shard.incarnation}, layout {shard.layout} and generation {shard.generation} that"
+            " was opened by the primary which serves it"
+        )
+        raise ShardClosed(msg)
+    if answer[0] == b"moved":
+        stands = int(answer[1])
+        msg = f"shard {shard.role}{shard.partition} stands at {stands}, not at the batch's begin"
+        raise ShardMoved(msg)

@@ -72,6 +72,12 @@ OUTBOX_SWEPT: Final = Counter(
     "Outbox entries of a dead scorer that another one published.",
     unit="entries",
 )
+SHARDS_REBUILT: Final = Counter(
+    "fraud_shards_rebuilt",
+    "Shards rebuilt after a loss, by reason and outcome: switched, lost (again), other, failed.",
+    ("reason", "outcome"),
+    unit="shards",
+)
 CONSOLE_ALERTS: Final = Counter(
     "fraud_console_alerts",
     "Alerts read by the console, by outcome.",

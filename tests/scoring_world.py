@@ -117,6 +117,7 @@ def redis_settings(environment: Mapping[str, str]) -> RedisSettings:
         {
             "url": environment["FRAUD_REDIS_URL"],
             "key_prefix": environment["FRAUD_REDIS_KEY_PREFIX"],
+            "is_cluster": environment.get("FRAUD_REDIS_IS_CLUSTER") == "true",
         }
     )
 

@@ -1,15 +1,13 @@
 -- Admit transactions that came by gRPC: known ones are answered, others join their card's pending list.
 -- KEYS: marker, then per row: record, claim, pending list, card state.
--- ARGV: incarnation, layout, generation, primary, longest list, life of a list in seconds;
+-- ARGV: incarnation, layout, generation, longest list, life of a list in seconds;
 --       per row: identity, digest, entry (identity..digest..time..row).
 -- Answer: {'closed'} | {'open', next, per row: outcome, value, state, pending entries before it}.
-local marker = redis.call('HMGET', KEYS[1], 'incarnation', 'layout', 'generation', 'primary', 'next')
-for field = 1, 4 do
-  if marker[field] ~= ARGV[field] then return {'closed'} end
-end
-local longest = tonumber(ARGV[5])
-local answer = {'open', marker[5]}
-local at = 7
+local next_offset = open_next()
+if not next_offset then return {'closed'} end
+local longest = tonumber(ARGV[4])
+local answer = {'open', next_offset}
+local at = 6
 for position = 2, #KEYS, 4 do
   local identity, digest, entry = ARGV[at], ARGV[at + 1], ARGV[at + 2]
   at = at + 3
@@ -39,7 +37,7 @@ for position = 2, #KEYS, 4 do
         outcome = 'full'
       else
         redis.call('RPUSH', KEYS[position + 2], entry)
-        redis.call('EXPIRE', KEYS[position + 2], ARGV[6])
+        redis.call('EXPIRE', KEYS[position + 2], ARGV[5])
       end
     end
     if outcome == 'admitted' then state = redis.call('GET', KEYS[position + 3]) end

@@ -1,15 +1,12 @@
 -- Record decisions that do not exist yet, and put them into the shard's outbox.
 -- KEYS: marker, outbox, then per row: record, claim.
--- ARGV: incarnation, layout, generation, primary, now in ms, TTL in seconds;
+-- ARGV: incarnation, layout, generation, now in ms, TTL in seconds;
 --       per row: identity, digest, offset ('' = came by gRPC), value.
 -- Answer: {'closed'} | {'open', per row: outcome, value of the record}.
-local marker = redis.call('HMGET', KEYS[1], 'incarnation', 'layout', 'generation', 'primary', 'next')
-for field = 1, 4 do
-  if marker[field] ~= ARGV[field] then return {'closed'} end
-end
-local next_offset = tonumber(marker[5])
+local next_offset = open_next()
+if not next_offset then return {'closed'} end
 local answer = {'open'}
-local at = 7
+local at = 6
 for position = 3, #KEYS, 2 do
   local identity, digest, offset, value = ARGV[at], ARGV[at + 1], ARGV[at + 2], ARGV[at + 3]
   at = at + 4
@@ -24,11 +21,11 @@ for position = 3, #KEYS, 2 do
     end
   elseif claim and string.sub(claim, 1, 32) ~= digest then
     outcome = 'conflict'
-  elseif offset ~= '' and tonumber(offset) < next_offset then
+  elseif offset ~= '' and tonumber(offset) < tonumber(next_offset) then
     outcome = 'applied'
   else
-    redis.call('SET', KEYS[position], digest .. value, 'EX', ARGV[6])
-    redis.call('ZADD', KEYS[2], ARGV[5], identity)
+    redis.call('SET', KEYS[position], digest .. value, 'EX', ARGV[5])
+    redis.call('ZADD', KEYS[2], ARGV[4], identity)
   end
   answer[#answer + 1] = outcome
   answer[#answer + 1] = stored

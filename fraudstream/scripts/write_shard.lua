@@ -1,15 +1,13 @@
 -- Write a finished batch of a shard and move its marker on, if nobody else was there.
 -- KEYS: marker, marks, values..., then pending lists...
--- ARGV: incarnation, layout, generation, primary, from, to, number of values, number of marks,
+-- ARGV: incarnation, layout, generation, from, to, number of values, number of marks,
 --       number of finished identities;
 --       per value: its content, its TTL in seconds; per mark: field, content; finished identity..digest.
-local marker = redis.call('HMGET', KEYS[1], 'incarnation', 'layout', 'generation', 'primary', 'next')
-for field = 1, 4 do
-  if marker[field] ~= ARGV[field] then return {'closed'} end
-end
-if marker[5] ~= ARGV[5] then return {'moved', marker[5]} end
-local values, marks, finished = tonumber(ARGV[7]), tonumber(ARGV[8]), tonumber(ARGV[9])
-local at = 10
+local next_offset = open_next()
+if not next_offset then return {'closed'} end
+if next_offset ~= ARGV[4] then return {'moved', next_offset} end
+local values, marks, finished = tonumber(ARGV[6]), tonumber(ARGV[7]), tonumber(ARGV[8])
+local at = 9
 for position = 3, 2 + values do
   redis.call('SET', KEYS[position], ARGV[at], 'EX', ARGV[at + 1])
   at = at + 2
@@ -27,5 +25,5 @@ for position = 3 + values, #KEYS do
     end
   end
 end
-redis.call('HSET', KEYS[1], 'next', ARGV[6])
-return {'open', ARGV[6]}
+redis.call('HSET', KEYS[1], 'next', ARGV[5])
+return {'open', ARGV[5]}

@@ -28,14 +28,19 @@ from fraudstream.topics import ACCEPTED, DLQ, ENTITIES, LABELS, Topic
 from services.features.card import CardParts, CardRole
 from services.features.entity import EntityRole
 from services.features.entity_rows import EntityRowSender
+from services.features.fillers import rebuilder_of
+from services.features.filling import Progress
 from services.features.label import LabelRole
 from services.features.letters import Letters
 from services.features.logs import Log, find_log
+from services.features.mending import Mender
 from services.features.observe import SpanWriter
 from services.features.positions import Positions
+from services.features.rebuild import RebuildParts
 from services.features.scoring_stub import ScoringStub
 from services.features.settings import FeaturesSettings
-from services.features.watchdog import Watchdog
+from services.features.shard_loop import ShardOwner
+from services.features.watchdog import Watchdog, end_process
 
 ROLES: Final = {"card": ACCEPTED, "entity": ENTITIES, "label": LABELS}
 
@@ -99,6 +104,7 @@ class Worker:
         self._log = find_log(settings.kafka, self._topic)
         self._entities = find_log(settings.kafka, ENTITIES)
         self._store = StateStore(settings.redis, _now_ms)
+        self._progress = Progress()
         self._telemetry = Telemetry(settings.telemetry, f"features-{role}")
         connect: dict[str, Callable[[], Awaitable[PollHandler]]] = {
             "card": self._connect_card,
@@ -135,7 +141,7 @@ class Worker:
         return CardRole(
             CardParts(
                 store=self._store,
-                positions=self._positions(Role.CARD),
+                owner=self._owner(Role.CARD),
                 entities=EntityReader(self._store, self._entities.partitions),
                 sender=EntityRowSender(
                     producer, self._entities, self._log, _now_ms if is_wall else None
@@ -153,7 +159,7 @@ class Worker:
     async def _connect_entity(self) -> PollHandler:
         await self._store.connect()
         self._watch()
-        return EntityRole(self._store, self._positions(Role.ENTITY))
+        return EntityRole(self._store, self._owner(Role.ENTITY))
 
     async def _connect_label(self) -> PollHandler:
         producer = await self._start_producer()
@@ -178,6 +184,14 @@ class Worker:
         log: Log = await asyncio.to_thread(find_log, self._settings.kafka, DLQ)
         return Letters(producer, writer, (log.name, log.partitions))
 
+    def _owner(self, role: Role) -> ShardOwner:
+        settings = self._settings
+        parts = RebuildParts(self._store, settings.kafka, _now_ms)
+        rebuilder = rebuilder_of(parts, role, self._log)
+        wait_s = settings.features.delivery_timeout_s
+        mender = Mender(self._store, rebuilder, wait_s, self._progress)
+        return ShardOwner(self._positions(role), mender, end_process)
+
     def _positions(self, role: Role) -> Positions:
         positions = Positions(self._store, self._settings.kafka, role, self._topic, self._log)
         positions.seek = self._consumer.seek_soon
@@ -189,10 +203,12 @@ class Worker:
         return cast(BatchConsumer, self.app.consumer)
 
     def _watch(self) -> None:
-        consumer = self._consumer
+        consumer, rebuilt = self._consumer, self._progress
         logging.getLogger(__name__).info("the %s role is connected", self._role)
         Watchdog(
-            self._settings.features.watchdog_s, lambda: consumer.progress, consumer.has_lag
+            self._settings.features.watchdog_s,
+            lambda: consumer.progress + rebuilt.ticks,
+            consumer.has_lag,
         ).start()
 
 

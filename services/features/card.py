@@ -25,11 +25,10 @@ from services.features.advance import CardBatch, advance_batch
 from services.features.entity_rows import EntityRowSender
 from services.features.letters import Letters
 from services.features.observe import SpanWriter
-from services.features.positions import Positions
 from services.features.request import request_of
 from services.features.rows import AcceptedRow, BadRow, Verdict, decode_row, judge_rows
 from services.features.scoring_stub import ScoringStub
-from services.features.shard_loop import ShardLoop
+from services.features.shard_loop import ShardLoop, ShardOwner
 
 _LOG = logging.getLogger(__name__)
 
@@ -39,7 +38,7 @@ class CardParts:
     """What the card role is made of."""
 
     store: StateStore
-    positions: Positions
+    owner: ShardOwner
     entities: EntityReader
     sender: EntityRowSender
     scoring: ScoringStub
@@ -55,7 +54,7 @@ class CardRole:
     def __init__(self, parts: CardParts) -> None:
         """Keep the parts."""
         self._parts = parts
-        self._shards = ShardLoop(parts.positions, self._work)
+        self._shards = ShardLoop(parts.owner, self._work)
 
     def assigned(self, partitions: set[int]) -> None:
         """Forget every position."""
@@ -70,7 +69,7 @@ class CardRole:
 
     async def _beat(self, finished: Finished, records: Records) -> None:
         """Tell idle entity shards how far we are; where the broker is away, at the next poll."""
-        positions = self._parts.positions
+        positions = self._parts.owner.positions
         behind = {p for p, at in finished.items() if p in records or positions.is_behind(p, at)}
         try:
             await self._parts.sender.beat(finished, behind)
@@ -79,7 +78,7 @@ class CardRole:
 
     async def _work(self, partition: int, at: int, records: Records) -> int:
         """Take one shard from `at` to the end of its records."""
-        fresh = self._parts.positions.rows_from(partition, at, records[partition])
+        fresh = self._parts.owner.positions.rows_from(partition, at, records[partition])
         if not fresh:
             return at
         to: int = fresh[-1].offset + 1
@@ -92,14 +91,14 @@ class CardRole:
         decisions = await self._decide(batch, started_us)
         crash_point("features.before_state_write")
         await self._write(batch, rows, to)
-        self._parts.positions.moved(partition, to)
+        self._parts.owner.positions.moved(partition, to)
         crash_point("features.after_state_write")
         self._parts.spans.write(batch.rows, decisions, started_us)
         return to
 
     async def _read(self, partition: int, at: int, rows: list[AcceptedRow]) -> CardBatch:
         """Read what the rows need, bury conflicts, and compute the features of what counts."""
-        store, shard = self._parts.store, self._parts.positions.shard(partition)
+        store, shard = self._parts.store, self._parts.owner.positions.shard(partition)
         names = store.keys(shard)
         cards = list(dict.fromkeys(row.card_token for row in rows))
         keys = [names.claim(row.identity) for row in rows]

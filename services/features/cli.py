@@ -11,6 +11,7 @@ from typing import Final
 from fraudstream.errors import BrokerUnavailable, InvalidSettings, OnlineStoreUnavailable
 from fraudstream.json_log import log_json
 from fraudstream.telemetry import serve_metrics
+from services.features import rebuild_command
 from services.features.build import ROLES, AllSettings, build
 
 _EXIT_UNAVAILABLE: Final = 69
@@ -19,30 +20,28 @@ _EXIT_CONFIG: Final = 78
 _ABOUT: Final = """\
 Moves the states of cards and shared entities on and has every accepted row scored.
 
-roles:
-  card     reads transactions.accepted.v1: features, decisions, state write
-  entity   reads entities.keyed.v1: states of terminals, for the card role to read
-  label    reads labels.settled.v1: labels on to their entities
-
 Settings come from FRAUD_FEATURES_*, FRAUD_KAFKA_*, FRAUD_REDIS_* and FRAUD_TELEMETRY_*.
-Exit codes: 69 broker or store away at the start, 75 no progress (start it again), 78 settings.
+Exit codes: 69 broker or store away at the start, 75 no progress, or a rebuild that is not done
+(start it again), 78 settings, or a store that has the layout of another release.
 """
+
+_ROLES: Final = {
+    "card": "read transactions.accepted.v1: features, decisions, state write",
+    "entity": "read entities.keyed.v1: states of terminals, for the card role to read",
+    "label": "read labels.settled.v1: labels on to their entities",
+}
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run a worker until a signal; return the exit code where it cannot start."""
-    parser = argparse.ArgumentParser(
-        prog="python -m services.features",
-        description=_ABOUT,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("role", choices=sorted(ROLES))
-    role = parser.parse_args(arguments).role
-    log_json(f"features-{role}", logging.WARNING)
+    """Run a worker until a signal, or a command; return the exit code."""
+    asked = _parser().parse_args(arguments)
+    log_json(f"features-{asked.role_or_command}", logging.WARNING)
     try:
+        if asked.role_or_command == "rebuild":
+            return rebuild_command.rebuild(rebuild_command.asked_of(asked))
         settings = AllSettings()
         serve_metrics(settings.features.metrics_port)
-        build(role, settings).run()
+        build(asked.role_or_command, settings).run()
     except InvalidSettings as exc:
         sys.stderr.write(f"features: {exc}\n")
         return _EXIT_CONFIG
@@ -50,3 +49,21 @@ def main(arguments: Sequence[str]) -> int:
         sys.stderr.write(f"features: {exc}\n")
         return _EXIT_UNAVAILABLE
     return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    formatter = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(
+        prog="python -m services.features", description=_ABOUT, formatter_class=formatter
+    )
+    commands = parser.add_subparsers(
+        title="roles and commands", dest="role_or_command", required=True
+    )
+    for role in sorted(ROLES):
+        commands.add_parser(role, help=_ROLES[role])
+    rebuild_command.add_arguments(
+        commands.add_parser(
+            "rebuild", help="fill the store anew from the log", formatter_class=formatter
+        )
+    )
+    return parser

@@ -26,8 +26,7 @@ from fraudstream.shard import ShardKeys
 from fraudstream.shared_entities import HighMark
 from fraudstream.state_store import STATE_LIFE_S, ShardWrite, StateStore, StoredValue
 from fraudstream.v1.features_pb2 import EntityRow
-from services.features.positions import Positions
-from services.features.shard_loop import ShardLoop
+from services.features.shard_loop import ShardLoop, ShardOwner
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,11 +89,11 @@ def _entity_of(row: EntityRow) -> tuple[str, str]:
 class EntityRole:
     """Handles polls of the entities topic."""
 
-    def __init__(self, store: StateStore, positions: Positions) -> None:
+    def __init__(self, store: StateStore, owner: ShardOwner) -> None:
         """Keep the parts."""
         self._store = store
-        self._positions = positions
-        self._shards = ShardLoop(positions, self._work)
+        self._positions = owner.positions
+        self._shards = ShardLoop(owner, self._work)
 
     def assigned(self, partitions: set[int]) -> None:
         """Forget every position."""
@@ -112,7 +111,7 @@ class EntityRole:
         to: int = unread[-1].offset + 1
         shard = self._positions.shard(partition)
         names = self._store.keys(shard)
-        _, stored = await self._store.read_many((), [names.marks])
+        _, stored, _ = await self._store.read_many((), [names.marks])
         decoded = [(record.offset, decode_entity_row(record.value)) for record in unread]
         known = {name.decode(): HighMark.parse(mark) for name, mark in stored[0].items()}
         fresh, marks = fresh_rows([(at, row) for at, row in decoded if row], known)

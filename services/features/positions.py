@@ -5,16 +5,17 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Final
 
 from aiokafka import ConsumerRecord
 
-from fraudstream.errors import ShardClosed
 from fraudstream.settings import KafkaSettings
-from fraudstream.shard import Role, ShardRef
+from fraudstream.shard import FIRST_GENERATION, Marker, Role, ShardRef
 from fraudstream.state_store import StateStore
 from fraudstream.topics import DECISIONS, Topic
-from services.features.logs import Log, bounds_of
+from services.features.logs import Log, bounds_of, find_log
+from services.features.loss import LogReplaced, LossReason, ShardLost, loss_of
 
 _LOG = logging.getLogger(__name__)
 
@@ -28,7 +29,8 @@ Highwater = Callable[[int], int | None]
 class Positions:
     """Positions of the assigned shards of one log.
 
-    The marker in the store is the position; what Kafka has committed only saves reading again.
+    The marker in the store is the position, and names the generation that it counts for; what Kafka
+    has committed only saves reading again.
 
     Args:
         store: Where the markers are.
@@ -47,6 +49,7 @@ class Positions:
         self._topic = topic
         self._log = log
         self._known: dict[int, int] = {}
+        self._shards: dict[int, ShardRef] = {}
         self._sought: set[int] = set()
         self._just_read: set[int] = set()
         self._looking = asyncio.Lock()
@@ -54,8 +57,8 @@ class Positions:
         self.highwater: Highwater = lambda _partition: None
 
     def shard(self, partition: int) -> ShardRef:
-        """Return the shard of a partition as this worker believes it to be."""
-        return ShardRef(self._role, partition, self._log.incarnation)
+        """Return the shard of a partition, in the generation that its marker named last."""
+        return self._shards.get(partition) or ShardRef(self._role, partition, self._log.incarnation)
 
     def forget_all(self) -> None:
         """Forget every position: the assignment is another."""
@@ -64,8 +67,9 @@ class Positions:
         self._just_read.clear()
 
     def forget(self, partition: int) -> None:
-        """Forget one position: a write was refused, or its outcome is unknown."""
+        """Forget one position: a script was refused, or its outcome is unknown."""
         self._known.pop(partition, None)
+        self._sought.discard(partition)
 
     def moved(self, partition: int, offset: int) -> None:
         """Take note that a write moved the marker to `offset`."""
@@ -76,12 +80,15 @@ class Positions:
         """Return where a shard stands, read from its marker where it is not known.
 
         Raises:
-            ShardClosed: The shard is not open, and may not be opened empty.
+            ShardLost: The shard must be rebuilt.
+            LogReplaced: The topic is another than at the start of this worker.
+            FeatureSpecMismatch: Another release's layout is served.
             OnlineStoreUnavailable: The store does not answer.
         """
         known = self._known.get(partition)
         if known is None:
-            known = self._known[partition] = await self._read_marker(partition)
+            known = await self._read_marker(partition)
+            self._known[partition] = known
             self._just_read.add(partition)
         return known
 
@@ -89,12 +96,13 @@ class Positions:
         """Compare an idle shard's marker with what this worker believes, and read on there.
 
         Raises:
-            ShardClosed: It is another, or the log lost what the marker says was applied.
+            ShardClosed: It is another.
+            ShardLost: The log lost what the marker says was applied.
             ShardMoved: Another worker moved it.
         """
         at = await self.position(partition)
         await self._store.read_shard(self.shard(partition), at, ())
-        self._refuse_if_truncated(partition, at)
+        self._refuse_if_cut(partition, at)
         if partition in self._just_read:
             self._just_read.discard(partition)
             self.seek(partition, at)
@@ -112,9 +120,9 @@ class Positions:
         A hole that is still there after seeking is a hole in the log, and is stepped over.
 
         Raises:
-            ShardClosed: The log lost what the marker says was applied.
+            ShardLost: The log lost what the marker says was applied.
         """
-        self._refuse_if_truncated(partition, at)
+        self._refuse_if_cut(partition, at)
         self._just_read.discard(partition)
         fresh = [record for record in records if record.offset >= at]
         if fresh and fresh[0].offset > at and partition not in self._sought:
@@ -124,45 +132,58 @@ class Positions:
         return fresh
 
     async def _read_marker(self, partition: int) -> int:
-        shard = self.shard(partition)
-        marker = await self._store.marker(shard)
+        """Adopt the generation that the marker names, and return its `next`."""
+        own = ShardRef(self._role, partition, self._log.incarnation, FIRST_GENERATION)
+        marker = await self._store.marker(own)
         if marker is None:
-            await self._refuse_if_lost(partition)
-            marker = await self._store.open_shard(shard, next_offset=0)
-            _LOG.info("opened shard %s%d, which was never opened before", shard.role, partition)
-        if not self._store.is_open(shard, marker):
-            msg = (
-                f"shard {shard.role}{partition} is closed: its marker names log"
-                f" {marker.incarnation}, layout {marker.layout}, primary {marker.primary[:8]};"
-                f" this worker has {shard.incarnation}, {shard.layout},"
-                f" {self._store.primary[:8]}. The store was replaced, the topic made anew, or the"
-                " catalogue changed: rebuild it, or begin with another FRAUD_REDIS_KEY_PREFIX"
-            )
-            raise ShardClosed(msg)
+            await self._refuse_if_read_before(own)
+            marker = await self._store.open_shard(own, next_offset=0)
+            _LOG.info("opened shard %s%d, which was never opened before", own.role, partition)
+        reason = loss_of(own, marker)
+        if reason in (LossReason.LOG_MADE_ANEW, LossReason.LOG_WIDENED):
+            await self._refuse_if_outdated()
+        if reason is not None:
+            raise ShardLost(own, reason)
+        self._shards[partition] = replace(own, generation=marker.generation)
         return marker.next_offset
 
-    def _refuse_if_truncated(self, partition: int, at: int) -> None:
+    def _refuse_if_cut(self, partition: int, at: int) -> None:
         """Refuse to go on where the log ends below the marker: its new rows would be skipped."""
         # The embedded broker may name the begin of its last batch as its end, and is never cut.
         end = None if self._kafka.is_embedded else self.highwater(partition)
         if end is not None and end < at:
-            msg = (
-                f"shard {self._role}{partition} is closed: its marker stands at {at}, but the log"
-                f" ends at {end}. The log lost records: rebuild the shard"
-            )
-            raise ShardClosed(msg)
+            raise ShardLost(self.shard(partition), LossReason.LOG_CUT)
 
-    async def _refuse_if_lost(self, partition: int) -> None:
-        """Refuse to open a shard empty where the logs show that it once held something."""
+    async def _refuse_if_outdated(self) -> None:
+        """Refuse to touch a shard of another log until this worker has looked at the topic anew."""
+        async with self._looking:
+            log = await asyncio.to_thread(find_log, self._kafka, self._topic)
+        if log != self._log:
+            msg = (
+                f"topic {log.name} is {log.incarnation} now, and was {self._log.incarnation} when"
+                " this worker started: it starts again"
+            )
+            raise LogReplaced(msg)
+
+    async def _refuse_if_read_before(self, shard: ShardRef) -> None:
+        """Refuse to open a shard empty where logs or other shards show that it held something."""
         topics = [self._topic, DECISIONS] if self._role is Role.CARD else [self._topic]
         async with self._looking:
-            bounds = await asyncio.to_thread(bounds_of, self._kafka, topics, partition)
-        decided = sum(each.end for each in bounds[1:])
-        if bounds[0].begin > 0 or decided > 0:
-            msg = (
-                f"shard {self._role}{partition} is closed: it has no marker in the store, but"
-                f" {decided} decisions were made from it and its log begins at {bounds[0].begin}."
-                " The store lost its content: rebuild it, or begin with another"
-                " FRAUD_REDIS_KEY_PREFIX and FRAUD_KAFKA_TOPIC_PREFIX"
-            )
-            raise ShardClosed(msg)
+            bounds = await asyncio.to_thread(bounds_of, self._kafka, topics, shard.partition)
+        if bounds[0].begin > 0 or sum(each.end for each in bounds[1:]) > 0:
+            raise ShardLost(shard, LossReason.STORE_EMPTY)
+        if any(_is_of_another_past(shard, marker) for marker in await self._markers()):
+            raise ShardLost(shard, LossReason.LOG_WIDENED)
+
+    async def _markers(self) -> list[Marker]:
+        """Return the markers of all shards of this log."""
+        shards = [
+            ShardRef(self._role, p, self._log.incarnation) for p in range(self._log.partitions)
+        ]
+        found = await asyncio.gather(*(self._store.marker(shard) for shard in shards))
+        return [marker for marker in found if marker is not None]
+
+
+def _is_of_another_past(shard: ShardRef, marker: Marker) -> bool:
+    """Tell whether another shard's marker says that this one's keys once lay elsewhere."""
+    return marker.incarnation != shard.incarnation or marker.generation != FIRST_GENERATION

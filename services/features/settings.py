@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
+from fraudstream.bus import DELIVERY_TIMEOUT_S
 from fraudstream.settings import StrictSettings
 
 
@@ -36,6 +37,13 @@ class FeaturesSettings(StrictSettings):
         " (for replays of old traffic).",
     )
     metrics_port: int = Field(default=0, ge=0, le=65535, description="Prometheus port; 0 for none.")
+    delivery_timeout_s: float = Field(
+        default=DELIVERY_TIMEOUT_S,
+        ge=0,
+        le=600,
+        description="How long scorers go on trying to publish, seconds: a shard that lost its"
+        " states is left alone for so long before it is rebuilt.",
+    )
     watchdog_s: int = Field(
         default=60, ge=5, le=3600, description="Lag without progress for so long ends the worker."
     )

@@ -5,27 +5,50 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import Final
 
 from fraudstream.batch_agent import Finished, Records
-from fraudstream.errors import FraudStreamError
+from fraudstream.errors import FeatureSpecMismatch, FraudStreamError
+from services.features.loss import LogReplaced, ShardLost
+from services.features.mending import Mender
 from services.features.positions import RETRY_S, Positions
 
 _LOG: Final = logging.getLogger(__name__)
 
+EXIT_TEMPORARY: Final = 75
+EXIT_CONFIG: Final = 78
+
 Work = Callable[[int, int, Records], Awaitable[int]]
+End = Callable[[int, str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class ShardOwner:
+    """What a worker does about its shards.
+
+    Attributes:
+        positions: Where each shard stands.
+        mender: Rebuilds those that are lost.
+        end: Ends the process with an exit code, because of what the message says.
+    """
+
+    positions: Positions
+    mender: Mender
+    end: End
 
 
 class ShardLoop:
     """Takes every assigned shard one poll further.
 
     Args:
-        positions: Where each shard stands.
+        owner: Where each shard stands, and what to do about one that is lost.
         work: Takes one shard from a position to the end of its records, and returns that position.
     """
 
-    def __init__(self, positions: Positions, work: Work) -> None:
-        self._positions = positions
+    def __init__(self, owner: ShardOwner, work: Work) -> None:
+        self._owner = owner
+        self._positions = owner.positions
         self._work = work
         self._assigned: set[int] = set()
 
@@ -33,10 +56,15 @@ class ShardLoop:
         """Forget every position: the assignment is another."""
         self._assigned = partitions
         self._positions.forget_all()
+        self._owner.mender.assigned(partitions)
 
     async def handle(self, records: Records) -> Finished:
-        """Work on each partition's rows; look at the markers of idle ones."""
-        partitions = sorted(self._assigned | set(records))
+        """Work on each partition's rows; look at the markers of idle ones.
+
+        A shard that is being rebuilt is left out: its rows are read again afterwards.
+        """
+        mender = self._owner.mender
+        partitions = sorted(p for p in self._assigned | set(records) if not mender.is_busy(p))
         outcomes = await asyncio.gather(*(self._guarded(p, records) for p in partitions))
         finished = {p: at for p, at in zip(partitions, outcomes, strict=True) if at is not None}
         if len(finished) < len(partitions):
@@ -52,10 +80,18 @@ class ShardLoop:
                 await self._positions.check(partition)
                 return at
             return await self._work(partition, at, records)
+        except ShardLost as exc:
+            self._positions.forget(partition)
+            self._owner.mender.begin(partition, exc)
+        except LogReplaced as exc:
+            self._owner.end(EXIT_TEMPORARY, str(exc))
+        except FeatureSpecMismatch as exc:
+            # Ended, it frees its partitions for the workers of the release that goes on.
+            self._owner.end(EXIT_CONFIG, str(exc))
         except FraudStreamError as exc:
             _LOG.warning("shard %d starts again: %s", partition, exc)
             self._positions.forget(partition)
             if records.get(partition):
                 first = records[partition][0].offset
                 self._positions.seek(partition, first if at is None else at)
-            return None
+        return None

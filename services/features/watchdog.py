@@ -13,6 +13,12 @@ EXIT_TEMPORARY: Final = 75
 _LOOK_S: Final = 1.0
 
 
+def end_process(exit_code: int, message: str) -> None:
+    """End the process at once: a crash leaves nothing behind that a fresh one would not mend."""
+    logging.getLogger(__name__).critical("%s: the process ends (%d)", message, exit_code)
+    os._exit(exit_code)
+
+
 class Watchdog:
     """Watches, from a thread of its own, that a lagging stream makes progress.
 
@@ -45,7 +51,4 @@ class Watchdog:
             if now != seen or not self._has_lag():
                 seen, since = now, time.monotonic()
             elif time.monotonic() - since > self._limit_s:
-                logging.getLogger(__name__).critical(
-                    "lag and no progress for %d s: the process ends (75)", self._limit_s
-                )
-                os._exit(EXIT_TEMPORARY)
+                end_process(EXIT_TEMPORARY, f"lag and no progress for {self._limit_s:g} s")

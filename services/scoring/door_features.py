@@ -102,12 +102,10 @@ class DoorFeatures:
     ) -> None:
         """Admit the arrivals of one shard; an error of it is the answer of its rows only."""
         try:
-            shard = await self._shards.open_shard(partition)
-            found = await self._store.admit(shard, [arrivals[place].row for place in places])
-        except ShardClosed as exc:
-            self._shards.forget(partition)
-            for place in places:
-                answers[place] = exc
+            rows = [arrivals[place].row for place in places]
+            found = await self._shards.work_on(
+                partition, lambda shard: self._store.admit(shard, rows)
+            )
         except FraudStreamError as exc:
             for place in places:
                 answers[place] = exc

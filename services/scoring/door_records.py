@@ -100,15 +100,14 @@ class DoorRecords:
     async def _record_shard(
         self, partition: int, written: list[Written]
     ) -> Sequence[_Kept | FraudStreamError]:
-        try:
-            shard = await self._shards.open_shard(partition)
+        async def record(shard: ShardRef) -> list[_Kept]:
             answers = await self._store.record_decisions(shard, [row.row for row in written])
-        except ShardClosed as exc:
-            self._shards.forget(partition)
+            return [_Kept(shard, answer) for answer in answers]
+
+        try:
+            return await self._shards.work_on(partition, record)
+        except (OnlineStoreUnavailable, ShardClosed) as exc:
             return [exc] * len(written)
-        except OnlineStoreUnavailable as exc:
-            return [exc] * len(written)
-        return [_Kept(shard, answer) for answer in answers]
 
     async def _publish(
         self, rows: Sequence[Placed], kept: Sequence[_Kept | FraudStreamError]

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
 from fraudstream.errors import ShardClosed
 from fraudstream.features.state import LAYOUT_HASH
 from fraudstream.shard import Marker, Role, ShardRef
 from fraudstream.state_store import StateStore
 from fraudstream.topics import partition_of
+
+T = TypeVar("T")
 
 
 class CardShards:
@@ -37,6 +42,25 @@ class CardShards:
             marker = await self._store.marker(ShardRef(Role.CARD, partition, ""))
             known = self._known[partition] = _shard_of(partition, marker, self.partitions)
         return known
+
+    async def work_on(self, partition: int, work: Callable[[ShardRef], Awaitable[T]]) -> T:
+        """Work on a shard; once more, where its marker names another generation than was known.
+
+        A script that says *closed* did nothing, so it is safe to run it again.
+
+        Raises:
+            ShardClosed: There is no marker, or one that the work does not pass.
+            OnlineStoreUnavailable: The store does not answer.
+        """
+        shard = await self.open_shard(partition)
+        try:
+            return await work(shard)
+        except ShardClosed:
+            self.forget(partition)
+            if await self.open_shard(partition) == shard:
+                self.forget(partition)
+                raise
+        return await work(await self.open_shard(partition))
 
     async def any_open(self) -> ShardRef:
         """Return any one of the shards: all of them follow the same log.

@@ -12,7 +12,6 @@ import pytest
 from kafka import KafkaConsumer, KafkaProducer
 from kafka.structs import OffsetAndMetadata, TopicPartition
 
-from fraudstream.log_reader import LogRecord, read_topic
 from demo.processes import wait_until
 from demo.service_process import ServiceProcess
 from demo.settings import kafka_settings_in, redis_settings_in
@@ -20,6 +19,7 @@ from fraudstream.bus import kafka_python_options, kafka_python_producer_options
 from fraudstream.dead_letter import write_seal_keys
 from fraudstream.features.codec import terminal_key
 from fraudstream.features.state import DAY_MS
+from fraudstream.log_reader import LogRecord, read_topic
 from fraudstream.shard import Marker, Role, ShardRef
 from fraudstream.shared_entities import EntityReader, SharedView
 from fraudstream.state_store import StateStore
@@ -76,6 +76,14 @@ class FeaturesWorld:
 
         async def work(store: StateStore) -> Marker:
             return await store.open_shard(self.shard, offset)
+
+        self._ask(work)
+
+    def set_layout(self, layout: str) -> None:
+        """Have the marker name the layout of another release."""
+
+        async def work(store: StateStore) -> None:
+            await store.nodes.pipeline([("HSET", store.keys(self.shard).marker, "layout", layout)])
 
         self._ask(work)
 
@@ -144,23 +152,34 @@ def world(
         "FRAUD_FEATURES_SEAL_PUBLIC_KEY_FILE": str(tmp_path / "public.key"),
         "FRAUD_FEATURES_SCORING_ADDRESS": scorer.address,
         "FRAUD_FEATURES_STATE_DIR": str(tmp_path / "features"),
+        "FRAUD_FEATURES_DELIVERY_TIMEOUT_S": "0",
     }
     yield FeaturesWorld(environment, scorer, service)
     scorer.stop()
 
 
-def test_shard_without_marker_but_with_decisions_stays_closed(world: FeaturesWorld) -> None:
-    """A store that lost its content must not decide anew: the log of decisions tells."""
+def test_shard_without_marker_but_with_decisions_is_rebuilt_first(world: FeaturesWorld) -> None:
+    """A store that lost its content decides nothing before its worker has read the decisions."""
     world.accept([transaction_of("t-1")])
-    world.put(DECISIONS, _CARD.encode(), b"made before the loss")
+    world.put(DECISIONS, _CARD.encode(), b"\xff made before the loss")
 
     worker = world.start()
 
-    assert wait_until(lambda: "it has no marker in the store" in worker.log_text(), _WAIT_S)
-    assert f"shard p{world.partition} is closed" in worker.log_text()
-    assert "rebuild it" in worker.log_text()
-    assert world.scorer.seen() == []
-    assert world.next_offset() == 0
+    assert wait_until(lambda: world.next_offset() == 1, _WAIT_S)
+    assert f"shard p{world.partition} is closed: the store lost its content" in worker.log_text()
+    assert f"shard p{world.partition}: rebuilt from" in worker.log_text()
+    assert world.scorer.seen() == ["t-1"]
+
+
+def test_worker_of_another_layout_ends_with_the_code_of_settings(world: FeaturesWorld) -> None:
+    """Its partitions go to a worker of the release that goes on; a restart alone does not help."""
+    world.open_at(0)
+    world.set_layout("another")
+
+    worker = world.start()
+
+    assert wait_until(lambda: worker.exit_code == 78, _WAIT_S)
+    assert "run `python -m services.features rebuild`" in worker.log_text()
 
 
 def test_worker_begins_at_the_marker_when_kafka_is_behind(world: FeaturesWorld) -> None:

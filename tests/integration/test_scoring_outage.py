@@ -28,15 +28,6 @@ from tests.tiny_model import tiny_artefact
 
 
 @pytest.fixture
-def mortal_valkey(tmp_path: Path) -> Iterator[ValkeyServer]:
-    """A store of this test's own, which it may end."""
-    server = ValkeyServer(tmp_path / "valkey")
-    server.start()
-    yield server
-    server.stop()
-
-
-@pytest.fixture
 def mortal_broker(tmp_path: Path) -> Iterator[EmbeddedBroker]:
     """A broker of this test's own, which it may end."""
     (tmp_path / "broker").mkdir()

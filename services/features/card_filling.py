@@ -1,0 +1,270 @@
+"""Fill a generation of a card shard: records from the decisions, states and claims from the rows.
+
+A row counts if it is the first in the log with the digest of its identity's first decision. What
+the stream may not have finished with (its entity rows, its letters) is left to the stream: the
+filling stops at the first row beyond the known `next` that is undecided, or whose record lives.
+Memory: a card's state, 2.7 KB, for each card of the shard, besides `first_decisions`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import numpy as np
+
+from fraudstream.features.catalogue import FEATURE_SET_HASH
+from fraudstream.features.codec import CARD, CARD_VALUE
+from fraudstream.features.kernel import advance_states
+from fraudstream.features.state import CARD_STATE, rows_of
+from fraudstream.generations import LOT, Generations
+from fraudstream.settings import KafkaSettings
+from fraudstream.shard import ShardKeys, pack_claim, topic_id_of
+from fraudstream.state_store import (
+    PENDING_LIFE_S,
+    RECORD_LIFE_S,
+    STATE_LIFE_S,
+    StateStore,
+    StoredValue,
+)
+from fraudstream.topics import ACCEPTED, DECISIONS, partition_of
+from services.features.filling import Filled, Job
+from services.features.first_decisions import FirstDecisions, MadeDecision, decode_decisions
+from services.features.log_lots import lots_of
+from services.features.rows import AcceptedRow, BadRow, decode_row
+
+_FIRST_CARDS: Final = 1024
+_VECTOR_BYTES: Final = CARD_VALUE["vector"].itemsize
+
+
+class CardStates:
+    """States of the cards of a shard, in memory."""
+
+    def __init__(self) -> None:
+        self._places: dict[str, int] = {}
+        self._states = np.zeros(_FIRST_CARDS, CARD_STATE)
+        self._last: list[bytes] = []
+        self._last_ms: list[int] = []
+
+    @property
+    def tokens(self) -> Iterable[str]:
+        """Tokens of the cards."""
+        return self._places.keys()
+
+    def last_identities(self) -> set[bytes]:
+        """Return the identity of each card's last counted row."""
+        return set(self._last)
+
+    def advance(self, rows: Sequence[AcceptedRow]) -> None:
+        """Move states on by counted rows, in log order."""
+        if not rows:
+            return
+        for row in rows:
+            place = self._places.setdefault(row.card_token, len(self._places))
+            if place == len(self._last):
+                self._last.append(b"")
+                self._last_ms.append(0)
+            self._last[place] = row.identity
+            self._last_ms[place] = row.accepted.transaction.event_time_ms
+        while len(self._places) > len(self._states):
+            self._states = np.concatenate([self._states, np.zeros_like(self._states)])
+        state_of = np.array([self._places[row.card_token] for row in rows], np.int64)
+        packed = rows_of([row.accepted.transaction for row in rows])
+        advance_states(self._states, state_of, packed)
+
+    def values(self, names: ShardKeys, vectors: Mapping[bytes, bytes]) -> Iterator[StoredValue]:
+        """Yield the packed values: each state beside the vector of its card's last decision.
+
+        Args:
+            names: Keys of the generation.
+            vectors: Packed vectors by identity; a card without one has NaN.
+        """
+        tokens = list(self._places)
+        for begin in range(0, len(tokens), LOT):
+            end = min(begin + LOT, len(tokens))
+            values = np.zeros(end - begin, CARD_VALUE)
+            values["state"] = self._states[begin:end]
+            values["decided_ms"] = self._last_ms[begin:end]
+            values["vector"] = np.nan
+            for place, identity in enumerate(self._last[begin:end]):
+                if identity in vectors:
+                    values["vector"][place] = np.frombuffer(vectors[identity], "<f4")
+            for place, token in enumerate(tokens[begin:end]):
+                key = names.state(CARD, token)
+                yield StoredValue(key, values[place].tobytes(), STATE_LIFE_S)
+
+
+@dataclass(slots=True)
+class _Replay:
+    """A replay under way.
+
+    Attributes:
+        job: What was asked.
+        names: Keys of the generation.
+        decided: First decisions.
+        horizon: Rows below it were applied before; those above may wait for the stream.
+        now_ms: Epoch milliseconds.
+        cards: States so far.
+        counted: Identities that counted.
+    """
+
+    job: Job
+    names: ShardKeys
+    decided: FirstDecisions
+    horizon: int
+    now_ms: int
+    cards: CardStates = field(default_factory=CardStates)
+    counted: set[bytes] = field(default_factory=set)
+
+    def own(self, lot: Sequence[Any]) -> tuple[list[AcceptedRow], int | None]:
+        """Return the rows of a lot of the shard's own log that count, and where it stops, if so."""
+        rows: list[AcceptedRow] = []
+        for record in lot:
+            row = decode_row(record, 0.0)
+            if record.offset >= self.horizon and not self._is_old(row):
+                return rows, int(record.offset)
+            if isinstance(row, AcceptedRow) and self._counts(row):
+                rows.append(row)
+        return rows, None
+
+    def others(self, lot: Sequence[Any]) -> list[AcceptedRow]:
+        """Return the rows of a lot of another partition that count here."""
+        rows: list[AcceptedRow] = []
+        for record in lot:
+            row = decode_row(record, 0.0)
+            if not isinstance(row, AcceptedRow) or not self.is_here(row.card_token):
+                continue
+            if self.decided.digest_of(row.identity) is not None and self._counts(row):
+                rows.append(row)
+        return rows
+
+    def is_here(self, card_token: str) -> bool:
+        """Tell whether a card belongs to the shard."""
+        partitions = self.job.log.partitions
+        return partition_of(card_token.encode(), partitions) == self.job.shard.partition
+
+    def claims(self, rows: Sequence[AcceptedRow]) -> Iterator[StoredValue]:
+        """Yield the claims of counted rows that are still to live."""
+        for row in rows:
+            life_s = RECORD_LIFE_S - self._age_s(row)
+            if life_s > 0:
+                claim = pack_claim(row.digest, row.record.offset)
+                yield StoredValue(self.names.claim(row.identity), claim, life_s)
+
+    def may_be_pending(self, rows: Sequence[AcceptedRow]) -> list[AcceptedRow]:
+        """Return the counted rows that a pending list may still hold."""
+        return [row for row in rows if self._age_s(row) <= PENDING_LIFE_S]
+
+    def _counts(self, row: AcceptedRow) -> bool:
+        # An applied row without a decision is older than the decisions that are kept.
+        decided = self.decided.digest_of(row.identity)
+        if row.identity in self.counted or decided not in (None, row.digest):
+            return False
+        self.counted.add(row.identity)
+        return True
+
+    def _is_old(self, row: AcceptedRow | BadRow) -> bool:
+        """Tell whether a row was decided so long ago that the stream would decide it anew."""
+        if isinstance(row, BadRow) or self.decided.digest_of(row.identity) is None:
+            return False
+        return not self.decided.is_recorded(row.identity)
+
+    def _age_s(self, row: AcceptedRow) -> int:
+        return max(0, self.now_ms - int(row.record.timestamp)) // 1000
+
+
+class CardFiller:
+    """Fills generations of card shards.
+
+    Args:
+        store: The online store.
+        kafka: Where the logs are.
+        clock_ms: Epoch milliseconds.
+    """
+
+    def __init__(
+        self, store: StateStore, kafka: KafkaSettings, clock_ms: Callable[[], int]
+    ) -> None:
+        self._store = store
+        self._generations = Generations(store)
+        self._kafka = kafka
+        self._clock_ms = clock_ms
+
+    async def fill(self, job: Job) -> Filled:
+        """Restore records, then fill states and claims from the beginning of the log."""
+        now_ms = self._clock_ms()
+        names = self._store.keys(job.shard)
+        decided = FirstDecisions(job.log, job.shard.partition, now_ms)
+        replay = _Replay(job, names, decided, 0, now_ms)
+        async for made in self._decisions(replay):
+            await self._generations.restore(decided.take(made, names))
+        replay.horizon = _horizon(job, decided)
+        next_offset = await self._replay(replay)
+        vectors = await self._last_vectors(replay)
+        states = await self._generations.fill(replay.cards.values(names, vectors))
+        tokens = list(replay.cards.tokens)
+        return Filled(job, next_offset, states, lambda n: (n.state(CARD, t) for t in tokens))
+
+    async def _decisions(self, replay: _Replay) -> Any:
+        """Yield all decisions of the shard, lot by lot, the oldest partition first."""
+        job = replay.job
+        for partition in (*job.other_partitions, job.shard.partition):
+            async for lot in lots_of(self._kafka, DECISIONS, partition):
+                made: list[MadeDecision] = await asyncio.to_thread(decode_decisions, lot)
+                job.progress.add(len(lot))
+                if partition != job.shard.partition:
+                    made = [each for each in made if replay.is_here(each.decision.card_token)]
+                yield made
+
+    async def _replay(self, replay: _Replay) -> int:
+        """Count rows; return the first offset of the shard's log that is left to the stream."""
+        job = replay.job
+        for partition in job.other_partitions:
+            async for lot in lots_of(self._kafka, ACCEPTED, partition):
+                await self._take(replay, await asyncio.to_thread(replay.others, lot), len(lot))
+        next_offset = job.begin
+        async for lot in lots_of(self._kafka, ACCEPTED, job.shard.partition):
+            rows, stop = await asyncio.to_thread(replay.own, lot)
+            await self._take(replay, rows, len(lot))
+            if stop is not None:
+                return stop
+            next_offset = int(lot[-1].offset) + 1
+        return next_offset
+
+    async def _take(self, replay: _Replay, rows: Sequence[AcceptedRow], read: int) -> None:
+        """Move states on by counted rows, and write what is known of them already."""
+        replay.job.progress.add(read)
+        await asyncio.to_thread(replay.cards.advance, rows)
+        await self._generations.fill(replay.claims(rows))
+        waiting = replay.may_be_pending(rows)
+        cards = list({row.card_token for row in waiting})
+        finished = [row.identity + row.digest for row in waiting]
+        await self._generations.drop_pending(replay.job.shard, cards, finished)
+
+    async def _last_vectors(self, replay: _Replay) -> dict[bytes, bytes]:
+        """Return the vector of each card's last counted row, from its first decision."""
+        wanted = replay.cards.last_identities()
+        vectors: dict[bytes, bytes] = {}
+        async for made in self._decisions(replay):
+            for each in made:
+                if each.identity in wanted:
+                    wanted.discard(each.identity)
+                    if _has_own_vector(each):
+                        vectors[each.identity] = each.decision.vector
+        return vectors
+
+
+def _horizon(job: Job, decided: FirstDecisions) -> int:
+    """Return the offset below which all rows were applied, with all that follows from them."""
+    if job.is_log_cut:
+        return 0
+    is_same_topic = job.read and topic_id_of(job.read.incarnation) == job.log.topic_id
+    marked = job.read.next_offset if job.read and is_same_topic else 0
+    return max(marked, decided.applied_offset)
+
+
+def _has_own_vector(made: MadeDecision) -> bool:
+    is_same_set = made.decision.feature_set_hash == FEATURE_SET_HASH
+    return is_same_set and len(made.decision.vector) == _VECTOR_BYTES

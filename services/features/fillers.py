@@ -1,0 +1,16 @@
+"""Which filling belongs to which role."""
+
+from __future__ import annotations
+
+from fraudstream.shard import Role
+from services.features.card_filling import CardFiller
+from services.features.entity_filling import EntityFiller
+from services.features.logs import Log
+from services.features.rebuild import Rebuilder, RebuildParts
+
+
+def rebuilder_of(parts: RebuildParts, role: Role, log: Log) -> Rebuilder:
+    """Return what rebuilds the shards of a role that follow a log."""
+    if role is Role.CARD:
+        return Rebuilder(parts, role, log, CardFiller(parts.store, parts.kafka, parts.clock_ms))
+    return Rebuilder(parts, role, log, EntityFiller(parts.store, parts.kafka))

@@ -1,0 +1,96 @@
+"""Admission at the gRPC door on a real Valkey: pending lists without ghosts."""
+
+from __future__ import annotations
+
+from fraudstream.shard import AdmitOutcome
+from fraudstream.state_store import ShardWrite, StateStore, StoredValue
+from tests.store_shard import (
+    CARD,
+    D1,
+    D2,
+    SHARD,
+    X,
+    Y,
+    Z,
+    decision_row,
+    door_row,
+    pending_of,
+    record_row,
+    write_claim,
+)
+
+
+async def test_burst_at_the_door_sees_what_came_before_it(store: StateStore) -> None:
+    """Pending entries are in order of admission, the same call's rows included."""
+    answers = await store.admit(SHARD, [door_row(X), door_row(Y), door_row(Z)])
+
+    assert [[e.identity for e in a.pending] for a in answers] == [[], [X], [X, Y]]
+    assert {a.outcome for a in answers} == {AdmitOutcome.ADMITTED}
+
+
+async def test_repeated_caller_leaves_no_ghost(store: StateStore) -> None:
+    """A repeat joins the list once; after the state write it does not join again."""
+    await store.admit(SHARD, [door_row(X), door_row(X)])
+    once = await pending_of(store)
+    await write_claim(store, X, D1, 1)
+    after_write = await pending_of(store)
+    await store.admit(SHARD, [door_row(X)])
+
+    assert once == [X]
+    assert after_write == []
+    assert await pending_of(store) == []
+
+
+async def test_repeat_of_a_pending_row_sees_only_what_came_before_it(store: StateStore) -> None:
+    """A repeated row is not counted before itself."""
+    await store.admit(SHARD, [door_row(X), door_row(Y)])
+
+    answer = (await store.admit(SHARD, [door_row(X)]))[0]
+
+    assert answer.outcome is AdmitOutcome.ADMITTED
+    assert answer.pending == ()
+
+
+async def test_state_write_finishes_only_the_digest_that_it_counted(store: StateStore) -> None:
+    """A pending entry of another digest is its own caller's to remove."""
+    await store.admit(SHARD, [door_row(X, D2)])
+
+    await write_claim(store, X, D1, 1)
+
+    assert await pending_of(store) == [X]
+
+
+async def test_door_knows_decided_claimed_and_pending_transactions(store: StateStore) -> None:
+    """A record answers, and another digest than the known one is a conflict wherever it is."""
+    await record_row(store, decision_row(X, D1, None, b"X"))
+    await write_claim(store, Y, D1, 1)
+    await store.admit(SHARD, [door_row(Z)])
+
+    rows = [door_row(X), door_row(X, D2), door_row(Y, D2), door_row(Z, D2)]
+    answers = await store.admit(SHARD, rows)
+
+    conflict = AdmitOutcome.CONFLICT
+    assert [a.outcome for a in answers] == [AdmitOutcome.EXISTS, conflict, conflict, conflict]
+    assert answers[0].value == b"X"
+    assert await pending_of(store) == [Z]
+
+
+async def test_full_pending_list_refuses_and_stays_as_it_is(store: StateStore) -> None:
+    """256 entries bound a card's list; one more is told so."""
+    rows = [door_row(number.to_bytes(16, "big")) for number in range(300)]
+
+    answers = await store.admit(SHARD, rows)
+
+    outcomes = [answer.outcome for answer in answers]
+    assert outcomes[:256] == [AdmitOutcome.ADMITTED] * 256
+    assert set(outcomes[256:]) == {AdmitOutcome.FULL}
+
+
+async def test_door_reads_state_and_next_at_one_moment(store: StateStore) -> None:
+    """The answer says which rows the state holds."""
+    key = store.keys(SHARD).state("card", CARD)
+    await store.write_shard(SHARD, ShardWrite(1, 8, [StoredValue(key, b"state", 60)]))
+
+    answer = (await store.admit(SHARD, [door_row(X)]))[0]
+
+    assert (answer.state, answer.next_offset) == (b"state", 8)
