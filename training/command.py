@@ -1,4 +1,4 @@
-"""The command line: `python -m training train` and `python -m training evaluate`."""
+"""The command line of `python -m training`."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Final
 
-from fraudstream.errors import InvalidSettings, ModelRefused
+from fraudstream.errors import BrokerUnavailable, InvalidSettings, ModelRefused
 from training.evaluate import Fold, summarise
+from training.offline import arguments as offline
 from training.simulate import SimulationSettings
 from training.slices import Slices, handbook_scored, handbook_slices, simulator_slices
 
-_OK, _BAD_CONTENT, _BAD_SETTINGS = 0, 65, 78  # sysexits
+_OK, _BAD_CONTENT, _UNAVAILABLE, _BAD_SETTINGS = 0, 65, 69, 78  # sysexits
 SIMULATOR: Final = "simulator"
 # The one fold of the book's chapter 3.
 _BOOK_TRAIN_FROM: Final = "2018-07-25"
@@ -25,12 +26,13 @@ def run(arguments: Sequence[str]) -> int:
     """Run one command and return its exit code; wrong usage exits 64 by itself."""
     parsed = _parser().parse_args(arguments)
     try:
-        if parsed.command == "train":
-            return _train(parsed)
-        return _evaluate(parsed)
+        return int(parsed.run(parsed))
     except InvalidSettings as exc:
         _say(str(exc))
         return _BAD_SETTINGS
+    except BrokerUnavailable as exc:
+        _say(str(exc))
+        return _UNAVAILABLE
     except ModelRefused as exc:
         _say(str(exc))
         return _BAD_CONTENT
@@ -55,6 +57,8 @@ def _parser() -> argparse.ArgumentParser:
         "--scores", type=Path, required=True, help="Parquet with TRANSACTION_ID and score"
     )
     evaluate.add_argument("--train-from", type=_midnight_ms, default=_BOOK_TRAIN_FROM)
+    evaluate.set_defaults(run=_evaluate)
+    offline.add_arguments(commands.add_parser("dataset", help="make a training set"))
     return parser
 
 
@@ -75,6 +79,7 @@ def _add_train(train: argparse.ArgumentParser) -> None:
     train.add_argument(
         "--train-from", type=_midnight_ms, default=_BOOK_TRAIN_FROM, help="Handbook only"
     )
+    train.set_defaults(run=_train)
 
 
 def _midnight_ms(text: str) -> int:
