@@ -12,6 +12,7 @@ from typing import Final
 
 from fraudstream.errors import BrokerUnavailable, InvalidSettings, ModelRefused
 from training.evaluate import Fold, summarise
+from training.offline import arguments as offline
 from training.parity import arguments as parity
 from training.simulate import SimulationSettings
 from training.slices import Slices, handbook_scored, handbook_slices, simulator_slices
@@ -51,6 +52,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, parser_class=_Parser)
     _add_train(commands.add_parser("train", help="make a model artefact"))
     _add_evaluate(commands.add_parser("evaluate", help="measure by the Handbook's protocol"))
+    offline.add_arguments(commands.add_parser("dataset", help="make a training set"))
     parity.add_arguments(commands.add_parser("parity", help="prove the features of decisions"))
     return parser
 

@@ -1,0 +1,132 @@
+"""One training set from request to `dataset.json`: made, gone on with, or found finished."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Final
+
+from fraudstream.errors import InvalidSettings
+from fraudstream.features.catalogue import (
+    FEATURE_HASHES,
+    FEATURE_NAMES,
+    SEQUENCE_CHANNELS,
+    SEQUENCE_LENGTH,
+)
+from fraudstream.settings import KafkaSettings
+from training.offline.kafka_log import find_logs
+from training.offline.layout import SHARD_ROWS
+from training.offline.plan import KAFKA, Content, Found, Plan, Request, Unit
+from training.offline.progress import show_progress
+from training.offline.sources import find_files
+from training.offline.stages import open_pool, run_stages
+from training.offline.work import WORK_FOLDER, Summary, read_json, write_json
+
+MANIFEST: Final = "dataset.json"
+_LIBRARIES: Final = ("numpy", "numba", "pyarrow")
+
+
+def make_dataset(request: Request, folder: Path, processes: int) -> Summary:
+    """Make a training set, or go on with one that was begun with the same request.
+
+    Args:
+        request: What it holds.
+        folder: Where it goes.
+        processes: How many work at once.
+
+    Returns:
+        What `dataset.json` says.
+
+    Raises:
+        InvalidSettings: The folder holds another set, the source is not as expected, or another
+            process is at work in the folder.
+        BrokerUnavailable: Kafka does not answer.
+    """
+    finished = read_json(folder / MANIFEST)
+    found = _find(request)
+    asked = request.describe() | {"fingerprint": found.fingerprint}
+    if finished is not None:
+        _check_same(folder, asked, finished["request"])
+        return finished
+    with _locked(folder):
+        shards = request.shards or _shards_for(found, processes)
+        plan, found = _begin(Plan(folder, request, found.is_log, shards), asked, found)
+        with show_progress() as progress, open_pool(plan, processes, progress) as pool:
+            made = run_stages(plan, found, pool)
+        manifest = _manifest(asked, made)
+        write_json(folder / MANIFEST, manifest)
+        shutil.rmtree(plan.work)
+    return manifest
+
+
+def _find(request: Request) -> Found:
+    if request.source == KAFKA:
+        if request.labels:
+            raise InvalidSettings("--labels: the labels of a log are in the log; leave it out")
+        return find_logs(KafkaSettings.read())
+    return find_files(request)
+
+
+def _shards_for(found: Found, processes: int) -> int:
+    return max(processes, -(-found.rows // SHARD_ROWS), 1)
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Hold the work folder: two runs at once would undo each other's files."""
+    work = folder / WORK_FOLDER
+    work.mkdir(parents=True, exist_ok=True)
+    lock = os.open(work, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as exc:
+            raise InvalidSettings(f"{folder}: another process is making this training set") from exc
+        yield
+    finally:
+        os.close(lock)
+
+
+def _begin(plan: Plan, asked: Summary, found: Found) -> tuple[Plan, Found]:
+    """Keep what was asked and found, or return what an earlier run of the same request kept."""
+    path = plan.work / "plan.json"
+    kept = read_json(path)
+    if kept is None:
+        write_json(path, {"request": asked, "shards": plan.shards, "found": asdict(found)})
+        return plan, found
+    _check_same(plan.folder, asked, kept["request"])
+    units = tuple(
+        Unit(**unit | {"content": Content(unit["content"])}) for unit in kept["found"]["units"]
+    )
+    return replace(plan, shards=kept["shards"]), replace(found, units=units)
+
+
+def _check_same(folder: Path, asked: Summary, kept: Summary) -> None:
+    differing = sorted(name for name in asked if asked[name] != kept.get(name))
+    if differing:
+        name = differing[0]
+        msg = (
+            f"{folder} holds a training set made with another {name}: expected {asked[name]!r},"
+            f" found {kept.get(name)!r}; choose another --out or remove the folder"
+        )
+        raise InvalidSettings(msg)
+
+
+def _manifest(asked: Summary, made: Summary) -> dict[str, Any]:
+    return {
+        "request": asked,
+        "features": [
+            {"name": name, "hash": f"{number:016x}"}
+            for name, number in zip(FEATURE_NAMES, FEATURE_HASHES, strict=True)
+        ],
+        "sequence": {"steps": SEQUENCE_LENGTH, "channels": list(SEQUENCE_CHANNELS)},
+        "counts": made["counts"],
+        "parts": made["parts"],
+        "versions": {name: version(name) for name in _LIBRARIES},
+    }

@@ -1,0 +1,74 @@
+"""Fourth stage: one shard of one kind of shared entity: rows and labels in order of arrival.
+
+A label is known to a row that arrived with it or later; a row reads its entity before it counts
+there itself. Entities are walked one after the other, a block of them at a time.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fraudstream.features.catalogue import CATALOGUE, Entity
+from fraudstream.features.shared_kernel import Readers, replay_shared
+from fraudstream.features.state import SHARED_ROW, SHARED_STATE
+from training.offline.cards import blocks_of, vector_places
+from training.offline.layout import EVENT
+from training.offline.plan import Plan
+from training.offline.work import Records, Summary, fresh_folder, read_shard
+
+
+def walk_entities(plan: Plan, events: tuple[Path, ...], kind: tuple[Entity, int]) -> Summary:
+    """Walk one shard of a kind; leave row numbers, in order, and their features.
+
+    Args:
+        plan: The plan.
+        events: Sharded files of this kind's events.
+        kind: Which kind of entity, and the shard.
+    """
+    entity, shard = kind
+    folder = fresh_folder(plan.work / "entities" / f"{entity.value}-{shard:05}")
+    found = read_shard(events, shard, EVENT)
+    keys = ("order", "is_transaction", "arrival_ms", "entity")
+    found = found[np.lexsort([found[key] for key in keys])]
+    readers = found["is_reader"] == 1
+    places = vector_places(entity)
+    features = np.empty((int(readers.sum()), len(places)), np.float32)
+    done = 0
+    for begin, end in blocks_of(found["entity"]):
+        block = _replay(entity, found[begin:end])
+        features[done : done + len(block)] = block[:, places]
+        done += len(block)
+    numbers = found["order"][readers]
+    order = np.argsort(numbers)
+    np.save(folder / "numbers.npy", numbers[order])
+    np.save(folder / "features.npy", features[order])
+    return {"events": len(found), "readers": len(numbers)}
+
+
+def _replay(entity: Entity, events: Records) -> NDArray[np.float32]:
+    """Return the vectors of a block's readers, in the events' order."""
+    _, state_of = np.unique(events["entity"], return_inverse=True)
+    is_logged = (events["is_transaction"] == 0) | (events["kind"] != 0)
+    before = np.cumsum(is_logged) - is_logged
+    reads = np.flatnonzero(events["is_reader"])
+    vectors = np.empty((len(reads), len(CATALOGUE)), np.float32)
+    log = np.zeros(int(is_logged.sum()), SHARED_ROW)
+    for name in ("event_ms", "amount", "kind", "is_unusual", "change"):
+        log[name] = events[name][is_logged]
+    replay_shared(
+        entity,
+        np.zeros(int(state_of[-1]) + 1, SHARED_STATE),
+        (np.ascontiguousarray(state_of[is_logged], np.int64), log),
+        Readers(
+            before[reads],
+            state_of[reads],
+            events["event_ms"][reads],
+            events["amount"][reads],
+            np.arange(len(reads)),
+        ),
+        vectors,
+    )
+    return vectors

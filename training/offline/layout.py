@@ -1,0 +1,91 @@
+"""Records between the stages of a training set, and the rows that one process holds at a time."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+
+from fraudstream.features.catalogue import SHARED_ENTITIES
+from fraudstream.features.state import ROW
+
+# Rows that are read, ordered, or walked as one lot. A process holds about 1.5 KB for each.
+CHUNK_ROWS: Final = 1 << 17
+SLICE_ROWS: Final = 1 << 18
+SHARD_ROWS: Final = 1 << 18
+BLOCK_ROWS: Final = 1 << 15
+PART_ROWS: Final = 1 << 17
+# Wanted rows are counted in ranges of this many row numbers: parts are whole ranges.
+RANGE_ROWS: Final = 1 << 13
+
+KINDS: Final = len(SHARED_ENTITIES)
+NONE: Final = -1
+FRAUD: Final = 1
+GENUINE: Final = 0
+
+# Names of cards, entities and transactions as 64 bits of BLAKE2b; 0 for none. Of 10^8 entities of
+# one kind two share theirs once in 3,700 sets. A transaction is compared inside its card only.
+_NAMED: Final = [
+    ("card", "<u8"),
+    ("transaction", "<u8"),
+    ("digest", "<u8"),  # of what must not change between two copies; 0 where there is no log
+    ("arrival_ms", "<i8"),
+    ("label_arrival_ms", "<i8"),  # of a label in the transaction's own row, -1 for none
+    ("is_fraud", "<i1"),  # what that label says
+    ("entities", "<u8", (KINDS,)),  # in the order of `SHARED_ENTITIES`
+    ("row", ROW),
+]
+
+# A row as it is read. Its order is (arrival, first, ..., second): with a log partition and offset;
+# without one event time and, after the ids, the place in the source.
+READ_ROW: Final = np.dtype([("first", "<i8"), ("second", "<i8"), *_NAMED])
+
+# A row with its place in the arrival order of all rows.
+NUMBERED_ROW: Final = np.dtype([("number", "<i8"), *_NAMED])
+
+# A settled label as it is read. `MISSING`: the source has no such column, the transaction tells.
+LABEL: Final = np.dtype(
+    [
+        ("card", "<u8"),
+        ("transaction", "<u8"),
+        ("arrival_ms", "<i8"),
+        ("place", "<i8"),  # order among labels that arrived at once
+        ("event_ms", "<i8"),  # of the labelled transaction, -1 where the transaction tells
+        ("is_fraud", "<i1"),
+        ("entities", "<u8", (KINDS,)),
+    ]
+)
+MISSING: Final = np.uint64(0xFFFFFFFFFFFFFFFF)
+
+# The digest of a decision.
+DECIDED: Final = np.dtype(
+    [("card", "<u8"), ("transaction", "<u8"), ("place", "<i8"), ("digest", "<u8")]
+)
+
+# What happens at one entity: a transaction that counts there, reads it, or both; or a label.
+EVENT: Final = np.dtype(
+    [
+        ("entity", "<u8"),
+        ("arrival_ms", "<i8"),
+        ("order", "<i8"),  # a transaction's number, a label's place
+        ("event_ms", "<i8"),
+        ("amount", "<i8"),
+        ("is_transaction", "<i1"),
+        ("kind", "<i1"),
+        ("is_unusual", "<i1"),
+        ("change", "<i1"),
+        ("is_reader", "<i1"),
+    ]
+)
+
+# What a training set says of a row besides its features and ids.
+OUTCOME: Final = np.dtype(
+    [
+        ("number", "<i8"),
+        ("event_ms", "<i8"),
+        ("arrival_ms", "<i8"),
+        ("amount", "<i8"),
+        ("label_arrival_ms", "<i8"),
+        ("is_fraud", "<i1"),
+    ]
+)

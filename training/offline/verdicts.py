@@ -1,0 +1,166 @@
+"""Which rows of a card shard count, and what labels say of them over time. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from training.offline.layout import LABEL, MISSING, NONE
+from training.offline.work import Records
+
+Ints = NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Groups:
+    """Transactions, numbered: which each row, label and decision is about; each int64 [n].
+
+    Attributes:
+        count: How many transactions there are.
+        of_rows: Of each row.
+        of_labels: Of each label.
+        of_decisions: Of each decision.
+    """
+
+    count: int
+    of_rows: Ints
+    of_labels: Ints
+    of_decisions: Ints
+
+
+def group_transactions(rows: Records, labels: Records, decided: Records) -> Groups:
+    """Number the transactions of a card shard: a card and an id of it are one."""
+    lots = (rows, labels, decided)
+    card = np.concatenate([lot["card"] for lot in lots])
+    transaction = np.concatenate([lot["transaction"] for lot in lots])
+    order = np.lexsort((transaction, card))
+    is_first = np.ones(len(order), np.bool_)
+    is_first[1:] = (np.diff(card[order]) != 0) | (np.diff(transaction[order]) != 0)
+    group = np.empty(len(order), np.int64)
+    group[order] = np.cumsum(is_first) - 1
+    ends = np.cumsum([len(lot) for lot in lots])
+    return Groups(int(is_first.sum()), *np.split(group, ends[:2].tolist()))
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """Which rows count.
+
+    Attributes:
+        counted: bool [N].
+        row_of: Which row counts for each transaction, -1 for none.
+        duplicates: Further copies of a row that counts.
+        conflicts: Rows with another content than the decision or the row that counts.
+    """
+
+    counted: NDArray[np.bool_]
+    row_of: Ints
+    duplicates: int
+    conflicts: int
+
+
+def judge_rows(rows: Records, groups: Groups, decided: Records) -> Judged:
+    """Count each transaction once, as the stream does.
+
+    It is the first row with the digest of the transaction's first decision; where there is no
+    decision, the first row.
+
+    Args:
+        rows: `NUMBERED_ROW` [N] in order.
+        groups: Which transaction each is.
+        decided: `DECIDED` [D].
+    """
+    digest = np.zeros(groups.count, np.uint64)
+    has_decision = np.zeros(groups.count, np.bool_)
+    latest_first = np.argsort(-decided["place"], kind="stable")
+    # Of several assignments to one place the last stays: the first decision.
+    digest[groups.of_decisions[latest_first]] = decided["digest"][latest_first]
+    has_decision[groups.of_decisions] = True
+    fits = ~has_decision[groups.of_rows] | (rows["digest"] == digest[groups.of_rows])
+    candidates = np.flatnonzero(fits)
+    row_of = np.full(groups.count, NONE, np.int64)
+    row_of[groups.of_rows[candidates][::-1]] = candidates[::-1]
+    counted = np.zeros(len(rows), np.bool_)
+    counted[row_of[row_of >= 0]] = True
+    dropped = np.flatnonzero(~counted)
+    kept = row_of[groups.of_rows[dropped]]
+    same = (kept >= 0) & (rows["digest"][dropped] == rows["digest"][kept])
+    return Judged(counted, row_of, int(same.sum()), int((~same).sum()))
+
+
+def own_labels(rows: Records, groups: Groups, counted: NDArray[np.bool_]) -> tuple[Records, Ints]:
+    """Return the labels that stand in counted rows themselves, and their transactions."""
+    place = np.flatnonzero(counted & (rows["label_arrival_ms"] >= 0))
+    labels = np.zeros(len(place), LABEL)
+    labels["card"], labels["transaction"] = rows["card"][place], rows["transaction"][place]
+    labels["arrival_ms"] = rows["label_arrival_ms"][place]
+    labels["place"] = rows["number"][place]
+    labels["is_fraud"] = rows["is_fraud"][place]
+    labels["event_ms"], labels["entities"] = NONE, MISSING
+    return labels, groups.of_rows[place]
+
+
+@dataclass(frozen=True, slots=True)
+class Verdicts:
+    """Labels in the order in which their transactions learn of them.
+
+    Attributes:
+        labels: `LABEL` [L], by transaction, then as they arrived.
+        group: Transaction of each, int64 [L].
+        change: Of the known frauds: +1 or -1 where the verdict turns, else 0; int64 [L].
+    """
+
+    labels: Records
+    group: Ints
+    change: Ints
+
+    def final(self, groups: Groups, until_ms: int) -> tuple[NDArray[np.int8], Ints]:
+        """Return the last verdict of each transaction that arrived before `until_ms` (-1: of all).
+
+        Returns:
+            Whether it is a fraud, int8 [G], and when that first arrived, int64 [G], -1 for never.
+        """
+        is_fraud = np.zeros(groups.count, np.int8)
+        arrival = np.full(groups.count, NONE, np.int64)
+        turns = self._is_first() | (self.change != 0)
+        known = turns & ((self.labels["arrival_ms"] < until_ms) | (until_ms < 0))
+        is_fraud[self.group[known]] = self.labels["is_fraud"][known]
+        arrival[self.group[known]] = self.labels["arrival_ms"][known]
+        return is_fraud, arrival
+
+    def _is_first(self) -> NDArray[np.bool_]:
+        first = np.ones(len(self.group), np.bool_)
+        first[1:] = self.group[1:] != self.group[:-1]
+        return first
+
+
+def order_verdicts(labels: Records, group: Ints) -> Verdicts:
+    """Order labels by transaction and arrival, and tell what each changes."""
+    order = np.lexsort((labels["place"], labels["arrival_ms"], group))
+    labels, group = labels[order], group[order]
+    before = np.zeros(len(labels), np.int64)
+    follows = group[1:] == group[:-1]
+    before[1:] = np.where(follows, labels["is_fraud"][:-1], 0)
+    return Verdicts(labels, group, labels["is_fraud"].astype(np.int64) - before)
+
+
+def complete_labels(verdicts: Verdicts, rows: Records, judged: Judged) -> tuple[Records, int]:
+    """Fill in what labels leave to their transactions.
+
+    Returns:
+        `LABEL` [L] with `event_ms` -1 where nothing tells it, and how many labels are about
+        transactions that are not there.
+    """
+    labels = verdicts.labels.copy()
+    row = judged.row_of[verdicts.group]
+    has_row = row >= 0
+    fills = has_row & (labels["event_ms"] == NONE)
+    labels["event_ms"][fills] = rows["row"]["event_ms"][row[fills]]
+    for kind in range(labels["entities"].shape[1]):
+        is_missing = labels["entities"][:, kind] == MISSING
+        labels["entities"][is_missing & ~has_row, kind] = 0
+        fills = is_missing & has_row
+        labels["entities"][fills, kind] = rows["entities"][row[fills], kind]
+    return labels, int((~has_row).sum())
