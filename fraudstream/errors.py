@@ -147,6 +147,12 @@ class BrokerUnavailable(FraudStreamError):
     outcome = Outcome("UNAVAILABLE", Retry.BACKOFF, "pause the partition")
 
 
+class LogReplaced(FraudStreamError):
+    """A topic was made anew while it was read: a new start begins with the new one (exit 75)."""
+
+    outcome = Outcome("ABORTED", Retry.LATER, "end without keeping the rows; start again")
+
+
 class InvalidSettings(FraudStreamError):
     """A setting, key file or topic is not as it must be; the service does not start (exit 78)."""
 

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Self
 
-from prometheus_client import Counter, Histogram, start_http_server
+from prometheus_client import Counter, Gauge, Histogram, start_http_server
 
 from fraudstream.settings import TelemetrySettings
 
@@ -77,6 +77,27 @@ CONSOLE_ALERTS: Final = Counter(
     "Alerts read by the console, by outcome.",
     ("outcome",),
     unit="alerts",
+)
+ARCHIVE_ROWS: Final = Counter(
+    "fraud_archive_rows",
+    "Records archived, by noun and outcome: written, unreadable (left out, any is an alarm).",
+    ("noun", "outcome"),
+    unit="rows",
+)
+ARCHIVE_FILES: Final = Counter(
+    "fraud_archive_files", "Files that the archive finished, by noun.", ("noun",), unit="files"
+)
+ARCHIVE_LOST: Final = Counter(
+    "fraud_archive_lost_offsets",
+    "Offsets that the log no longer had when the archive came to them; any is an alarm.",
+    ("noun",),
+    unit="offsets",
+)
+ARCHIVE_LAG: Final = Gauge(
+    "fraud_archive_lag_records",
+    "Records of this worker's partitions that it has not read yet, by noun.",
+    ("noun",),
+    unit="records",
 )
 SPANS_DROPPED: Final = Counter(
     "fraud_spans_dropped",

@@ -1,0 +1,1 @@
+"""Archive: accepted transactions, decisions and labels become Parquet files, each row once."""

@@ -1,0 +1,90 @@
+"""The command line of the archive: without a command it runs the service."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from threading import Event
+from typing import Final, NoReturn
+
+from kafka.errors import KafkaError
+
+from fraudstream.archive_files import check_contiguous, list_files
+from fraudstream.errors import BrokerUnavailable, InvalidSettings, LogReplaced
+from fraudstream.json_log import log_json
+from fraudstream.settings import KafkaSettings
+from fraudstream.telemetry import serve_metrics
+from services.archive.build import build
+from services.archive.settings import ArchiveSettings
+from services.archive.streams import STREAMS
+
+_LOG: Final = logging.getLogger(__name__)
+
+
+class _Parser(argparse.ArgumentParser):
+    """Ends with sysexits' code for a wrong command line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.print_usage(sys.stderr)
+        self.exit(os.EX_USAGE, f"{self.prog}: {message}\n")
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the service or a command; return its exit code (sysexits)."""
+    asked = _parser().parse_args(arguments)
+    try:
+        return int(asked.run())
+    except InvalidSettings as exc:
+        print(f"archive: {exc}", file=sys.stderr)
+        return os.EX_CONFIG
+    except LogReplaced as exc:
+        print(f"archive: {exc}", file=sys.stderr)
+        return os.EX_TEMPFAIL
+    except (BrokerUnavailable, KafkaError) as exc:
+        print(f"archive: Kafka does not answer: {exc}", file=sys.stderr)
+        return os.EX_UNAVAILABLE
+    except OSError as exc:
+        print(f"archive: cannot write: {exc.strerror} ({exc.filename})", file=sys.stderr)
+        return os.EX_TEMPFAIL
+
+
+def _parser() -> _Parser:
+    parser = _Parser(prog="python -m services.archive", description=__doc__)
+    parser.set_defaults(run=_serve)
+    commands = parser.add_subparsers(title="commands", parser_class=_Parser)
+    check = commands.add_parser("check", help="look for holes and overlaps between the files")
+    check.set_defaults(run=_check)
+    return parser
+
+
+def _serve() -> int:
+    log_json("archive")
+    logging.getLogger("kafka").setLevel(logging.WARNING)
+    stop = Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    settings = ArchiveSettings.read()
+    serve_metrics(settings.metrics_port)
+    with build(settings, KafkaSettings.read(), _announce) as loop:
+        loop.run(stop)
+    return os.EX_OK
+
+
+def _announce() -> None:
+    print("ready", flush=True)
+
+
+def _check() -> int:
+    """Print what there is of each noun; a hole or an overlap is exit 78."""
+    root = ArchiveSettings.read().root
+    for stream in STREAMS:
+        files = list_files(root / stream.noun)
+        check_contiguous(files)
+        offsets = sum(file.last - file.first + 1 for file in files)
+        print(json.dumps({"noun": stream.noun, "files": len(files), "offsets": offsets}))
+    return os.EX_OK

@@ -1,0 +1,195 @@
+"""The archive of one partition: from the position that its files tell, row by row, file by file.
+
+Held by one worker at a time, under the partition's lock. Memory: the records that wait for the
+next row group, at most `GROUP_ROWS` of them.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from typing import IO, Final, Self
+
+from fraudstream.archive_files import missing_offsets, next_offset
+from fraudstream.errors import InvalidSettings
+from fraudstream.telemetry import ARCHIVE_FILES, ARCHIVE_LOST, ARCHIVE_ROWS
+from services.archive.open_file import OpenFile
+from services.archive.place import Place
+from services.archive.streams import LogRecord
+
+_LOG: Final = logging.getLogger(__name__)
+# Large enough for columns to compress well, small enough for a reader's memory.
+GROUP_ROWS: Final = 8_192
+
+
+@dataclass(frozen=True, slots=True)
+class FileRules:
+    """When a file is finished, and what is asked before.
+
+    Attributes:
+        max_rows: Records that it spans.
+        max_age_s: Seconds after its first record.
+        confirm: Raises where the log is not the one that was opened.
+        clock_s: Seconds of a clock that never goes back.
+    """
+
+    max_rows: int
+    max_age_s: float
+    confirm: Callable[[], None]
+    clock_s: Callable[[], float]
+
+
+class PartitionArchive:
+    """Takes the records of one partition in order, and keeps each once.
+
+    Args:
+        place: Whose records.
+        lock: The partition's lock, held.
+        position: The first offset that no file holds; None where there is no file.
+        rules: When a file is finished.
+
+    Attributes:
+        place: Whose records.
+        position: The offset to read next.
+        published: The offset after the last file; None where there is none.
+        pending_bytes: Bytes of the records that wait for the next row group.
+    """
+
+    def __init__(
+        self, place: Place, lock: IO[bytes], position: int | None, rules: FileRules
+    ) -> None:
+        self.place = place
+        self.position = position
+        self.published = position
+        self.pending_bytes = 0
+        self._lock = lock
+        self._rules = rules
+        self._file: OpenFile | None = None
+        self._pending: list[LogRecord] = []
+        self._rows = 0
+        self._due_s = 0.0
+
+    @classmethod
+    def open(cls, place: Place, rules: FileRules) -> Self | None:
+        """Take a partition over; None where another worker has it still.
+
+        Raises:
+            InvalidSettings: Its files overlap.
+        """
+        lock = place.lock()
+        if lock is None:
+            return None
+        place.remove_leftovers()
+        files = place.files()
+        lost = missing_offsets(files)
+        if lost:
+            _LOG.error("%s lacks %d offsets between its files", place.name, lost)
+        return cls(place, lock, next_offset(files), rules)
+
+    @property
+    def is_due(self) -> bool:
+        """Whether the file that is being written is old enough."""
+        return self._file is not None and self._rules.clock_s() >= self._due_s
+
+    def begin_at(self, offset: int) -> None:
+        """Go on at an offset: the log has none before it. What lies between is lost, and counted.
+
+        The file that is being written ends before the hole, so that no file hides one.
+        """
+        if self.position is not None and self.position < offset:
+            self.publish()
+            lost = offset - self.position
+            ARCHIVE_LOST.labels(self.place.stream.noun).inc(lost)
+            _LOG.error("%s: the log lost %d offsets before %d", self.place.name, lost, offset)
+        self.position = offset
+
+    def check_end(self, end: int) -> None:
+        """Check that the log reaches as far as the files do; `end` is the offset after its last.
+
+        Raises:
+            LogReplaced: It does not, because it is another.
+            InvalidSettings: It does not, though it is the same: its offsets were given twice.
+        """
+        if self.position is None or self.position <= end:
+            return
+        self._rules.confirm()
+        msg = (
+            f"{self.place.name}: the archive holds offsets below {self.position}, but the log ends"
+            f" at {end}: it lost records, and gives their offsets to others. Make the topic anew,"
+            " so that it has another id, or set another FRAUD_ARCHIVE_ROOT"
+        )
+        raise InvalidSettings(msg)
+
+    def take(self, records: Sequence[LogRecord]) -> None:
+        """Take records in order, from the position on; those below it are known already.
+
+        Raises:
+            BrokerUnavailable: A file could not be finished; `position` says what was taken.
+            LogReplaced: These are the records of another log.
+        """
+        for record in records:
+            if self.position is None or record.offset >= self.position:
+                self._take_one(record)
+
+    def flush(self) -> None:
+        """Write the records that wait as a row group."""
+        if self._file is None or not self._pending:
+            return
+        stream = self.place.stream
+        batch = stream.rows_of(self.place.partition, self._pending)
+        self._file.write(batch)
+        ARCHIVE_ROWS.labels(stream.noun, "written").inc(batch.num_rows)
+        ARCHIVE_ROWS.labels(stream.noun, "unreadable").inc(len(self._pending) - batch.num_rows)
+        self._pending = []
+        self.pending_bytes = 0
+
+    def publish(self) -> None:
+        """Finish the file that is being written, if there is one.
+
+        Raises:
+            BrokerUnavailable: It is not known whether the log is still the same; try again.
+            LogReplaced: It is another.
+        """
+        if self._file is None or self.position is None:
+            return
+        self.flush()
+        self._rules.confirm()
+        path = self._file.publish(self.position - 1)
+        self._file = None
+        self.published = self.position
+        ARCHIVE_FILES.labels(self.place.stream.noun).inc()
+        _LOG.info("finished %s", path)
+
+    def release(self) -> None:
+        """Leave the partition to another worker; what is not in a file yet will be read again."""
+        if self._file is not None:
+            self._file.discard()
+            self._file = None
+        self._lock.close()
+
+    def _take_one(self, record: LogRecord) -> None:
+        day = _day_of(record.timestamp)
+        if self._file is not None and (day > self._file.day or self._rows >= self._rules.max_rows):
+            self.publish()
+        if self._file is None:
+            self._begin(record, day)
+        self._pending.append(record)
+        self.pending_bytes += len(record.value or b"")
+        self._rows += 1
+        self.position = record.offset + 1
+        if len(self._pending) >= GROUP_ROWS:
+            self.flush()
+
+    def _begin(self, record: LogRecord, day: date) -> None:
+        # Offsets without a record (a transaction's marker) belong to the file after them.
+        first = record.offset if self.position is None else self.position
+        self._file = OpenFile(self.place, first, day)
+        self._rows = 0
+        self._due_s = self._rules.clock_s() + self._rules.max_age_s
+
+
+def _day_of(time_ms: int) -> date:
+    """Return the UTC day of a time."""
+    return datetime.fromtimestamp(time_ms / 1_000, UTC).date()
