@@ -21,7 +21,7 @@ help: ## list these commands
 .PHONY: .venv
 .venv: .venv/.run ## the virtual environment with what running needs
 
-.venv/.run: requirements/run.lock requirements/uv.lock
+.venv/.run: requirements/run.lock requirements/uv.lock .ci/make-venv
 	@.ci/make-venv run
 
 .venv/.dev: .venv/.run requirements/dev.lock

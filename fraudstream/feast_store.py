@@ -1,49 +1,37 @@
 """Feast's online store over the packed bytes: what the last decision of a card was made from.
 
-Read only. The stream has one writer, the features service, so `push` and `materialize` are
-refused. Freshness is not Feast's `ttl` (Feast ignores it online): the event timestamp that is
-returned says when the vector was decided. Services never import this module.
+Stream views are read only: the stream has one writer, the features service. Other views are batch
+views, with rows of their own that `materialize` and `push` write. All views of one call are read
+together, so a vector is never put together from two decisions. Freshness is not Feast's `ttl`
+(Feast ignores it online): the event timestamp that is returned says when the vector was decided.
+Services never import this module.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
-from urllib.parse import urlsplit
 
-import redis
-from feast import Entity, FeatureView, RepoConfig
-from feast.errors import FeastError
+from feast import Entity, FeatureView, RepoConfig, utils
 from feast.infra.online_stores.online_store import OnlineStore
+from feast.infra.supported_async_methods import SupportedAsyncMethods
 from feast.protos.feast.types.EntityKey_pb2 import EntityKey
-from feast.protos.feast.types.Value_pb2 import Value
 from feast.repo_config import FeastConfigBaseModel
-from redis.backoff import NoBackoff
-from redis.cluster import ClusterNode
-from redis.retry import Retry
 
-from fraudstream.errors import OnlineStoreUnavailable
-from fraudstream.features.catalogue import FEATURE_NAMES
-from fraudstream.features.codec import CARD, CARD_VALUE, unpack_values
+from fraudstream.feast_keys import batch_key, batch_pattern, read_cards
+from fraudstream.feast_link import Plan, StoreLink
+from fraudstream.feast_rows import (
+    AGE_BYTES,
+    Row,
+    WrittenRow,
+    age_of,
+    batch_row,
+    card_row,
+    newest_rows,
+)
+from fraudstream.feast_views import StreamViewIsReadOnly, check_feature_set, is_stream_view
 from fraudstream.settings import RedisSettings
-from fraudstream.shard import Role, ShardKeys, ShardRef
-from fraudstream.store_nodes import addresses_of
-from fraudstream.topics import partition_of
-
-_Row = tuple[datetime | None, dict[str, Value] | None]
-
-
-class StreamViewIsReadOnly(FeastError):
-    """Somebody tried to write a view that the stream writes."""
-
-    def __init__(self, view: str) -> None:
-        """Say who writes the view, and what to do instead."""
-        super().__init__(
-            f"view {view} is written by the stream alone (services.features), so push and"
-            " materialize are refused: two writers would overwrite each other. Send transactions"
-            " to transactions.raw.v1, or rebuild the store from the log"
-        )
 
 
 class PackedOnlineStoreConfig(FeastConfigBaseModel):
@@ -54,11 +42,45 @@ class PackedOnlineStoreConfig(FeastConfigBaseModel):
     )
 
 
-class PackedOnlineStore(OnlineStore):
-    """Serves a card's last decided vector at its event time. One read of the store a call."""
+@dataclass(frozen=True, slots=True)
+class _ViewRead:
+    """What is read of one view.
 
-    _client: redis.Redis | redis.RedisCluster | None = None
+    Attributes:
+        view: The view.
+        names: Its features that are wanted.
+        keys: Distinct entity keys.
+        places: Rows of the answer that each key stands in.
+        rows: Number of rows of the answer.
+    """
+
+    view: FeatureView
+    names: list[str]
+    keys: list[EntityKey]
+    places: Sequence[list[int]] = ()
+    rows: int = 0
+
+    @property
+    def cards(self) -> list[str]:
+        """Return the card tokens of a stream view's keys."""
+        return [key.entity_values[0].string_val for key in self.keys]
+
+
+class PackedOnlineStore(OnlineStore):
+    """Serves a card's last decided vector at its event time, and the rows of batch views.
+
+    Raises:
+        OnlineStoreUnavailable: The store does not answer in time, or a shard is not open.
+        FeatureSpecMismatch: A view was applied with another catalogue.
+    """
+
     _settings: RedisSettings | None = None
+    _opened: StoreLink | None = None
+
+    @property
+    def async_supported(self) -> SupportedAsyncMethods:
+        """Say that reads and writes have an asyncio form."""
+        return SupportedAsyncMethods(read=True, write=True)
 
     def online_read(
         self,
@@ -66,37 +88,55 @@ class PackedOnlineStore(OnlineStore):
         table: FeatureView,
         entity_keys: list[EntityKey],
         requested_features: list[str] | None = None,
-    ) -> list[_Row]:
-        """Return the last decided vector of each card, `(None, None)` for an unknown one.
-
-        Raises:
-            OnlineStoreUnavailable: The store does not answer in time, or holds no shard.
-        """
+    ) -> list[Row]:
+        """Return the row of each entity key, `(None, None)` for an unknown one."""
         del config
-        cards = [key.entity_values[0].string_val for key in entity_keys]
-        names = requested_features or [field.name for field in table.features]
-        places = {name: FEATURE_NAMES.index(name) for name in names}
-        try:
-            stored = self._read(self._keys_of(cards))
-        except redis.RedisError as exc:
-            msg = f"the online store did not answer: {type(exc).__name__}"
-            raise OnlineStoreUnavailable(msg) from exc
-        values = unpack_values(stored, CARD_VALUE)
-        return [
-            (None, None) if value is None else _row_of(value_row, places)
-            for value, value_row in zip(stored, values, strict=True)
-        ]
+        read = _ViewRead(table, _names_of(table, requested_features), entity_keys)
+        return self._link().run(_read_views(self._prefix(), [read]))[0]
+
+    async def online_read_async(
+        self,
+        config: RepoConfig,
+        table: FeatureView,
+        entity_keys: list[EntityKey],
+        requested_features: list[str] | None = None,
+    ) -> list[Row]:
+        """Return what `online_read` returns, within an event loop."""
+        del config
+        read = _ViewRead(table, _names_of(table, requested_features), entity_keys)
+        return (await self._link().run_async(_read_views(self._prefix(), [read])))[0]
 
     def online_write_batch(
         self,
         config: RepoConfig,
         table: FeatureView,
-        data: list[Any],
+        data: list[WrittenRow],
         progress: Callable[[int], Any] | None,
     ) -> None:
-        """Refuse: the stream is the one writer."""
-        del config, data, progress
-        raise StreamViewIsReadOnly(table.name)
+        """Write rows of a batch view, each if it is not older than what is stored.
+
+        One writer a view at a time: between two of them the last one wins.
+
+        Raises:
+            StreamViewIsReadOnly: The stream is the one writer of this view.
+        """
+        del config
+        self._link().run(_write_rows(self._prefix(), table, data))
+        if progress:
+            progress(len(data))
+
+    async def online_write_batch_async(
+        self,
+        config: RepoConfig,
+        table: FeatureView,
+        data: list[WrittenRow],
+        progress: Callable[[int], Any] | None,
+    ) -> None:
+        """Do what `online_write_batch` does, within an event loop."""
+        del config
+        await self._link().run_async(_write_rows(self._prefix(), table, data))
+        if progress:
+            progress(len(data))
 
     def update(
         self,
@@ -107,69 +147,146 @@ class PackedOnlineStore(OnlineStore):
         entities_to_keep: Sequence[Entity],
         partial: bool,
     ) -> None:
-        """Do nothing: the layout follows from the catalogue, not from the registry."""
+        """Delete the rows of batch views that are gone; nothing needs to be made for new ones."""
+        del config, tables_to_keep, entities_to_delete, entities_to_keep, partial
+        self._forget(tables_to_delete)
 
     def teardown(
         self, config: RepoConfig, tables: Sequence[FeatureView], entities: Sequence[Entity]
     ) -> None:
-        """Do nothing: states belong to the stream, and outlive a registry."""
+        """Delete the rows of batch views; states belong to the stream, and outlive a registry."""
+        del config, entities
+        self._forget(tables)
 
-    def _connect(self) -> redis.Redis | redis.RedisCluster:
-        if self._client is None:
-            self._settings = settings = RedisSettings.read()
-            addresses = addresses_of(settings.url.get_secret_value())
-            options: dict[str, Any] = {
-                "socket_timeout": settings.timeout_s,
-                "socket_connect_timeout": settings.timeout_s,
-                "retry": Retry(NoBackoff(), 0),
-            }
-            if settings.is_cluster:
-                places = [urlsplit(address) for address in addresses]
-                nodes = [
-                    ClusterNode(p.hostname, p.port or 6379)  # type: ignore[no-untyped-call]
-                    for p in places
-                ]
-                self._client = redis.RedisCluster(url=addresses[0], startup_nodes=nodes, **options)
-            else:
-                self._client = redis.Redis.from_url(addresses[0], **options)
-        return self._client
+    async def close(self) -> None:
+        """Close all connections."""
+        if self._opened is not None:
+            await self._opened.close()
+            self._opened = None
 
-    def _read(self, keys: Sequence[str]) -> list[bytes | None]:
-        """Read values: one round trip, or one for each slot of a cluster."""
-        client: Any = self._connect()
-        is_cluster = isinstance(client, redis.RedisCluster)
-        found: list[bytes | None] = client.mget_nonatomic(keys) if is_cluster else client.mget(keys)
-        return found
+    def _read_features_per_fv(
+        self,
+        config: RepoConfig,
+        grouped_refs: list[tuple[FeatureView, list[str]]],
+        join_key_values: dict[str, Any],
+        entity_name_to_join_key_map: dict[str, str],
+        online_features_response: Any,
+        full_feature_names: bool,
+        include_feature_view_version_metadata: bool,
+    ) -> None:
+        """Read all views of a call together (Feast's hook for stores that can)."""
+        del config
+        reads = _reads_of(grouped_refs, join_key_values, entity_name_to_join_key_map)
+        found = self._link().run(_read_views(self._prefix(), reads))
+        style = (full_feature_names, include_feature_view_version_metadata)
+        _fill_response(online_features_response, reads, found, style)
 
-    def _keys_of(self, cards: Sequence[str]) -> list[str]:
-        """Return the state keys of cards, in the generation that each shard's marker names."""
-        prefix = (self._settings or RedisSettings.read()).key_prefix
-        first = self._marker(ShardKeys(prefix, ShardRef(Role.CARD, 0, "")))
-        partitions = int(first["incarnation"].rpartition(":")[2])
-        keys, shards = [], {}
-        for card in cards:
-            partition = partition_of(card.encode(), partitions)
-            if partition not in shards:
-                marker = self._marker(ShardKeys(prefix, ShardRef(Role.CARD, partition, "")))
-                shard = ShardRef(Role.CARD, partition, marker["incarnation"], marker["generation"])
-                shards[partition] = ShardKeys(prefix, shard)
-            keys.append(shards[partition].state(CARD, card))
-        return keys
+    async def _read_features_per_fv_async(
+        self,
+        config: RepoConfig,
+        grouped_refs: list[tuple[FeatureView, list[str]]],
+        join_key_values: dict[str, Any],
+        entity_name_to_join_key_map: dict[str, str],
+        online_features_response: Any,
+        full_feature_names: bool,
+        include_feature_view_version_metadata: bool,
+    ) -> None:
+        """Read all views of a call together, within an event loop."""
+        del config
+        reads = _reads_of(grouped_refs, join_key_values, entity_name_to_join_key_map)
+        found = await self._link().run_async(_read_views(self._prefix(), reads))
+        style = (full_feature_names, include_feature_view_version_metadata)
+        _fill_response(online_features_response, reads, found, style)
 
-    def _marker(self, names: ShardKeys) -> dict[str, str]:
-        fields: Any = self._connect().hgetall(names.marker)
-        if not fields:
-            msg = f"no marker {names.marker}: no features worker has opened this shard"
-            raise OnlineStoreUnavailable(msg)
-        return {name.decode(): content.decode() for name, content in fields.items()}
+    def _forget(self, views: Iterable[FeatureView]) -> None:
+        patterns = [
+            batch_pattern(self._prefix(), view.name) for view in views if not is_stream_view(view)
+        ]
+        if patterns:
+            self._link().drop(patterns)
+
+    def _prefix(self) -> str:
+        self._settings = self._settings or RedisSettings.read()
+        return self._settings.key_prefix
+
+    def _link(self) -> StoreLink:
+        self._settings = self._settings or RedisSettings.read()
+        self._opened = self._opened or StoreLink(self._settings)
+        return self._opened
 
 
-def _row_of(value: Any, places: dict[str, int]) -> _Row:
-    """Return one card's vector as Feast wants it; a missing value stays unset."""
-    vector = value["vector"]
-    decided = datetime.fromtimestamp(int(value["decided_ms"]) / 1000, UTC)
-    row = {}
-    for name, place in places.items():
-        number = float(vector[place])
-        row[name] = Value() if number != number else Value(float_val=number)
-    return decided, row
+def _read_views(prefix: str, reads: Sequence[_ViewRead]) -> Plan[list[list[Row]]]:
+    """Read views together: the rows of each view, in the order of its keys."""
+    streams = [read for read in reads if is_stream_view(read.view)]
+    for read in streams:
+        check_feature_set(read.view)
+    cards = list(dict.fromkeys(card for read in streams for card in read.cards))
+    values = yield from read_cards(prefix, cards)
+    keys = {
+        batch_key(prefix, read.view.name, key): None
+        for read in reads
+        if not is_stream_view(read.view)
+        for key in read.keys
+    }
+    stored = dict.fromkeys(keys, b"")
+    if keys:
+        answers = yield [("GET", key) for key in keys]
+        stored = dict(zip(keys, answers, strict=True))
+    return [
+        [card_row(values[card], read.names) for card in read.cards]
+        if is_stream_view(read.view)
+        else [
+            batch_row(stored[batch_key(prefix, read.view.name, key)], read.names)
+            for key in read.keys
+        ]
+        for read in reads
+    ]
+
+
+def _write_rows(prefix: str, view: FeatureView, rows: Sequence[WrittenRow]) -> Plan[None]:
+    """Write the newest row of each key, if it is not older than the stored one."""
+    if is_stream_view(view):
+        raise StreamViewIsReadOnly(view.name)
+    packed = newest_rows([batch_key(prefix, view.name, row[0]) for row in rows], rows)
+    if not packed:
+        return
+    stored = yield [("GETRANGE", key, 0, AGE_BYTES - 1) for key in packed]
+    fresh = [
+        ("SET", key, row)
+        for (key, row), old in zip(packed.items(), stored, strict=True)
+        if age_of(row) >= age_of(old)
+    ]
+    if fresh:
+        yield fresh
+
+
+def _names_of(view: FeatureView, wanted: list[str] | None) -> list[str]:
+    return wanted or [field.name for field in view.features]
+
+
+def _reads_of(
+    wanted: Sequence[tuple[FeatureView, list[str]]],
+    join_key_values: dict[str, Any],
+    join_keys: dict[str, str],
+) -> list[_ViewRead]:
+    """Return what a call reads: each view's distinct keys, and the rows that they stand in."""
+    reads = []
+    for view, names in wanted:
+        distinct, places, rows = utils._get_unique_entities(view, join_key_values, join_keys)
+        keys = utils._get_entity_key_protos(distinct)
+        reads.append(_ViewRead(view, names, keys, places, rows))
+    return reads
+
+
+def _fill_response(
+    response: Any,
+    reads: Sequence[_ViewRead],
+    found: Sequence[list[Row]],
+    style: tuple[bool, bool],
+) -> None:
+    """Write the rows into Feast's response; `style`: full feature names, version metadata."""
+    is_full, has_versions = style
+    for read, rows in zip(reads, found, strict=True):
+        utils._populate_response_from_feature_data(
+            read.names, rows, read.places, response, is_full, read.view, read.rows, has_versions
+        )

@@ -1,31 +1,46 @@
-"""Feast serves the bytes that the features service writes, and writes nothing itself."""
+"""Feast serves the bytes that the features service writes, and never writes a stream view."""
 
 from __future__ import annotations
 
+import asyncio
 import os
+import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 from feast import FeatureStore
+from feast.data_source import PushMode
 
 from demo.servers import ValkeyServer
-from fraudstream.feast_store import StreamViewIsReadOnly
-from fraudstream.features.catalogue import CATALOGUE, FEATURE_NAMES
-from fraudstream.features.codec import CARD, CARD_VALUE
-from fraudstream.settings import RedisSettings
-from fraudstream.shard import Role, ShardRef
-from fraudstream.state_store import ShardWrite, StateStore, StoredValue
+from fraudstream.errors import FeatureSpecMismatch, OnlineStoreUnavailable
+from fraudstream.feast_views import StreamViewIsReadOnly
+from fraudstream.features.catalogue import CATALOGUE, FEATURE_NAMES, Entity
 from fraudstream.topics import partition_of
+from tests.feast_world import (
+    DECIDED_MS,
+    PARTITIONS,
+    REPOSITORY,
+    Decided,
+    FeastWorld,
+    is_same,
+    make_world,
+    write_cards,
+)
 
-_ROOT = Path(__file__).parent.parent.parent
-_DECIDED_MS = 1_700_000_000_000
-_VECTOR = np.arange(len(CATALOGUE), dtype=np.float32)
+_VECTOR = np.linspace(-1e9, 1 / 3, len(CATALOGUE), dtype=np.float32)
+_VECTOR[1] = np.nan
+_VECTOR[2] = -0.0
+_CARDS = {
+    f"bank.k1.{number:032x}": Decided(_VECTOR + number, DECIDED_MS + number) for number in range(12)
+}
+_RANGE = (datetime(2023, 11, 1, tzinfo=UTC), datetime(2023, 12, 1, tzinfo=UTC))
+_STREAM_VIEWS = [f"{entity.value}_features" for entity in Entity]
 
 
 @pytest.fixture(scope="module")
@@ -38,68 +53,142 @@ def environment(valkey: ValkeyServer) -> Iterator[Mapping[str, str]]:
         yield found
 
 
-async def _write_card(token: str) -> None:
-    """Write a card as the features service does."""
-    store = StateStore(RedisSettings.read(), lambda: int(time.time() * 1000))
-    await store.connect()
-    partition = partition_of(token.encode(), 4)
-    for number in range(4):
-        await store.open_shard(ShardRef(Role.CARD, number, "ab:4"), 0)
-    shard = ShardRef(Role.CARD, partition, "ab:4")
-    value = np.zeros(1, CARD_VALUE)
-    value["vector"], value["decided_ms"] = _VECTOR, _DECIDED_MS
-    value["vector"][0, 1] = np.nan
-    stored = StoredValue(store.keys(shard).state(CARD, token), value.tobytes(), 60)
-    at = (await store.marker(shard)).next_offset  # type: ignore[union-attr]  # just opened
-    await store.write_shard(shard, ShardWrite(at, at + 1, [stored]))
-    await store.close()
-
-
 @pytest.fixture(scope="module")
-def feast_store(
-    environment: Mapping[str, str], tmp_path_factory: pytest.TempPathFactory
-) -> FeatureStore:
-    """A repository of these tests, applied by Feast's own command."""
-    tmp_path = tmp_path_factory.mktemp("feast")
-    for file in (_ROOT / "feature_repo").glob("*.*"):
-        text = file.read_text().replace("../var/feast/registry.db", str(tmp_path / "registry.db"))
-        (tmp_path / file.name).write_text(text)
+def world(environment: Mapping[str, str], tmp_path_factory: pytest.TempPathFactory) -> FeastWorld:
+    """All stream views, and cards in every partition."""
+    asyncio.run(write_cards(_CARDS))
+    return make_world(tmp_path_factory.mktemp("feast"))
+
+
+def _row_of(view: str) -> pd.DataFrame:
+    """Return a row that would fit a stream view."""
+    now = pd.Timestamp.now("UTC")
+    row = pd.DataFrame({"card_token": ["x"], "event_timestamp": [now], "created_timestamp": [now]})
+    for feature in CATALOGUE:
+        if view == f"{feature.entity.value}_features":
+            row[feature.name] = np.float32(0.5)
+    return row
+
+
+async def test_online_features_are_the_stored_vector_to_the_bit(world: FeastWorld) -> None:
+    """Cards of all partitions and an unknown one, in any order: both ways give the stored bits."""
+    cards = [*reversed(_CARDS), "nobody", next(iter(_CARDS))]
+    assert len({partition_of(card.encode(), PARTITIONS) for card in _CARDS}) == PARTITIONS
+    nothing = Decided(np.full(len(CATALOGUE), np.nan, np.float32), 0)
+    expected = [_CARDS.get(card, nothing).vector for card in cards]
+
+    plain, concurrent = world.online(cards), await world.online_async(cards)
+
+    assert is_same(plain, expected)
+    assert is_same(concurrent, expected)
+
+
+def test_missing_value_is_null_and_the_event_timestamp_says_how_fresh_it_is(
+    world: FeastWorld,
+) -> None:
+    """Freshness is the decision's event time, however old: Feast's ttl plays no part online."""
+    card = list(_CARDS)[3]
+
+    answer = world.store.get_online_features(
+        [f"card_features:{FEATURE_NAMES[0]}", f"card_features:{FEATURE_NAMES[1]}"],
+        [{"card_token": card}, {"card_token": "nobody"}],
+    )
+
+    found = answer.to_dict(include_event_timestamps=True)
+    assert found[FEATURE_NAMES[1]] == [None, None]
+    assert found[f"{FEATURE_NAMES[0]}__ts"] == [(DECIDED_MS + 3) // 1000, 0]
+    stamped = answer.proto.results[-1].event_timestamps[0]
+    assert stamped.ToMilliseconds() == DECIDED_MS + 3
+
+
+async def test_every_event_loop_has_connections_of_its_own(world: FeastWorld) -> None:
+    """A program that calls `asyncio.run` twice finds a working client in the second loop too."""
+    card = next(iter(_CARDS))
+
+    found = [await asyncio.to_thread(asyncio.run, world.online_async([card])) for _ in range(2)]
+
+    assert is_same(found, [[_CARDS[card].vector]] * 2)
+
+
+@pytest.mark.parametrize("view", _STREAM_VIEWS)
+def test_stream_view_refuses_every_way_to_write_it(world: FeastWorld, view: str) -> None:
+    """The one writer is the stream; the message says so, also where there is nothing to write."""
+    store, row = world.store, _row_of(view)
+    ways = [
+        lambda: store.push(view, row),
+        lambda: store.write_to_online_store(view, row),
+        lambda: asyncio.run(store.write_to_online_store_async(view, row)),
+        lambda: store.materialize(*_RANGE, feature_views=[view]),
+        lambda: store.materialize_incremental(_RANGE[1], feature_views=[view]),
+    ]
+
+    for way in ways:
+        with pytest.raises(StreamViewIsReadOnly, match=rf"{view} .*stream alone.*services\.feat"):
+            way()
+
+
+def test_archive_takes_no_rows_from_feast(world: FeastWorld) -> None:
+    """The archive's one writer is the archive service."""
+    view = world.store.get_feature_view("card_features")
+
+    with pytest.raises(StreamViewIsReadOnly, match="card_features"):
+        world.store._get_provider().ingest_df_to_offline_store(view, None)
+    with pytest.raises((StreamViewIsReadOnly, ValueError, OSError)):
+        world.store.push("card_features", _row_of("card_features"), to=PushMode.OFFLINE)
+    assert not world.decisions.exists()
+
+
+async def test_view_of_another_catalogue_is_refused(world: FeastWorld) -> None:
+    """Names may be the same and meanings not: whoever reads must have what was applied."""
+    view = world.store.get_feature_view("card_features")
+    view.tags["feature_set"] = "0123456789abcdef"
+
+    with pytest.raises(FeatureSpecMismatch, match=r"0123456789abcdef.*apply"):
+        world.store._get_provider().online_read(world.store.config, view, [])
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+async def test_store_that_is_not_there_is_named_at_once(
+    world: FeastWorld, monkeypatch: pytest.MonkeyPatch, is_async: bool
+) -> None:
+    """One error of ours after one try."""
+    monkeypatch.setenv("FRAUD_REDIS_URL", "redis://127.0.0.1:1/0")
+    lonely = FeastWorld(FeatureStore(str(world.store.repo_path)), world.decisions)
+
+    with pytest.raises(OnlineStoreUnavailable, match="did not answer"):
+        await lonely.online_async(["c"]) if is_async else lonely.online(["c"])
+
+
+def test_shards_that_nobody_opened_are_no_unknown_cards(
+    world: FeastWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A store without markers is empty or lost: its answer would look like a new card's."""
+    monkeypatch.setenv("FRAUD_REDIS_KEY_PREFIX", "feast-empty")
+    lonely = FeastWorld(FeatureStore(str(world.store.repo_path)), world.decisions)
+
+    with pytest.raises(OnlineStoreUnavailable, match="no features worker has opened it"):
+        lonely.online(["c"])
+
+
+@pytest.mark.slow
+def test_feast_apply_works_from_a_checkout(environment: Mapping[str, str], tmp_path: Path) -> None:
+    """`feast -c feature_repo apply`, with nothing but what `make .venv` made."""
+    shutil.copytree(
+        REPOSITORY, tmp_path / "feature_repo", ignore=shutil.ignore_patterns("__pycache__")
+    )
+    (tmp_path / "var").mkdir()
+    clean = {name: text for name, text in os.environ.items() if name != "PYTHONPATH"}
+
     applied = subprocess.run(
-        [sys.executable, "-m", "feast.cli.cli", "-c", str(tmp_path), "apply"],
-        env={**os.environ, **environment, "PYTHONPATH": str(_ROOT)},
+        [Path(sys.executable).parent / "feast", "-c", "feature_repo", "apply"],
+        cwd=tmp_path,
+        env={**clean, **environment, "FRAUD_ARCHIVE_ROOT": str(tmp_path / "archive")},
         capture_output=True,
         text=True,
         check=False,
     )
+
     assert applied.returncode == 0, applied.stderr
-    return FeatureStore(str(tmp_path))
-
-
-async def test_feast_returns_the_last_decided_vector_at_its_event_time(
-    feast_store: FeatureStore,
-) -> None:
-    """The registered views give back, feature by feature, what the stream wrote."""
-    await _write_card("bank.k1.card")
-
-    answer = feast_store.get_online_features(
-        features=feast_store.get_feature_service("decision_vector"),
-        entity_rows=[{"card_token": "bank.k1.card"}, {"card_token": "nobody"}],
-    ).to_dict()
-
-    found = [answer[name][0] for name in FEATURE_NAMES]
-    assert found[0] == 0.0
-    assert found[1] is None
-    assert found[2:] == _VECTOR[2:].tolist()
-    assert {answer[name][1] for name in FEATURE_NAMES} == {None}
-
-
-def test_feast_refuses_to_write_what_the_stream_writes(feast_store: FeatureStore) -> None:
-    """A second writer is turned away with a message that names the first."""
-    row = pd.DataFrame({"card_token": ["x"], "event_timestamp": [pd.Timestamp.now("UTC")]})
-    row["created_timestamp"] = row["event_timestamp"]
-    for feature in CATALOGUE:
-        if feature.entity.value == "card":
-            row[feature.name] = 0.0
-
-    with pytest.raises(StreamViewIsReadOnly, match=r"services\.features"):
-        feast_store.write_to_online_store("card_features", row)
+    store = FeatureStore(str(tmp_path / "feature_repo"))
+    assert sorted(view.name for view in store.list_feature_views()) == sorted(_STREAM_VIEWS)
+    assert timedelta(0) < store.get_feature_view("card_features").ttl
