@@ -209,5 +209,6 @@ def is_sound(states: npt.NDArray[np.void]) -> npt.NDArray[np.bool_]:
     sound = np.ones(len(states), np.bool_)
     for name in states.dtype.names or ():
         if states[name].dtype.kind == "f":
-            sound &= np.isfinite(states[name]).reshape(len(states), -1).all(axis=1)
+            finite = np.isfinite(states[name])
+            sound &= finite if finite.ndim == 1 else finite.all(axis=1)
     return sound

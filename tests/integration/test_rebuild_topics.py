@@ -12,8 +12,8 @@ import redis.asyncio as redis
 
 from demo.servers import ApacheKafka, ValkeyServer
 from demo.service_process import ServiceProcess
-from fraudstream.features.codec import TERMINAL
-from fraudstream.features.state import TERMINAL_STATE
+from fraudstream.features.catalogue import Entity
+from fraudstream.features.state import SHARED_STATE
 from fraudstream.shard import Role, ShardRef
 from fraudstream.topics import ACCEPTED, ALERTS, DECISIONS
 from tests.conftest import create_topics, environment_of_test
@@ -226,7 +226,7 @@ async def entity_values(line: ShardLine, valkey: ValkeyServer) -> dict[str, byte
     async with redis.Redis.from_url(valkey.url) as server:
         for partition in range(log.partitions):
             names = await line.names(Role.ENTITY, partition, log)
-            begin = names.state(TERMINAL, "").partition(":terminal")[0]
+            begin = names.state(Entity.TERMINAL.value, "").partition(":terminal")[0]
             async for key in server.scan_iter(match=begin.replace("{", "[{]") + ":*", count=1000):
                 content = await server.get(key)
                 assert isinstance(content, bytes)
@@ -246,7 +246,7 @@ async def eventually_counted(
             return False
         values = await entity_values(line, valkey)
         terminals = [value for key, value in values.items() if key.startswith(":terminal:")]
-        states = np.frombuffer(b"".join(terminals), TERMINAL_STATE)
+        states = np.frombuffer(b"".join(terminals), SHARED_STATE)
         return int(states["day_count"].sum()) == rows
 
     await eventually(is_counted)
