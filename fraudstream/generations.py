@@ -68,12 +68,12 @@ class Generations:
         return begun
 
     async def fill(self, values: Iterable[StoredValue]) -> int:
-        """Write states and claims, in lots; return how many there were."""
-        return await self._write(("SET", v.key, v.content, "EX", v.life_s) for v in values)
+        """Write states and claims of one shard, in lots; return how many there were."""
+        return await self._fill(values, "")
 
     async def restore(self, records: Iterable[StoredValue]) -> int:
-        """Write decision records that are not there; return how many there were."""
-        return await self._write(("SET", r.key, r.content, "EX", r.life_s, "NX") for r in records)
+        """Write decision records of one shard that are not there; return how many there were."""
+        return await self._fill(records, "NX")
 
     async def fill_marks(self, shard: ShardRef, marks: Sequence[tuple[str, str]]) -> None:
         """Write the high marks of an entity shard."""
@@ -127,6 +127,18 @@ class Generations:
     async def drop(self, keys: Iterable[str]) -> int:
         """Free what an earlier generation held; return how many keys there were."""
         return await self._write(("UNLINK", key) for key in keys)
+
+    async def _fill(self, values: Iterable[StoredValue], mode: str) -> int:
+        """Write values by one script a lot: a fifth of what a command a value costs."""
+        rest, written = iter(values), 0
+        while lot := list(islice(rest, LOT)):
+            arguments: list[Argument] = [mode]
+            for value in lot:
+                arguments += (value.content, value.life_s)
+            keys = [value.key for value in lot]
+            await self._patient(partial(self._nodes.run, "fill_values", keys, arguments))
+            written += len(lot)
+        return written
 
     async def _write(self, commands: Iterable[Command]) -> int:
         rest, written = iter(commands), 0

@@ -26,6 +26,7 @@ _SCRIPTS: Final = (
     "admit",
     "begin_generation",
     "drop_pending",
+    "fill_values",
     "open_shard",
     "read_marker",
     "read_shard",

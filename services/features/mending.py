@@ -91,6 +91,9 @@ class Mender:
         except FraudStreamError as exc:
             _LOG.warning("shard %d is not rebuilt yet: %s", partition, exc)
             await asyncio.sleep(_TICK_S)
+        except Exception:  # noqa: BLE001  # the outermost frame of a task: nobody else would tell
+            _LOG.exception("shard %d could not be rebuilt", partition)
+            await asyncio.sleep(_TICK_S)
         finally:
             mend.task = None
         SHARDS_REBUILT.labels(mend.reason.value, outcome).inc()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import secrets
 import sys
 import time
@@ -29,8 +30,6 @@ from services.features.rebuild import TOPICS, Rebuilder, RebuildParts
 from services.features.rebuild_notes import RebuildNotes
 from services.features.settings import FeaturesSettings
 
-EXIT_OK: Final = 0
-EXIT_TEMPORARY: Final = 75
 _ROLES: Final = {"card": Role.CARD, "entity": Role.ENTITY}
 _TELL_S: Final = 2.0
 
@@ -175,9 +174,9 @@ async def _fill_and_switch(asked: Asked, tasks: Sequence[_Task], notes: RebuildN
     failed = await _switch_all(tasks, filled, notes)
     if failed:
         _tell(f"{failed} of {len(tasks)} shards are as they were; run again --name {asked.name}")
-        return EXIT_TEMPORARY
+        return os.EX_TEMPFAIL
     _tell(f"all {len(tasks)} shards are switched")
-    return EXIT_OK
+    return os.EX_OK
 
 
 async def _switch_all(tasks: Sequence[_Task], filled: Sequence[Filled], notes: RebuildNotes) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final
@@ -15,9 +16,6 @@ from services.features.mending import Mender
 from services.features.positions import RETRY_S, Positions
 
 _LOG: Final = logging.getLogger(__name__)
-
-EXIT_TEMPORARY: Final = 75
-EXIT_CONFIG: Final = 78
 
 Work = Callable[[int, int, Records], Awaitable[int]]
 End = Callable[[int, str], None]
@@ -84,10 +82,10 @@ class ShardLoop:
             self._positions.forget(partition)
             self._owner.mender.begin(partition, exc)
         except LogReplaced as exc:
-            self._owner.end(EXIT_TEMPORARY, str(exc))
+            self._owner.end(os.EX_TEMPFAIL, str(exc))
         except FeatureSpecMismatch as exc:
             # Ended, it frees its partitions for the workers of the release that goes on.
-            self._owner.end(EXIT_CONFIG, str(exc))
+            self._owner.end(os.EX_CONFIG, str(exc))
         except FraudStreamError as exc:
             _LOG.warning("shard %d starts again: %s", partition, exc)
             self._positions.forget(partition)
