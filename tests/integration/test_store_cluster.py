@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from feast import FeatureView, RepoConfig
+from feast import RepoConfig
 from feast.protos.feast.types.EntityKey_pb2 import EntityKey
 from feast.protos.feast.types.Value_pb2 import Value
 from redis.crc import key_slot
@@ -19,6 +19,7 @@ from redis.crc import key_slot
 from demo.servers import Broker
 from fraudstream.errors import OnlineStoreUnavailable, ShardClosed
 from fraudstream.feast_store import PackedOnlineStore
+from fraudstream.feast_views import feature_views
 from fraudstream.features.catalogue import FEATURE_NAMES
 from fraudstream.features.codec import CARD, CARD_VALUE
 from fraudstream.shard import Marker, RecordOutcome, RecordRow, Role, ShardRef
@@ -129,7 +130,7 @@ async def test_feast_reads_cards_of_all_nodes(
     found = await asyncio.to_thread(
         reader.online_read,
         RepoConfig.model_construct(project="test"),
-        FeatureView.__new__(FeatureView),
+        feature_views(Path("decisions"))[0],
         keys,
         [FEATURE_NAMES[0]],
     )
