@@ -13,12 +13,12 @@ from kafka import KafkaConsumer, KafkaProducer
 from kafka.structs import TopicPartition
 
 from demo.line import Line
-from fraudstream.log_reader import LogReader, read_topic
 from demo.processes import wait_until
 from demo.settings import kafka_settings_in, redis_settings_in
 from demo.traffic import Disorder, RawRecord, Sent, raw_records
 from fraudstream.bus import kafka_python_options, kafka_python_producer_options
 from fraudstream.features.codec import CARD_VALUE
+from fraudstream.log_reader import LogReader, read_topic
 from fraudstream.topics import ACCEPTED, ALERTS, DECISIONS, DLQ, RAW, Topic
 from fraudstream.transaction import JSON
 from fraudstream.transaction_json import decode_json

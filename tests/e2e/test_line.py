@@ -9,11 +9,11 @@ from dataclasses import dataclass
 import pytest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
-from fraudstream.log_reader import read_topic
 from demo.processes import wait_until
 from demo.servers import Broker, ValkeyServer
 from demo.traffic import Disorder
 from fraudstream.identity import Identity, alert_id_of
+from fraudstream.log_reader import read_topic
 from fraudstream.topics import LABELS
 from fraudstream.v1.decision_pb2 import Decision
 from fraudstream.v1.label_pb2 import DISPOSITION_CONFIRMED_FRAUD, LABEL_SOURCE_ANALYST, Label

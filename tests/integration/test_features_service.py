@@ -12,7 +12,6 @@ import pytest
 from kafka import KafkaConsumer, KafkaProducer
 from kafka.structs import OffsetAndMetadata, TopicPartition
 
-from fraudstream.log_reader import LogRecord, read_topic
 from demo.processes import wait_until
 from demo.service_process import ServiceProcess
 from demo.settings import kafka_settings_in, redis_settings_in
@@ -20,6 +19,7 @@ from fraudstream.bus import kafka_python_options, kafka_python_producer_options
 from fraudstream.dead_letter import write_seal_keys
 from fraudstream.features.codec import terminal_key
 from fraudstream.features.state import DAY_MS
+from fraudstream.log_reader import LogRecord, read_topic
 from fraudstream.shard import Marker, Role, ShardRef
 from fraudstream.shared_entities import EntityReader, SharedView
 from fraudstream.state_store import StateStore

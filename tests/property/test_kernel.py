@@ -253,9 +253,7 @@ def test_preview_of_a_burst_keeps_cards_apart() -> None:
         for card in range(CARDS)
     ]
 
-    vectors, _ = preview_rows(
-        answers, packed(rows), [keys_of(row) for row in rows], states.view()
-    )
+    vectors, _ = preview_rows(answers, packed(rows), [keys_of(row) for row in rows], states.view())
 
     counts = vectors[:, FEATURE_NAMES.index("card_count_1h")]
     assert counts.tolist() == [2.0, 1.0]
