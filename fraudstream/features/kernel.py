@@ -8,6 +8,7 @@ Cost: about 1.5 microseconds a row. Axes: B rows, F features, T steps, C channel
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
@@ -20,6 +21,7 @@ from fraudstream.features.catalogue import (
     SEQUENCE_CHANNELS,
     SEQUENCE_LENGTH,
     Aggregation,
+    Feature,
 )
 from fraudstream.features.state import (
     CARD_ALL,
@@ -514,14 +516,17 @@ _Ints = npt.NDArray[np.int64]
 _Floats = npt.NDArray[np.float32]
 
 
-def _card_plan() -> _Ints:
-    """Return the catalogue's card features as the kernel reads them.
+def card_plan(catalogue: Sequence[Feature]) -> _Ints:
+    """Return a catalogue's card features as the kernel reads them.
 
     int64 [n, 4]: place in the vector, aggregation, bucket level, and span: buckets of the level,
     or milliseconds for what looks at the ring.
+
+    >>> card_plan(CATALOGUE[:1]).tolist() == [[0, Aggregation.AMOUNT, 0, 0]]
+    True
     """
     plan = []
-    for place, feature in enumerate(CATALOGUE):
+    for place, feature in enumerate(catalogue):
         if feature.is_of_card:
             level, span = bucket_span(feature.window_h)
             if feature.aggregation > Aggregation.RATIO_TO_MEAN:
@@ -545,8 +550,8 @@ def bucket_span(window_h: int) -> tuple[int, int]:
     return 2, window_h // HOURS_OF_DAY
 
 
-# What the kernel is told of the catalogue: see `_card_plan`.
-CARD_PLAN: Final = _card_plan()
+# What the kernel is told of the catalogue.
+CARD_PLAN: Final = card_plan(CATALOGUE)
 
 
 def empty_outputs(rows: int) -> tuple[_Floats, _Floats]:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 import pytest
 
+from fraudstream.entity_log import decode_entity_row, fresh_rows, pack_entity_rows, verdict_name
 from fraudstream.shard import incarnation_of
 from fraudstream.shared_entities import HighMark, source_field, watermark_of
 from fraudstream.v1.features_pb2 import EntityKind, EntityRow, EntityRowKind
-from services.features.entity import fraud_change, fresh_rows
+from fraudstream.v1.transaction_pb2 import TransactionKind
 
 _TRANSACTION = EntityRowKind.ENTITY_ROW_KIND_TRANSACTION
 _LABEL = EntityRowKind.ENTITY_ROW_KIND_LABEL
@@ -36,8 +39,15 @@ def _entity_row(
     )
 
 
-def _stored(marks: dict[str, HighMark]) -> dict[bytes, bytes]:
+def _stored(marks: Mapping[str, HighMark]) -> dict[bytes, bytes]:
     return {name.encode(): mark.packed().encode() for name, mark in marks.items()}
+
+
+def _fresh(
+    rows: Sequence[EntityRow], known: Mapping[str, HighMark]
+) -> tuple[list[EntityRow], dict[str, HighMark]]:
+    fresh, marks = fresh_rows(list(enumerate(rows)), known)
+    return [row for _, row in fresh], marks
 
 
 def _offsets(rows: list[EntityRow]) -> list[int]:
@@ -46,16 +56,16 @@ def _offsets(rows: list[EntityRow]) -> list[int]:
 
 def test_replayed_rows_are_skipped_and_new_ones_are_not() -> None:
     """A batch sent again after a crash counts only what was not counted before."""
-    _, marks = fresh_rows([_entity_row(3), _entity_row(5)], {})
+    _, marks = _fresh([_entity_row(3), _entity_row(5)], {})
 
-    again, _ = fresh_rows([_entity_row(offset) for offset in (3, 5, 6)], _stored(marks))
+    again, _ = _fresh([_entity_row(offset) for offset in (3, 5, 6)], marks)
 
     assert _offsets(again) == [6]
 
 
 def test_rows_repeated_within_one_batch_count_once() -> None:
     """The marks move with every row, not at the end of the batch."""
-    fresh, _ = fresh_rows([_entity_row(offset) for offset in (3, 4, 3, 4, 5)], {})
+    fresh, _ = _fresh([_entity_row(offset) for offset in (3, 4, 3, 4, 5)], {})
 
     assert _offsets(fresh) == [3, 4, 5]
 
@@ -64,8 +74,8 @@ def test_two_entity_kinds_of_one_offset_both_count() -> None:
     """Terminal and merchant of one transaction may lie in one shard: kind is part of the mark."""
     rows = [_entity_row(3, entity_kind=_TERMINAL), _entity_row(3, entity_kind=_MERCHANT)]
 
-    fresh, marks = fresh_rows(rows, {})
-    again, _ = fresh_rows(rows, _stored(marks))
+    fresh, marks = _fresh(rows, {})
+    again, _ = _fresh(rows, marks)
 
     assert len(fresh) == 2
     assert again == []
@@ -74,9 +84,9 @@ def test_two_entity_kinds_of_one_offset_both_count() -> None:
 def test_a_crash_between_two_kinds_of_one_offset_loses_neither() -> None:
     """After the terminal's row alone, the replay still counts the merchant's."""
     terminal, merchant = _entity_row(3), _entity_row(3, entity_kind=_MERCHANT)
-    _, marks = fresh_rows([terminal], {})
+    _, marks = _fresh([terminal], {})
 
-    fresh, _ = fresh_rows([terminal, merchant], _stored(marks))
+    fresh, _ = _fresh([terminal, merchant], marks)
 
     assert [row.entity_kind for row in fresh] == [_MERCHANT]
 
@@ -84,15 +94,15 @@ def test_a_crash_between_two_kinds_of_one_offset_loses_neither() -> None:
 @pytest.mark.parametrize("other", [(_LABELS, 0), (_ACCEPTED, 1)])
 def test_sources_are_told_apart_by_topic_and_partition(other: tuple[bytes, int]) -> None:
     """Labels share offsets with transactions, and partitions with each other."""
-    fresh, _ = fresh_rows([_entity_row(9), _entity_row(2, source=other)], {})
+    fresh, _ = _fresh([_entity_row(9), _entity_row(2, source=other)], {})
 
     assert _offsets(fresh) == [9, 2]
 
 
 def test_heartbeat_moves_the_mark_past_its_offset_and_counts_nothing() -> None:
     """A beat says that all rows of its offset and before have come."""
-    fresh, marks = fresh_rows([_entity_row(8, _BEAT, time_ms=50)], {})
-    again, _ = fresh_rows([_entity_row(8, entity_kind=_MERCHANT)], _stored(marks))
+    fresh, marks = _fresh([_entity_row(8, _BEAT, time_ms=50)], {})
+    again, _ = _fresh([_entity_row(8, entity_kind=_MERCHANT)], marks)
 
     assert fresh == []
     assert again == []
@@ -100,7 +110,7 @@ def test_heartbeat_moves_the_mark_past_its_offset_and_counts_nothing() -> None:
 
 def test_time_of_a_source_never_falls() -> None:
     """A row whose record is older than the last does not take the watermark back."""
-    _, marks = fresh_rows([_entity_row(1, time_ms=90), _entity_row(2, time_ms=40)], {})
+    _, marks = _fresh([_entity_row(1, time_ms=90), _entity_row(2, time_ms=40)], {})
 
     assert marks[source_field(_ACCEPTED, 0)] == HighMark(2, _TERMINAL, 90)
 
@@ -113,6 +123,12 @@ def test_watermark_is_the_slowest_source_and_zero_while_one_is_unheard_of() -> N
 
     assert watermark_of(_stored(first), incarnation) == 0
     assert watermark_of(_stored(both), incarnation) == 60
+
+
+def _label(is_fraud: bool) -> EntityRow:
+    row = _entity_row(1, _LABEL)
+    row.is_fraud = is_fraud
+    return row
 
 
 @pytest.mark.parametrize(
@@ -129,11 +145,46 @@ def test_label_counts_once_and_a_changed_verdict_moves_the_count(
     verdicts: list[bool], expected: list[int]
 ) -> None:
     """A chargeback after a disposition adds nothing; a flip takes the fraud back."""
-    known: dict[bytes, bytes | None] = {b"i" * 16: None}
-    changes = []
-    for is_fraud in verdicts:
-        row = _entity_row(1, _LABEL)
-        row.is_fraud = is_fraud
-        changes.append(fraud_change(known, row))
+    rows = [_label(is_fraud) for is_fraud in verdicts]
+    known: dict[str, bytes | None] = {verdict_name(rows[0]): None}
 
-    assert changes == expected
+    packed = pack_entity_rows(rows, range(len(rows)), known)
+
+    assert packed["change"].tolist() == expected
+    assert packed["kind"].tolist() == [0] * len(rows)
+
+
+def test_verdict_is_remembered_between_batches() -> None:
+    """A label that comes again days later changes nothing."""
+    known: dict[str, bytes | None] = {verdict_name(_label(True)): None}
+    pack_entity_rows([_label(True)], [0], known)
+
+    assert pack_entity_rows([_label(True)], [1], known)["change"].tolist() == [0]
+
+
+def test_verdicts_of_two_entities_of_one_transaction_are_apart() -> None:
+    """Terminal and merchant may share a shard; each has its own count to move."""
+    rows = [_label(True), _label(True)]
+    rows[1].entity_kind = _MERCHANT
+
+    packed = pack_entity_rows(rows, [0, 1], {verdict_name(row): None for row in rows})
+
+    assert packed["change"].tolist() == [1, 1]
+
+
+def test_packed_row_tells_how_far_the_log_was_read() -> None:
+    """A state knows the offset after its last row, and a transaction whether it was unusual."""
+    row = _entity_row(3)
+    row.event_time_ms, row.amount_reference_minor = 70, 250
+    row.transaction_kind, row.is_unusual = TransactionKind.TRANSACTION_KIND_PURCHASE, True
+
+    packed = pack_entity_rows([row], [41], {})
+
+    assert packed[0].tolist() == (70, 250, 42, 1, 1, 0)
+
+
+def test_other_bytes_on_the_entities_topic_are_skipped() -> None:
+    """Only features writes there; what is no entity's row moves nothing."""
+    assert decode_entity_row(b"\xff\xff\xff") is None
+    assert decode_entity_row(b"") is None
+    assert decode_entity_row(EntityRow(kind=_LABEL).SerializeToString()) is None

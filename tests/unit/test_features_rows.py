@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from aiokafka import ConsumerRecord
 
-from fraudstream.features.state import rows_of
+from fraudstream.features.state import VALUES, rows_of
 from fraudstream.shard import pack_claim
 from fraudstream.v1.decision_pb2 import AcceptedTransaction
 from fraudstream.v1.transaction_pb2 import Transaction
@@ -121,7 +121,7 @@ def test_merchant_code_that_is_no_number_of_four_digits_counts_as_unknown() -> N
     """An odd MCC is packed as 0, whatever its digits."""
     rows = rows_of([Transaction(mcc=mcc) for mcc in ("5411", "99999", "x", "")])
 
-    assert rows["mcc"].tolist() == [5411, 0, 0, 0]
+    assert rows["value"][:, VALUES.index("mcc")].tolist() == [5411, 0, 0, 0]
 
 
 def test_decision_that_came_with_the_row_is_kept() -> None:

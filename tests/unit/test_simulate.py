@@ -8,10 +8,14 @@ from itertools import islice
 import numpy as np
 import pytest
 
+from fraudstream.features.catalogue import SHARED_ENTITIES, Entity
+from fraudstream.features.codec import entity_keys
+from fraudstream.features.state import ROW, rows_of
 from fraudstream.v1 import transaction_pb2 as pb
-from training.dataset import history_of
+from training.devices import device_numbers
 from training.evaluate import average_precision
 from training.fraudsters import FraudKind
+from training.histories import simulated_history
 from training.messages import luhn_digit, pan_of
 from training.simulate import Simulated, SimulationSettings, live_traffic, simulate
 
@@ -109,14 +113,51 @@ def test_transaction_ids_are_unique(simulated: Simulated) -> None:
     assert len(ids) == 500
 
 
-def test_history_has_dense_cards_and_a_hash_for_every_terminal(simulated: Simulated) -> None:
-    """The kernel's driver can read it: one code and one hash a terminal of a bank."""
-    history = history_of(simulated)
+def test_history_has_dense_numbers_and_a_name_for_every_entity(simulated: Simulated) -> None:
+    """The kernel's driver can read it: one number and one key an entity of a bank."""
+    labelled = simulated_history(simulated)
 
-    assert history.card.max() < SMALL.cards
-    assert history.terminal.min() == 0
-    assert len(np.unique(history.terminal)) == history.terminal.max() + 1
-    assert len(np.unique(history.terminal_hash)) == history.terminal.max() + 1
+    assert labelled.history.card.max() < SMALL.cards
+    assert set(labelled.entity_keys) == set(SHARED_ENTITIES) - {Entity.CARD}
+    for entity, keys in labelled.entity_keys.items():
+        numbers = labelled.history.entities[entity]
+        assert sorted(set(numbers[numbers >= 0].tolist())) == list(range(len(keys)))
+        assert len(set(keys)) == len(keys)
+
+
+def test_history_has_the_rows_that_its_messages_make(simulated: Simulated) -> None:
+    """What a model learns from is what the stream would read from the same transactions."""
+    labelled = simulated_history(simulated)
+    picked = range(0, len(simulated), 53)
+
+    messages = [simulated.transaction(row) for row in picked]
+    for message, row in zip(messages, picked, strict=True):
+        message.amount_reference_minor = int(simulated.rows["amount_reference_minor"][row])
+
+    rows = rows_of(messages)
+    for name in ROW.names or ():
+        found = labelled.history.rows[name][list(picked)]
+        np.testing.assert_array_equal(found, rows[name], err_msg=name)
+    for place, entity in enumerate(SHARED_ENTITIES):
+        if entity is not Entity.CARD:
+            numbers = labelled.history.entities[entity][list(picked)].tolist()
+            names = ["" if n < 0 else labelled.entity_keys[entity][n] for n in numbers]
+            assert names == [entity_keys(message)[place] for message in messages]
+
+
+def test_new_device_tells_no_fraud_by_itself(simulated: Simulated) -> None:
+    """Cardholders change theirs too, and thieves may use the victim's own."""
+    devices = device_numbers(simulated.rows)
+    cards = simulated.rows["card"].astype(np.int64)
+    remote = np.flatnonzero(devices >= 0)
+    pairs = np.stack([cards[remote], devices[remote]], axis=1)
+    _, first = np.unique(pairs, axis=0, return_index=True)
+    is_new = np.zeros(len(remote), np.bool_)
+    is_new[first] = True
+    is_fraud = simulated.is_fraud[remote]
+
+    assert is_fraud[is_new].mean() < 0.3
+    assert (~is_new)[is_fraud].mean() > 0.1
 
 
 def test_live_traffic_runs_in_event_time_order_at_its_rate() -> None:
