@@ -6,6 +6,7 @@ import argparse
 import json
 import os
 import sys
+from concurrent.futures.process import BrokenProcessPool
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -15,12 +16,18 @@ from training.offline.plan import KAFKA, Request
 
 _FOR_EVER_MS: Final = sys.maxsize
 
+_TRY_AGAIN: Final = 75  # sysexits
+_ENDED: Final = (
+    "a process was ended from outside, for its memory perhaps: call again with the same arguments,"
+    " with fewer --processes, to go on"
+)
+
 ABOUT = """\
 Turns Kafka's log or Parquet files into a point-in-time training set: the vector and sequence of
 each transaction as the stream computes them, from what had arrived before it, and its label.
 A run that was cut off goes on where it was when it is called again with the same arguments.
 docs/data.md describes sources and result. Exit codes: 0 made, 64 wrong usage, 69 the broker does
-not answer, 78 a source or setting is not as expected.
+not answer, 75 a process was ended (call again), 78 a source or setting is not as expected.
 """
 
 
@@ -92,6 +99,10 @@ def _run(parsed: argparse.Namespace) -> int:
         labels_until_ms=parsed.labels_until_ms,
         shards=parsed.shards,
     )
-    made = make_dataset(request, parsed.out, parsed.processes)
+    try:
+        made = make_dataset(request, parsed.out, parsed.processes)
+    except BrokenProcessPool:
+        print(_ENDED, file=sys.stderr)
+        return _TRY_AGAIN
     print(json.dumps(made["counts"], indent=1, sort_keys=True))
     return 0

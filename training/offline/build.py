@@ -21,7 +21,7 @@ from fraudstream.features.catalogue import (
 )
 from fraudstream.settings import KafkaSettings
 from training.offline.kafka_log import find_logs
-from training.offline.layout import SHARD_ROWS
+from training.offline.layout import MOST_SHARDS, SHARD_ROWS
 from training.offline.plan import KAFKA, Content, Found, Plan, Request, Unit
 from training.offline.progress import show_progress
 from training.offline.sources import find_files
@@ -74,7 +74,7 @@ def _find(request: Request) -> Found:
 
 
 def _shards_for(found: Found, processes: int) -> int:
-    return max(processes, -(-found.rows // SHARD_ROWS), 1)
+    return max(processes, min(-(-found.rows // SHARD_ROWS), MOST_SHARDS))
 
 
 @contextmanager

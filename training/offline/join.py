@@ -121,6 +121,7 @@ def _write(path: Path, table: pa.Table) -> str:
         compression="zstd",
         compression_level=1,
         use_dictionary=["card_token"],
+        use_byte_stream_split=list(FEATURE_NAMES),
         write_statistics=["event_time_ms", "arrival_time_ms"],
     )
     with unfinished.open("rb") as file:

@@ -10,11 +10,13 @@ from fraudstream.features.catalogue import SHARED_ENTITIES
 from fraudstream.features.state import ROW
 
 # Rows that are read, ordered, or walked as one lot. A process holds about 1.5 KB for each.
-CHUNK_ROWS: Final = 1 << 17
-SLICE_ROWS: Final = 1 << 18
-SHARD_ROWS: Final = 1 << 18
+CHUNK_ROWS: Final = 1 << 16
+SLICE_ROWS: Final = 1 << 17
+SHARD_ROWS: Final = 1 << 17
+# Every entity shard reads a piece of every card shard's files: beyond, shards hold more rows.
+MOST_SHARDS: Final = 512
 BLOCK_ROWS: Final = 1 << 15
-PART_ROWS: Final = 1 << 17
+PART_ROWS: Final = 1 << 16
 # Wanted rows are counted in ranges of this many row numbers: parts are whole ranges.
 RANGE_ROWS: Final = 1 << 13
 

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from fraudstream.crashpoint import crash_point
 from fraudstream.features.catalogue import SHARED_ENTITIES, Entity
 from training.offline.cards import CardInputs, walk_cards
 from training.offline.entities import walk_entities
@@ -49,6 +50,7 @@ class Task:
 
 def _run_task(plan: Plan, task: Task) -> Summary:
     summary = task.work(plan, *task.arguments)
+    crash_point(f"dataset_{task.stage}")
     write_json(task.done_path(plan), summary)
     return summary
 
