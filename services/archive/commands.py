@@ -49,7 +49,7 @@ def main(arguments: Sequence[str]) -> int:
         print(f"archive: Kafka does not answer: {exc}", file=sys.stderr)
         return os.EX_UNAVAILABLE
     except OSError as exc:
-        print(f"archive: cannot write: {exc.strerror} ({exc.filename})", file=sys.stderr)
+        print(f"archive: cannot write: {exc}", file=sys.stderr)
         return os.EX_TEMPFAIL
 
 

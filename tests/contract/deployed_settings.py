@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from fraudstream.settings import KafkaSettings, RedisSettings, StrictSettings, TelemetrySettings
 
-SERVICES = ("ingest", "features", "scoring", "console")
+SERVICES = ("ingest", "features", "scoring", "console", "archive")
 
 
 def settings_classes() -> dict[str, type[StrictSettings]]:

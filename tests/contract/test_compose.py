@@ -12,7 +12,15 @@ from tests.contract.deployed_settings import SERVICES, faults_of
 
 ROOT = Path(__file__).parents[2]
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "compose.yaml").read_text())
-LINE = ("ingest", "features-card", "features-entity", "features-label", "scoring", "console")
+LINE = (
+    "ingest",
+    "features-card",
+    "features-entity",
+    "features-label",
+    "scoring",
+    "console",
+    "archive",
+)
 SERVERS = ("kafka", "valkey", "postgres", "otel-collector")
 
 

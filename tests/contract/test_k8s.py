@@ -24,6 +24,7 @@ WORKLOADS = {
     "features-label": "StatefulSet",
     "scoring": "Deployment",
     "console": "Deployment",
+    "archive": "Deployment",
 }
 
 Object = dict[str, Any]
