@@ -12,7 +12,7 @@ SERVICES = ("ingest", "features", "scoring", "console", "archive")
 
 def settings_classes() -> dict[str, type[StrictSettings]]:
     """Return every settings class of the shared package and the services by its prefix."""
-    for service in (*SERVICES, "archive"):
+    for service in SERVICES:
         importlib.import_module(f"services.{service}.settings")
     found: list[type[StrictSettings]] = [KafkaSettings, RedisSettings, TelemetrySettings]
     found += [c for c in StrictSettings.__subclasses__() if c.__module__.startswith("services.")]
