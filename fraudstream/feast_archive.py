@@ -194,7 +194,7 @@ def _answer(question: _Question, joins: Iterable[_Join], repo_path: Any) -> pa.T
         place = last_rows(
             Timed(row_key, found.time_ns),
             Timed(asked_key, asked_ns),
-            int(join.ttl / timedelta(microseconds=1)) * 1_000,
+            join.ttl // timedelta(microseconds=1) * 1_000,
             found.known_ns if question.is_known_only else None,
         )
         taken = found.features.take(pa.array(place, mask=place < 0))

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
+import socket
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime, timedelta
+from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -101,6 +102,25 @@ def test_missing_value_is_null_and_the_event_timestamp_says_how_fresh_it_is(
     assert stamped.ToMilliseconds() == DECIDED_MS + 3
 
 
+async def test_vector_is_never_put_together_from_two_decisions(world: FeastWorld) -> None:
+    """All views of a call are read together, whatever is written meanwhile."""
+
+    async def decide_often() -> None:
+        for number in range(30):
+            vector = np.full(len(CATALOGUE), number, np.float32)
+            await write_cards({"busy": Decided(vector, DECIDED_MS)})
+
+    await write_cards({"busy": Decided(np.zeros(len(CATALOGUE), np.float32), DECIDED_MS)})
+    writer = asyncio.create_task(decide_often())
+    seen: list[set[float]] = []
+    while not writer.done():
+        seen.append(set((await world.online_async(["busy"]))[0].tolist()))
+    await writer
+
+    assert len(seen) > 1
+    assert {len(values) for values in seen} == {1}
+
+
 async def test_every_event_loop_has_connections_of_its_own(world: FeastWorld) -> None:
     """A program that calls `asyncio.run` twice finds a working client in the second loop too."""
     card = next(iter(_CARDS))
@@ -114,7 +134,7 @@ async def test_every_event_loop_has_connections_of_its_own(world: FeastWorld) ->
 def test_stream_view_refuses_every_way_to_write_it(world: FeastWorld, view: str) -> None:
     """The one writer is the stream; the message says so, also where there is nothing to write."""
     store, row = world.store, _row_of(view)
-    ways = [
+    ways: list[Callable[[], object]] = [
         lambda: store.push(view, row),
         lambda: store.write_to_online_store(view, row),
         lambda: asyncio.run(store.write_to_online_store_async(view, row)),
@@ -147,16 +167,41 @@ async def test_view_of_another_catalogue_is_refused(world: FeastWorld) -> None:
         world.store._get_provider().online_read(world.store.config, view, [])
 
 
+@pytest.fixture
+def silent_store() -> Iterator[socket.socket]:
+    """A port that takes connections and never answers."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.setblocking(False)
+        yield listener
+
+
+def _connections_to(listener: socket.socket) -> int:
+    """Return how many connections wait at a port."""
+    count = 0
+    try:
+        while True:
+            listener.accept()[0].close()
+            count += 1
+    except BlockingIOError:
+        return count
+
+
 @pytest.mark.parametrize("is_async", [False, True])
-async def test_store_that_is_not_there_is_named_at_once(
-    world: FeastWorld, monkeypatch: pytest.MonkeyPatch, is_async: bool
+async def test_store_that_does_not_answer_is_tried_once(
+    world: FeastWorld,
+    silent_store: socket.socket,
+    monkeypatch: pytest.MonkeyPatch,
+    is_async: bool,
 ) -> None:
-    """One error of ours after one try."""
-    monkeypatch.setenv("FRAUD_REDIS_URL", "redis://127.0.0.1:1/0")
+    """One error of ours after one try, in the time that the settings give."""
+    monkeypatch.setenv("FRAUD_REDIS_URL", f"redis://127.0.0.1:{silent_store.getsockname()[1]}/0")
+    monkeypatch.setenv("FRAUD_REDIS_TIMEOUT_S", "0.2")
     lonely = FeastWorld(FeatureStore(str(world.store.repo_path)), world.decisions)
 
     with pytest.raises(OnlineStoreUnavailable, match="did not answer"):
         await lonely.online_async(["c"]) if is_async else lonely.online(["c"])
+
+    assert _connections_to(silent_store) == 1
 
 
 def test_shards_that_nobody_opened_are_no_unknown_cards(
@@ -191,4 +236,3 @@ def test_feast_apply_works_from_a_checkout(environment: Mapping[str, str], tmp_p
     assert applied.returncode == 0, applied.stderr
     store = FeatureStore(str(tmp_path / "feature_repo"))
     assert sorted(view.name for view in store.list_feature_views()) == sorted(_STREAM_VIEWS)
-    assert timedelta(0) < store.get_feature_view("card_features").ttl
