@@ -13,9 +13,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from fraudstream.log_reader import LogReader
 from demo.processes import wait_until
 from fraudstream.bus import BatchProducer
+from fraudstream.log_reader import LogReader
 from fraudstream.settings import KafkaSettings
 from fraudstream.topics import DECISIONS, Topic
 from fraudstream.v1.decision_pb2 import Decision
