@@ -1,9 +1,10 @@
 """The plain composition: the same libraries in their stock style, as an honest best effort.
 
 What it does: a stock Faust agent takes one accepted row at a time, asks Feast's SDK for the states
-of card and terminal, computes features with our kernel, has one row scored by unary gRPC, writes
-state and vector back through Feast, and sends the decision, the alert and the terminal's row with
-Faust's producer. Model, features, decision and alert are ours, by the same code.
+of the card and of all its shared entities, computes features with our kernel, has one row scored
+by unary gRPC, writes state and vector back through Feast, and sends the decision, the alert and
+the entities' rows with Faust's producer. Model, features, decision and alert are ours, by the same
+code.
 
 What it lacks: identities, claims, records, outbox, marker. It decides a repeated row twice, and a
 row whose handler raises is lost. So it does less than our line, which is in its favour.

@@ -1,4 +1,4 @@
-"""What the agents do with one event: the card's decision, and the terminal's counts.
+"""What the agents do with one event: the card's decision, and a shared entity's counts.
 
 At least once: Faust acknowledges an event after its handler, and flushes its producer before it
 commits. There is no guard against a repeated or conflicting row.
@@ -14,20 +14,19 @@ import grpc
 import grpc.aio
 from feast import FeatureStore
 
-from fraudstream.features.codec import TERMINAL, log_key, terminal_key
+from fraudstream.features.catalogue import SHARED_ENTITIES
+from fraudstream.features.codec import ENTITY_OF_KIND, EntityKeys, entity_keys, log_key
 from fraudstream.telemetry import TRACEPARENT, TraceContext
 from fraudstream.v1.decision_pb2 import AcceptedTransaction, Decision
 from fraudstream.v1.features_pb2 import EntityRow
 from fraudstream.v1.scoring_pb2 import FeatureRow
-from loadtest.plain.one_row import Stored, compute_row, count_row, entity_row_of, request_of
+from loadtest.plain.one_row import Stored, compute_row, count_row, entity_rows_of, request_of
 from loadtest.plain.rpc import METHOD
 from loadtest.plain.views import (
     CARD_KEY,
     CARD_VIEW,
     DECIDING_SERVICE,
-    TERMINAL_KEY,
-    TERMINAL_SERVICE,
-    TERMINAL_VIEW,
+    SHARED_NAMES,
     row_frame,
 )
 from services.scoring.alerts import build_alert
@@ -65,8 +64,8 @@ class CardAgent:
         started_us = time.time_ns() // 1_000
         accepted = AcceptedTransaction.FromString(event.value)
         transaction = accepted.transaction
-        terminal = terminal_key(transaction.bank_id, transaction.terminal_id)
-        computed = compute_row(accepted, await self._read(transaction.card_token, terminal))
+        keys = entity_keys(transaction)
+        computed = compute_row(accepted, keys, await self._read(transaction.card_token, keys))
         parent = TraceContext.parse(dict(event.message.headers or ()).get(TRACEPARENT))
         trace = parent.child() if parent else TraceContext.start(_SAMPLE_RATIO)
         span_us = (started_us, time.time_ns() // 1_000)
@@ -84,18 +83,19 @@ class CardAgent:
             ),
         )
         await self._send(decision, trace)
-        if terminal:
-            row = entity_row_of(accepted, terminal)
-            await self._outputs.entities.send(
-                key=log_key(TERMINAL, terminal), value=row.SerializeToString()
-            )
+        for row in entity_rows_of(accepted, keys, computed.is_unusual):
+            key = log_key(ENTITY_OF_KIND[row.entity_kind], row.entity_key)
+            await self._outputs.entities.send(key=key, value=row.SerializeToString())
 
-    async def _read(self, card: str, terminal: str) -> Stored:
+    async def _read(self, card: str, keys: EntityKeys) -> Stored:
+        named = zip(SHARED_ENTITIES, keys, strict=True)
         response = await self._feast.get_online_features_async(
-            features=self._service, entity_rows={CARD_KEY: [card], TERMINAL_KEY: [terminal]}
+            features=self._service,
+            entity_rows={CARD_KEY: [card]} | {SHARED_NAMES[e].key: [key] for e, key in named},
         )
         found = response.to_dict()
-        return Stored(found["state"][0], found["counts"][0], found["labels"][0])
+        shared = [found[SHARED_NAMES[entity].field][0] for entity in SHARED_ENTITIES]
+        return Stored(found["state"][0], shared)
 
     async def _send(self, decision: Decision, trace: TraceContext) -> None:
         """Send the decision and, where a person is needed, the alert; Faust sees to their arrival.
@@ -111,21 +111,26 @@ class CardAgent:
             await outputs.alerts.send(key=key, value=alert, headers=headers)
 
 
-class TerminalAgent:
-    """Moves the counts of terminals on, one row after another."""
+class EntityAgent:
+    """Moves the counts of shared entities on, one row after another."""
 
     def __init__(self, feast: FeatureStore) -> None:
         self._feast = feast
-        self._service = feast.get_feature_service(TERMINAL_SERVICE)
+        self._services = {
+            entity: feast.get_feature_service(names.service)
+            for entity, names in SHARED_NAMES.items()
+        }
 
     async def handle(self, event: Any) -> None:
-        """Read a terminal's counts, move them on, write them."""
+        """Read an entity's counts, move them on, write them."""
         row = EntityRow.FromString(event.value)
+        entity = ENTITY_OF_KIND[row.entity_kind]
+        names = SHARED_NAMES[entity]
         response = await self._feast.get_online_features_async(
-            features=self._service, entity_rows={TERMINAL_KEY: [row.entity_key]}
+            features=self._services[entity], entity_rows={names.key: [row.entity_key]}
         )
-        counts = count_row(row, response.to_dict()["counts"][0])
+        counts = count_row(row, response.to_dict()[names.field][0])
         await self._feast.write_to_online_store_async(
-            TERMINAL_VIEW,
-            row_frame(TERMINAL_KEY, row.entity_key, row.event_time_ms, counts=counts),
+            names.view,
+            row_frame(names.key, row.entity_key, row.event_time_ms, **{names.field: counts}),
         )

@@ -2,33 +2,40 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from fraudstream.features.catalogue import kernel_plan
-from fraudstream.features.codec import unpack_values
-from fraudstream.features.kernel import advance_cards, advance_terminals, empty_outputs
-from fraudstream.features.state import CARD_STATE, LABEL_STATE, TERMINAL_STATE, rows_of
+from fraudstream.entity_log import pack_entity_rows
+from fraudstream.features.catalogue import SHARED_ENTITIES, Entity
+from fraudstream.features.codec import KIND_OF_ENTITY, EntityKeys, unpack_values
+from fraudstream.features.kernel import advance_cards, empty_outputs
+from fraudstream.features.shared_kernel import advance_shared
+from fraudstream.features.state import CARD_STATE, SHARED_STATE, rows_of
 from fraudstream.identity import digest_of
+from fraudstream.shared_entities import SharedView
 from fraudstream.v1.decision_pb2 import AcceptedTransaction, Freshness, StageTimings
-from fraudstream.v1.features_pb2 import EntityKind, EntityRow, EntityRowKind
+from fraudstream.v1.features_pb2 import EntityRow, EntityRowKind
 from fraudstream.v1.scoring_pb2 import FeatureRow
+from fraudstream.v1.transaction_pb2 import TransactionKind
 
-_PLAN = kernel_plan()
 _FIRST = np.zeros(1, np.int64)
-_NONE = np.full(1, -1, np.int64)
 _US_PER_MS = 1_000
 
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """What the online store held of a row's card and terminal; None for nothing."""
+    """What the online store held of a row's card and shared entities; None for nothing.
+
+    Attributes:
+        card: `CARD_STATE`, packed.
+        shared: `SHARED_STATE` of each kind in the order of `SHARED_ENTITIES`, packed.
+    """
 
     card: bytes | None
-    terminal: bytes | None
-    labels: bytes | None
+    shared: Sequence[bytes | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,33 +45,35 @@ class Computed:
     Attributes:
         vector: float32 [F].
         sequence: float32 [T, C].
+        is_unusual: Whether it is an unusual purchase of its card.
         state: `CARD_STATE`, packed.
         previous_ms: Event time of the card's row before, 0 for none.
     """
 
     vector: npt.NDArray[np.float32]
     sequence: npt.NDArray[np.float32]
+    is_unusual: bool
     state: bytes
     previous_ms: int
 
 
-def compute_row(accepted: AcceptedTransaction, stored: Stored) -> Computed:
-    """Run the kernel over one row."""
+def compute_row(accepted: AcceptedTransaction, keys: EntityKeys, stored: Stored) -> Computed:
+    """Run the kernels over one row.
+
+    Args:
+        accepted: The row.
+        keys: Keys of its shared entities.
+        stored: What is known of them.
+    """
     states = unpack_values([stored.card], CARD_STATE)
     previous_ms = int(states["previous_ms"][0])
-    vectors, sequences = empty_outputs(1)
-    advance_cards(
-        states,
-        _FIRST,
-        rows_of([accepted.transaction]),
-        unpack_values([stored.terminal], TERMINAL_STATE),
-        unpack_values([stored.labels], LABEL_STATE),
-        _FIRST if accepted.transaction.terminal_id else _NONE,
-        _PLAN,
-        vectors,
-        sequences,
-    )
-    return Computed(vectors[0], sequences[0], states.tobytes(), previous_ms)
+    rows = rows_of([accepted.transaction])
+    vectors, sequences = outputs = empty_outputs(1)
+    unusual = advance_cards(states, _FIRST, rows, outputs, _FIRST)
+    places = [{key: place} if key else {} for place, key in enumerate(keys)]
+    view = SharedView(unpack_values(stored.shared, SHARED_STATE), [0] * len(keys), places)
+    view.write_features([keys], rows, vectors)
+    return Computed(vectors[0], sequences[0], bool(unusual[0]), states.tobytes(), previous_ms)
 
 
 def request_of(
@@ -97,27 +106,28 @@ def request_of(
     )
 
 
-def entity_row_of(accepted: AcceptedTransaction, entity_key: str) -> EntityRow:
-    """Return the row that moves a terminal's counts on."""
+def entity_rows_of(
+    accepted: AcceptedTransaction, keys: EntityKeys, is_unusual: bool
+) -> Iterator[EntityRow]:
+    """Yield the rows that move the counts of a purchase's shared entities on."""
     transaction = accepted.transaction
-    return EntityRow(
-        kind=EntityRowKind.ENTITY_ROW_KIND_TRANSACTION,
-        entity_kind=EntityKind.ENTITY_KIND_TERMINAL,
-        entity_key=entity_key,
-        event_time_ms=transaction.event_time_ms,
-        amount_reference_minor=transaction.amount_reference_minor,
-        transaction_kind=transaction.kind,
-    )
+    if transaction.kind != TransactionKind.TRANSACTION_KIND_PURCHASE:
+        return
+    for entity, key in zip(SHARED_ENTITIES, keys, strict=True):
+        if key and entity is not Entity.CARD:
+            yield EntityRow(
+                kind=EntityRowKind.ENTITY_ROW_KIND_TRANSACTION,
+                entity_kind=KIND_OF_ENTITY[entity],
+                entity_key=key,
+                event_time_ms=transaction.event_time_ms,
+                amount_reference_minor=transaction.amount_reference_minor,
+                transaction_kind=transaction.kind,
+                is_unusual=is_unusual,
+            )
 
 
 def count_row(row: EntityRow, stored: bytes | None) -> bytes:
-    """Return a terminal's packed counts after one row."""
-    counts = unpack_values([stored], TERMINAL_STATE)
-    advance_terminals(
-        counts,
-        _FIRST,
-        np.array([row.event_time_ms], np.int64),
-        np.array([row.amount_reference_minor], np.int64),
-        np.array([row.transaction_kind], np.int64),
-    )
-    return counts.tobytes()
+    """Return an entity's packed state after one row."""
+    states = unpack_values([stored], SHARED_STATE)
+    advance_shared(states, _FIRST, pack_entity_rows([row], [0], {}))
+    return states.tobytes()

@@ -1,12 +1,13 @@
 """Feast as its documentation sets it up: entities, feature views, and a service for each read.
 
-A view holds packed state as bytes; a card's also holds its last decided vector. Labels have a view
-of their own, as another job writes them.
+A view holds packed state as bytes; a card's also holds its last decided vector. Each kind of shared
+entity has a view of its own, the card's labels too.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Final
@@ -17,13 +18,15 @@ from feast import Entity, FeatureService, FeatureStore, FeatureView, Field, File
 from feast.types import Array, Bytes, FeastType, Float32
 from feast.value_type import ValueType
 
+from fraudstream.features.catalogue import SHARED_ENTITIES
+from fraudstream.features.catalogue import Entity as SharedKind
 from fraudstream.features.state import EXPIRY_D
 from fraudstream.settings import RedisSettings
 
 PROJECT: Final = "plain"
-CARD_VIEW, TERMINAL_VIEW, LABEL_VIEW = "card_state", "terminal_state", "label_state"
-CARD_KEY, TERMINAL_KEY = "card_token", "terminal_key"
-DECIDING_SERVICE, TERMINAL_SERVICE = "deciding", "counting"
+CARD_VIEW: Final = "card_state"
+CARD_KEY: Final = "card_token"
+DECIDING_SERVICE: Final = "deciding"
 _TIME: Final = "event_timestamp"
 
 
@@ -50,23 +53,43 @@ def open_feast(folder: Path, redis: RedisSettings) -> FeatureStore:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class SharedNames:
+    """What Feast calls a kind of shared entity: join key, view, the view's field, its service."""
+
+    key: str
+    view: str
+    field: str
+    service: str
+
+    @classmethod
+    def of(cls, kind: SharedKind) -> SharedNames:
+        """Return the names of a kind."""
+        return cls(f"{kind}_key", f"shared_{kind}", f"{kind}_counts", f"counting_{kind}")
+
+
+SHARED_NAMES: Final = {kind: SharedNames.of(kind) for kind in SHARED_ENTITIES}
+
+
 def register_views(feast: FeatureStore, folder: Path) -> None:
     """Register entities, views and services, as `feast apply` does."""
     folder.mkdir(parents=True, exist_ok=True)
     card = Entity(name="card", join_keys=[CARD_KEY], value_type=ValueType.STRING)
-    terminal = Entity(name="terminal", join_keys=[TERMINAL_KEY], value_type=ValueType.STRING)
     card_view = _view(CARD_VIEW, card, {"state": Bytes, "vector": Array(Float32)}, folder)
-    terminal_view = _view(TERMINAL_VIEW, terminal, {"counts": Bytes}, folder)
-    label_view = _view(LABEL_VIEW, terminal, {"labels": Bytes}, folder)
-    views = [card_view, terminal_view, label_view]
-    services = [
-        FeatureService(
-            name=DECIDING_SERVICE,
-            features=[card_view[["state"]], terminal_view, label_view],  # pyright: ignore[reportArgumentType]  # `[]` never gives None
-        ),
-        FeatureService(name=TERMINAL_SERVICE, features=[terminal_view]),
+    entities, views = [card], []
+    for kind, names in SHARED_NAMES.items():
+        entity = Entity(name=f"shared_{kind}", join_keys=[names.key], value_type=ValueType.STRING)
+        entities.append(entity)
+        views.append(_view(names.view, entity, {names.field: Bytes}, folder))
+    deciding = FeatureService(
+        name=DECIDING_SERVICE,
+        features=[card_view[["state"]], *views],  # pyright: ignore[reportArgumentType]  # `[]` never gives None
+    )
+    counting = [
+        FeatureService(name=names.service, features=[view])
+        for names, view in zip(SHARED_NAMES.values(), views, strict=True)
     ]
-    feast.apply([card, terminal, *views, *services])
+    feast.apply([*entities, card_view, *views, deciding, *counting])
 
 
 def _view(name: str, entity: Entity, fields: Mapping[str, FeastType], folder: Path) -> FeatureView:

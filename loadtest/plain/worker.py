@@ -19,7 +19,7 @@ from feast import FeatureStore  # noqa: E402
 from fraudstream.features.warm_up import warm_up  # noqa: E402
 from fraudstream.settings import KafkaSettings  # noqa: E402
 from fraudstream.topics import ACCEPTED, ALERTS, DECISIONS, ENTITIES  # noqa: E402
-from loadtest.plain.agents import CardAgent, Outputs, TerminalAgent  # noqa: E402
+from loadtest.plain.agents import CardAgent, EntityAgent, Outputs  # noqa: E402
 from loadtest.plain.settings import PlainSettings  # noqa: E402
 
 # Outputs of the rows of so many seconds share a request to the broker.
@@ -63,7 +63,7 @@ async def _connect(
 ) -> Handle:
     await feast.initialize()
     if role == "entity":
-        return TerminalAgent(feast).handle
+        return EntityAgent(feast).handle
     return CardAgent(feast, f"127.0.0.1:{settings.scorer_port}", outputs).handle
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -12,8 +13,10 @@ import pytest
 
 from fraudstream.errors import InvalidSettings
 from fraudstream.features.catalogue import FEATURE_NAMES
-from training.dataset import DAY_MS, content_hash, examples_between, handbook_history, history_of
+from fraudstream.features.history import fraud_labels
+from training.dataset import content_hash, examples_between
 from training.evaluate import Fold
+from training.histories import DAY_MS, handbook_history, simulated_history
 from training.simulate import SimulationSettings, simulate
 from training.slices import handbook_scored, handbook_slices, simulator_slices
 
@@ -49,7 +52,7 @@ def test_handbook_amounts_become_whole_minor_units(tmp_path: Path) -> None:
     amounts = pq.read_table(path)["TX_AMOUNT"].to_numpy()
     history = handbook_history(path)
 
-    assert np.abs(history.amount_reference_minor / 100 - amounts).max() < 0.005
+    assert np.abs(history.amount_minor / 100 - amounts).max() < 0.005
 
 
 def test_handbook_labels_arrive_a_week_later(handbook: Path) -> None:
@@ -84,13 +87,12 @@ def test_handbook_slices_leave_the_week_between_alone(handbook: Path) -> None:
 def test_features_of_a_row_do_not_depend_on_later_rows() -> None:
     """A history cut short gives the same vectors: nothing looks ahead (leakage checklist)."""
     settings = SimulationSettings(seed=4, cards=60, days=12)
-    history = history_of(simulate(settings))
+    history = simulated_history(simulate(settings))
     cut_ms = settings.start_ms + 6 * DAY_MS
-    kept = history.event_time_ms < cut_ms
-    shorter = type(history)(
-        **{name: getattr(history, name)[kept] for name in history.__dataclass_fields__}
-    )
+    shorter = history.until(cut_ms)
 
+    assert shorter.event_time_ms.max() < cut_ms
+    assert len(shorter.history.labels.change) < len(history.history.labels.change)
     whole = examples_between(history, settings.start_ms, cut_ms)
     cut = examples_between(shorter, settings.start_ms, cut_ms)
     assert whole.vectors.tobytes() == cut.vectors.tobytes()
@@ -100,11 +102,11 @@ def test_features_of_a_row_do_not_depend_on_later_rows() -> None:
 def test_label_does_not_reach_its_own_features() -> None:
     """Turning every label around changes no feature before the label delay is over."""
     settings = SimulationSettings(seed=4, cards=60, days=6)
-    simulated = simulate(settings)
-    history = history_of(simulated)
-    flipped = type(history)(
-        **{name: getattr(history, name) for name in history.__dataclass_fields__}
-        | {"is_fraud": ~history.is_fraud, "label_arrival_ms": history.event_time_ms}
+    history = simulated_history(simulate(settings))
+    at_once_ms = np.where(history.is_fraud, -1, history.event_time_ms)
+    labels = fraud_labels(history.event_time_ms, history.history.entities, at_once_ms)
+    flipped = replace(
+        history, is_fraud=~history.is_fraud, history=replace(history.history, labels=labels)
     )
     until_ms = settings.start_ms + settings.days * DAY_MS
 
@@ -125,9 +127,8 @@ def test_simulator_slices_are_ever_later() -> None:
 def test_content_hash_covers_labels() -> None:
     """A manifest's training hash tells one label apart."""
     settings = SimulationSettings(seed=4, cards=40, days=5)
-    examples = examples_between(
-        history_of(simulate(settings)), settings.start_ms, settings.start_ms + 5 * DAY_MS
-    )
+    history = simulated_history(simulate(settings))
+    examples = examples_between(history, settings.start_ms, settings.start_ms + 5 * DAY_MS)
     before = content_hash(examples)
     examples.is_fraud[0] ^= True
 

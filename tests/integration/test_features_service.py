@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+import numpy as np
 import pytest
 from kafka import KafkaConsumer, KafkaProducer
 from kafka.structs import OffsetAndMetadata, TopicPartition
@@ -17,7 +18,8 @@ from demo.service_process import ServiceProcess
 from demo.settings import kafka_settings_in, redis_settings_in
 from fraudstream.bus import kafka_python_options, kafka_python_producer_options
 from fraudstream.dead_letter import write_seal_keys
-from fraudstream.features.codec import terminal_key
+from fraudstream.features.catalogue import SHARED_ENTITIES, Entity
+from fraudstream.features.codec import entity_keys
 from fraudstream.features.state import DAY_MS
 from fraudstream.log_reader import LogRecord, read_topic
 from fraudstream.shard import Marker, Role, ShardRef
@@ -37,6 +39,7 @@ pytestmark = pytest.mark.slow
 T = TypeVar("T")
 _WAIT_S = 90.0
 _CARD = "card-1"
+_FRAUD = Disposition.DISPOSITION_CONFIRMED_FRAUD
 
 
 @dataclass
@@ -96,15 +99,18 @@ class FeaturesWorld:
 
         return self._ask(work)
 
-    def terminal(self, terminal_id: str) -> SharedView:
-        """Return what a terminal's shard holds."""
+    def shared(self, transaction: Transaction) -> dict[Entity, np.void]:
+        """Return what the shards of a transaction's entities hold."""
         entities = find_log(self.kafka, ENTITIES)
+        keys = entity_keys(transaction)
 
         async def work(store: StateStore) -> SharedView:
             reader = EntityReader(store, entities.partitions)
-            return await reader.read([terminal_key("bank", terminal_id)], self.log.incarnation)
+            return await reader.read([keys], self.log.incarnation)
 
-        return self._ask(work)
+        view = self._ask(work)
+        named = zip(SHARED_ENTITIES, keys, view.places, strict=True)
+        return {entity: view.states[places[key]] for entity, key, places in named if key}
 
     def commit(self, offset: int) -> None:
         """Commit a position in the workers' group, as an earlier worker would have."""
@@ -223,8 +229,8 @@ def test_bad_rows_are_dead_lettered_and_the_rest_goes_on(world: FeaturesWorld) -
     assert world.reasons() == ["DECODE", "ID_CONFLICT", "KEY_MISMATCH", "KEY_MISSING", "RANGE"]
 
 
-def test_row_reaches_its_terminal_only_when_it_is_decided(world: FeaturesWorld) -> None:
-    """A batch that scoring refuses may hold a conflict: no terminal counts it yet."""
+def test_row_reaches_its_entities_only_when_it_is_decided(world: FeaturesWorld) -> None:
+    """A batch that scoring refuses may hold a conflict: no entity counts it yet."""
     world.scorer.refusals = 3
     world.accept([transaction_of("t-1"), transaction_of("t-2")])
     world.start()
@@ -234,39 +240,98 @@ def test_row_reaches_its_terminal_only_when_it_is_decided(world: FeaturesWorld) 
     assert wait_until(lambda: world.next_offset() == 2, _WAIT_S)
 
     assert counted_early == []
-    assert sorted(row.source_offset for row in world.entity_rows()) == [0, 1]
+    assert sorted(row.source_offset for row in world.entity_rows()) == [0, 0, 1, 1]
 
 
-def test_fraud_label_reaches_its_terminals_share_after_seven_days(world: FeaturesWorld) -> None:
-    """A label counts on the day of its transaction, which is read when it is settled."""
-    fraud = transaction_of("t-1")
-    label = Label(
-        label_id="l-1",
-        bank_id="bank",
-        transaction_id="t-1",
-        card_token=_CARD,
-        event_time_ms=fraud.event_time_ms,
-        disposition=Disposition.DISPOSITION_CONFIRMED_FRAUD,
-        terminal_id=fraud.terminal_id,
+def _label_of(
+    transaction: Transaction, disposition: Disposition, settled_after_ms: int = DAY_MS
+) -> Label:
+    return Label(
+        label_id=f"l-{transaction.transaction_id}-{disposition}",
+        bank_id=transaction.bank_id,
+        transaction_id=transaction.transaction_id,
+        card_token=transaction.card_token,
+        event_time_ms=transaction.event_time_ms,
+        disposition=disposition,
+        customer_id=transaction.customer_id,
+        merchant_id=transaction.merchant_id,
+        terminal_id=transaction.terminal_id,
+        device_id=transaction.device_id,
+        ip=transaction.ip,
+        settled_at_ms=transaction.event_time_ms + settled_after_ms,
     )
+
+
+def _spent(transaction_id: str, days: int = 0) -> Transaction:
+    """Return a purchase with all six entities, so many days after the first."""
+    spent = transaction_of(transaction_id, event_time_ms=EVENT_MS + days * DAY_MS)
+    spent.customer_id, spent.device_id, spent.ip = "customer-1", "device-1", "192.0.2.1"
+    return spent
+
+
+def _is_label(row: EntityRow) -> bool:
+    return row.kind == EntityRowKind.ENTITY_ROW_KIND_LABEL
+
+
+def test_fraud_label_reaches_every_entity_after_seven_days(world: FeaturesWorld) -> None:
+    """A label counts on the day of its transaction, which is read when it is settled.
+
+    Sent twice it counts once; it changes the features of all six entities.
+    """
+    fraud = _spent("t-1")
     for role in ("entity", "label", "card"):
         world.start(role)
     world.accept([fraud])
     for _ in range(2):
+        world.put(LABELS, _CARD.encode(), _label_of(fraud, _FRAUD).SerializeToString())
+
+    def is_known() -> bool:
+        held = world.shared(fraud)
+        counted = {entity: int(state["day_count"].sum()) for entity, state in held.items()}
+        return (
+            sum(_is_label(row) for row in world.entity_rows()) == 2 * len(Entity)
+            and counted == {entity: int(entity is not Entity.CARD) for entity in Entity}
+            and all(int(state["day_fraud"].sum()) == 1 for state in held.values())
+        )
+
+    assert wait_until(is_known, _WAIT_S, poll_s=0.5)
+    world.accept([_spent(f"day-{days}", days) for days in (7, 8)])
+    assert wait_until(lambda: len(world.scorer.seen()) == 3, _WAIT_S)
+
+    early, settled = (world.scorer.vector_of(name) for name in ("day-7", "day-8"))
+    for name in (
+        "card_fraud_count_30d",
+        "customer_fraud_count_30d",
+        "terminal_fraud_share_7d",
+        "merchant_fraud_share_30d",
+        "device_fraud_count_30d",
+        "ip_fraud_count_30d",
+    ):
+        assert (early[name], settled[name]) == (0.0, 1.0), name
+
+
+def test_label_of_any_kind_moves_the_count_as_it_says(world: FeaturesWorld) -> None:
+    """Flipped, undetermined, of an unknown transaction, and dated before its transaction.
+
+    Only the last is a fault; it is buried, and the others go on.
+    """
+    flipped, unclear, unknown, misdated = (_spent(f"t-{number}") for number in range(4))
+    labels = [
+        _label_of(flipped, _FRAUD),
+        _label_of(unclear, Disposition.DISPOSITION_UNDETERMINED),
+        _label_of(misdated, _FRAUD, settled_after_ms=-1),
+        _label_of(unknown, _FRAUD),
+        _label_of(flipped, Disposition.DISPOSITION_GENUINE),
+    ]
+    for role in ("entity", "label"):
+        world.start(role)
+    for label in labels:
         world.put(LABELS, _CARD.encode(), label.SerializeToString())
 
     def is_known() -> bool:
-        view = world.terminal(fraud.terminal_id)
-        counted = int(view.terminals["day_count"].sum())
-        labels = sum(row.kind == EntityRowKind.ENTITY_ROW_KIND_LABEL for row in world.entity_rows())
-        return counted == 1 and labels == 2 and int(view.labels["day_fraud"].sum()) == 1
+        seen = sum(_is_label(row) for row in world.entity_rows())
+        held = [int(state["day_fraud"].sum()) for state in world.shared(unknown).values()]
+        return seen == 3 * len(Entity) and held == [1] * len(Entity)
 
     assert wait_until(is_known, _WAIT_S, poll_s=0.5)
-    later = [
-        transaction_of(f"day-{days}", event_time_ms=EVENT_MS + days * DAY_MS) for days in (7, 8)
-    ]
-    world.accept(later)
-    assert wait_until(lambda: len(world.scorer.seen()) == 3, _WAIT_S)
-
-    assert world.scorer.vector_of("day-7")["terminal_fraud_share_7d"] == 0.0
-    assert world.scorer.vector_of("day-8")["terminal_fraud_share_7d"] == 1.0
+    assert world.reasons() == ["LABEL_TIME"]

@@ -7,56 +7,115 @@ from itertools import islice
 import numpy as np
 import pytest
 
-from fraudstream.features.catalogue import kernel_plan
-from fraudstream.features.codec import unpack_values
-from fraudstream.features.kernel import advance_cards, empty_outputs
-from fraudstream.features.state import CARD_STATE, LABEL_STATE, TERMINAL_STATE, rows_of
+from fraudstream.features.catalogue import SHARED_ENTITIES, Entity
+from fraudstream.features.codec import KIND_OF_ENTITY, entity_keys, unpack_values
+from fraudstream.features.state import SHARED_STATE
+from fraudstream.shard import Role, ShardRef
+from fraudstream.shared_entities import SharedView
 from fraudstream.v1.decision_pb2 import AcceptedTransaction
-from loadtest.plain.one_row import Stored, compute_row, count_row, entity_row_of
+from loadtest.plain.one_row import Stored, compute_row, count_row, entity_rows_of
+from services.features.advance import advance_batch
+from services.features.rows import AcceptedRow, decode_row
+from tests.accepted_rows import accepted_record
 from training.simulate import SimulationSettings, live_traffic
+
+_NONE = (None,) * len(SHARED_ENTITIES)
 
 
 @pytest.fixture
 def accepted() -> list[AcceptedTransaction]:
     """Rows of a few cards, so that each has several."""
     traffic = islice(live_traffic(SimulationSettings(seed=3, cards=8)), 60)
-    return [AcceptedTransaction(transaction=simulated.transaction) for simulated in traffic]
+    rows = []
+    for simulated in traffic:
+        transaction = simulated.transaction
+        transaction.card_token = transaction.customer_id
+        transaction.amount_reference_minor = transaction.amount_minor
+        rows.append(AcceptedTransaction(transaction=transaction))
+    return rows
 
 
-def test_rows_one_by_one_give_the_features_of_a_batch(accepted: list[AcceptedTransaction]) -> None:
-    """The state that travels through the store as bytes loses nothing."""
-    cards = [row.transaction.customer_id for row in accepted]
-    known = list(dict.fromkeys(cards))
-    vectors, sequences = empty_outputs(len(accepted))
-    states = unpack_values([None] * len(known), CARD_STATE)
-    advance_cards(
-        states,
-        np.array([known.index(card) for card in cards], np.int64),
-        rows_of([row.transaction for row in accepted]),
-        unpack_values([None], TERMINAL_STATE),
-        unpack_values([None], LABEL_STATE),
-        np.zeros(len(accepted), np.int64),
-        kernel_plan(),
-        vectors,
-        sequences,
-    )
-
-    stored: dict[str, bytes] = {}
-    for place, (card, row) in enumerate(zip(cards, accepted, strict=True)):
-        computed = compute_row(row, Stored(stored.get(card), None, None))
-        stored[card] = computed.state
-
-        np.testing.assert_array_equal(computed.vector, vectors[place])
-        np.testing.assert_array_equal(computed.sequence, sequences[place])
-    assert b"".join(stored[card] for card in known) == states.tobytes()
+def _decoded(accepted: AcceptedTransaction) -> AcceptedRow:
+    row = decode_row(accepted_record(accepted.transaction, 0), 0.0)
+    assert isinstance(row, AcceptedRow)
+    return row
 
 
-def test_terminal_counts_a_purchase_once(accepted: list[AcceptedTransaction]) -> None:
+def _counts(accepted: list[AcceptedTransaction]) -> dict[tuple[Entity, str], bytes]:
+    """Count rows at their entities as the entity agent does."""
+    counts: dict[tuple[Entity, str], bytes] = {}
+    entity_of = {kind: entity for entity, kind in KIND_OF_ENTITY.items()}
+    for row in accepted:
+        for moved in entity_rows_of(row, entity_keys(row.transaction), is_unusual=True):
+            place = entity_of[moved.entity_kind], moved.entity_key
+            counts[place] = count_row(moved, counts.get(place))
+    return counts
+
+
+def _view_of(counts: dict[tuple[Entity, str], bytes]) -> SharedView:
+    """Return the counts as our services read them."""
+    places: list[dict[str, int]] = [{} for _ in SHARED_ENTITIES]
+    for number, (entity, key) in enumerate(counts):
+        places[SHARED_ENTITIES.index(entity)][key] = number
+    states = unpack_values(list(counts.values()), SHARED_STATE)
+    return SharedView(states, [0] * len(states), places)
+
+
+def test_rows_one_by_one_give_the_features_of_our_batch(
+    accepted: list[AcceptedTransaction],
+) -> None:
+    """Same features from the same shared entities; states travel as bytes and lose nothing."""
+    counts = _counts(accepted)
+    cards: dict[str, bytes | None] = {row.transaction.card_token: None for row in accepted}
+    # What an entity keeps of labels only, or of nothing, our services read as an empty state.
+    for row in accepted:
+        for entity, key in zip(SHARED_ENTITIES, entity_keys(row.transaction), strict=True):
+            if key:
+                counts.setdefault((entity, key), bytes(SHARED_STATE.itemsize))
+    rows = [_decoded(row) for row in accepted]
+    batch = advance_batch(ShardRef(Role.CARD, 0, "61:1"), 0, rows, cards, _view_of(counts))
+
+    for place, row in enumerate(accepted):
+        keys = entity_keys(row.transaction)
+        shared = [counts.get(named) for named in zip(SHARED_ENTITIES, keys, strict=True)]
+        computed = compute_row(row, keys, Stored(cards[row.transaction.card_token], shared))
+        cards[row.transaction.card_token] = computed.state
+
+        np.testing.assert_array_equal(computed.vector, batch.vectors[place])
+        np.testing.assert_array_equal(computed.sequence, batch.sequences[place])
+        assert computed.is_unusual == bool(batch.unusual[place])
+    assert [cards[card] for card in batch.cards] == [
+        state.tobytes() for state in batch.values["state"]
+    ]
+
+
+def test_purchase_moves_every_entity_that_it_has_but_the_card(
+    accepted: list[AcceptedTransaction],
+) -> None:
+    """The rows are those that our services send: the card's shared value holds labels only."""
+    remote = next(row for row in accepted if row.transaction.device_id)
+
+    rows = list(entity_rows_of(remote, entity_keys(remote.transaction), is_unusual=True))
+
+    expected = [KIND_OF_ENTITY[entity] for entity in SHARED_ENTITIES if entity is not Entity.CARD]
+    assert [row.entity_kind for row in rows] == expected
+    assert all(row.is_unusual for row in rows)
+
+
+def test_entity_counts_a_purchase_once(accepted: list[AcceptedTransaction]) -> None:
     """The entity agent's kernel moves the counts on by one."""
-    row = entity_row_of(accepted[0], "bank/terminal")
+    row = next(entity_rows_of(accepted[0], entity_keys(accepted[0].transaction), is_unusual=False))
 
-    once = unpack_values([count_row(row, None)], TERMINAL_STATE)
-    twice = unpack_values([count_row(row, once.tobytes())], TERMINAL_STATE)
+    once = unpack_values([count_row(row, None)], SHARED_STATE)
+    twice = unpack_values([count_row(row, once.tobytes())], SHARED_STATE)
 
     assert once["minute_count"].sum() == 1
     assert twice["hour_count"].sum() == 2
+
+
+def test_row_of_a_card_nobody_knows_has_features(accepted: list[AcceptedTransaction]) -> None:
+    """An empty store is where every card begins."""
+    computed = compute_row(accepted[0], entity_keys(accepted[0].transaction), Stored(None, _NONE))
+
+    assert computed.previous_ms == 0
+    assert not np.isinf(computed.vector).any()
