@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final
 
 from kafka import KafkaConsumer
 from kafka.structs import TopicPartition
 
-from fraudstream.bus import kafka_python_options
-from fraudstream.errors import BrokerUnavailable
+from fraudstream.bus import kafka_python_options, subscribe
 from fraudstream.settings import KafkaSettings
 from services.archive.loop import ArchiveLoop, Assignment
 from services.archive.partition_archive import FileRules, PartitionArchive
@@ -25,8 +24,6 @@ _FETCH_WAIT_MS: Final = {True: 50, False: 500}
 _FETCH_BYTES: Final = 8 * 1024 * 1024
 _PARTITION_FETCH_BYTES: Final = 1024 * 1024
 _POLL_RECORDS: Final = 5_000
-_METADATA_TIMEOUT_S: Final = 30.0
-_METADATA_PAUSE_S: Final = 0.1
 
 
 def archive_consumer(kafka: KafkaSettings) -> KafkaConsumer:
@@ -45,22 +42,6 @@ def archive_consumer(kafka: KafkaSettings) -> KafkaConsumer:
         heartbeat_interval_ms=2_000,
         metrics_enabled=False,
     )
-
-
-def _learn_partitions(consumer: KafkaConsumer, names: Collection[str]) -> None:
-    """Wait until the consumer knows the topics' partitions.
-
-    A kafka-python 3.0 that joins its group before it knows them is given none and may stay so
-    (seen 4 times of 25 on topics just made; never with this wait).
-
-    Raises:
-        BrokerUnavailable: It does not learn them.
-    """
-    gives_up_at = time.monotonic() + _METADATA_TIMEOUT_S
-    while not all(consumer.partitions_for_topic(name) for name in names):
-        if time.monotonic() > gives_up_at:
-            raise BrokerUnavailable(f"the broker tells no partitions of {', '.join(names)}")
-        time.sleep(_METADATA_PAUSE_S)
 
 
 @contextmanager
@@ -90,9 +71,8 @@ def build(
     try:
         consumer = archive_consumer(kafka)
         try:
-            _learn_partitions(consumer, streams)
             assignment = Assignment(consumer, announce)
-            consumer.subscribe(list(streams), listener=assignment)
+            subscribe(consumer, streams, assignment)
             yield ArchiveLoop(
                 consumer, assignment, open_partition, settings.pending_bytes, kafka.is_embedded
             )

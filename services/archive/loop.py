@@ -123,31 +123,36 @@ class ArchiveLoop:
         self._finish(gone)
         for place in gone:
             self._held.pop(place).archive.release()
-        for place in self._held:
-            self._seek(place)
+        self._seek(list(self._held))
         self._waiting = assigned - set(self._held)
 
     def _claim(self) -> None:
         """Take over the partitions that no other worker holds any more."""
+        claimed = []
         for place in sorted(self._waiting):
             archive = self.open(place)
             if archive is not None:
-                self._waiting.discard(place)
                 self._held[place] = _Held(archive, archive.position)
-                self._seek(place)
+                claimed.append(place)
+        self._waiting.difference_update(claimed)
+        self._seek(claimed)
 
-    def _seek(self, place: TopicPartition) -> None:
-        """Read on where the files end, as far as the log still has it."""
-        archive = self._held[place].archive
-        begin = self.consumer.beginning_offsets([place])[place]
-        end = self.consumer.end_offsets([place])[place]
-        if archive.position is None or archive.position < begin:
-            archive.begin_at(begin)
-        position = begin if archive.position is None else archive.position
-        if not self.is_embedded:
-            archive.check_end(end)
-        self.consumer.seek(place, position)
-        self.consumer.resume(place)
+    def _seek(self, places: Sequence[TopicPartition]) -> None:
+        """Read on where the files end, as far as the log still has it.
+
+        All at once: a question to the broker waits behind the long poll under way.
+        """
+        if not places:
+            return
+        begins = self.consumer.beginning_offsets(places)
+        ends = self.consumer.end_offsets(places)
+        for place in places:
+            archive = self._held[place].archive
+            archive.begin_at(begins[place])
+            if not self.is_embedded:
+                archive.check_end(ends[place])
+            self.consumer.seek(place, archive.position)
+            self.consumer.resume(place)
 
     def _take(self, place: TopicPartition, records: Sequence[LogRecord]) -> None:
         held = self._held.get(place)
@@ -155,14 +160,14 @@ class ArchiveLoop:
             return
         if records[0].offset != held.archive.position and not held.was_sought:
             held.was_sought = True
-            self._seek(place)
+            self._seek([place])
             return
         held.was_sought = False
         try:
             held.archive.take(records)
         except BrokerUnavailable as exc:
             _LOG.warning("%s; reading again", exc)
-            self._seek(place)
+            self._seek([place])
 
     def _finish(self, places: Sequence[TopicPartition]) -> None:
         """Finish the files of some partitions, later where the broker does not answer now."""

@@ -28,9 +28,9 @@ class OpenFile:
     """
 
     def __init__(self, place: Place, first: int, day: date) -> None:
+        self.first = first
         self.day = day
         self._place = place
-        self._first = first
         self._temporary = place.temporary_path(first)
         schema = place.stream.schema
         # Packed numbers do not repeat; a dictionary of them only costs.
@@ -44,7 +44,7 @@ class OpenFile:
         self._writer.write_batch(batch)
         crash_point("archive.after_row_group")
 
-    def publish(self, last: int) -> Path:
+    def publish(self, last: int) -> None:
         """Give the file its name, now that it is whole and ends with offset `last`.
 
         A crash before the renaming leaves a temporary file, which the next owner removes; a crash
@@ -57,7 +57,7 @@ class OpenFile:
         _synchronise(self._temporary)
         crash_point("archive.before_rename")
         place = self._place
-        path = file_path(place.folder, place.log, self.day, (place.partition, self._first, last))
+        path = file_path(place.folder, place.log, self.day, (place.partition, self.first, last))
         if path.exists():
             raise InvalidSettings(
                 f"{path} is there already, and nobody but this worker may make it"
@@ -66,7 +66,6 @@ class OpenFile:
         self._temporary.rename(path)
         _synchronise(path.parent)
         crash_point("archive.after_rename")
-        return path
 
     def discard(self) -> None:
         """Close and remove it: its records will be read again."""

@@ -94,11 +94,14 @@ class PartitionArchive:
         return self._file is not None and self._rules.clock_s() >= self._due_s
 
     def begin_at(self, offset: int) -> None:
-        """Go on at an offset: the log has none before it. What lies between is lost, and counted.
+        """Go on at an offset if the position is before it: the log has none there any more.
 
-        The file that is being written ends before the hole, so that no file hides one.
+        What lies between is lost, and counted. The file that is being written ends before the hole,
+        so that no file hides one. Without a position, the offset is where the archive begins.
         """
-        if self.position is not None and self.position < offset:
+        if self.position is not None and self.position >= offset:
+            return
+        if self.position is not None:
             self.publish()
             lost = offset - self.position
             ARCHIVE_LOST.labels(self.place.stream.noun).inc(lost)
@@ -156,11 +159,12 @@ class PartitionArchive:
             return
         self.flush()
         self._rules.confirm()
-        path = self._file.publish(self.position - 1)
+        first, last = self._file.first, self.position - 1
+        self._file.publish(last)
         self._file = None
         self.published = self.position
         ARCHIVE_FILES.labels(self.place.stream.noun).inc()
-        _LOG.info("finished %s", path)
+        _LOG.info("%s: finished offsets %d to %d", self.place.name, first, last)
 
     def release(self) -> None:
         """Leave the partition to another worker; what is not in a file yet will be read again."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -137,6 +139,7 @@ def test_a_stop_finishes_the_files(world: World, service: ServiceLauncher) -> No
     assert list(work.glob("*/*/*.tmp")) == []
 
 
+@pytest.mark.slow
 def test_a_kill_anywhere_loses_and_doubles_nothing(
     world: World, service: ServiceLauncher, tmp_path: Path
 ) -> None:
@@ -156,6 +159,7 @@ def test_a_kill_anywhere_loses_and_doubles_nothing(
     assert log.read_text().split() == [point.partition(":")[0] for point in CRASH_POINTS]
 
 
+@pytest.mark.slow
 def test_a_second_worker_shares_the_work(
     world: World, service: ServiceLauncher, tmp_path: Path
 ) -> None:
@@ -174,6 +178,31 @@ def test_a_second_worker_shares_the_work(
         world.assert_each_once()
     finally:
         second.stop()
+
+
+@pytest.mark.slow
+def test_a_frozen_worker_and_its_successor_write_no_row_twice(
+    world: World, service: ServiceLauncher, tmp_path: Path
+) -> None:
+    """Thawed, it finishes what it had read; who was given its partitions waits for its lock."""
+    slow = {**world.environment, "FRAUD_ARCHIVE_MAX_AGE_S": "3600"}
+    frozen = service("services.archive", [], slow)
+    world.send(0, 60)
+    work = world.root / ".work"
+    assert wait_until(lambda: len(list(work.glob("*/*/*.tmp"))) > 10, TIMEOUT_S)
+    os.kill(frozen.pid, signal.SIGSTOP)
+    successor = ServiceProcess("services.archive", [], world.environment, tmp_path)
+    successor.launch()
+    try:
+        successor.wait_ready(TIMEOUT_S)
+        world.send(60, 60)
+        os.kill(frozen.pid, signal.SIGCONT)
+        ended = frozen.stop(timeout_s=TIMEOUT_S)
+        world.assert_each_once()
+    finally:
+        successor.stop()
+
+    assert ended == 0
 
 
 def test_a_topic_made_anew_while_away_is_archived_beside_the_old_one(
@@ -220,6 +249,7 @@ def test_unreadable_records_stop_nothing(world: World, service: ServiceLauncher)
     assert "accepted: unreadable record at" in worker.log_text()
 
 
+@pytest.mark.slow
 def test_check_tells_what_there_is_and_what_is_missing(
     world: World, service: ServiceLauncher, capsys: pytest.CaptureFixture[str]
 ) -> None:
