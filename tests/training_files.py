@@ -1,17 +1,27 @@
-"""Canonical Parquet files of simulated histories, for the tests of training sets."""
+"""Simulated histories as canonical files and as logs, for the tests of training sets."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from fraudstream.canonical_batches import LogRows, accepted_batch
+from fraudstream.archive_files import file_path
+from fraudstream.canonical_batches import LogRows, accepted_batch, decision_batch, label_batch
+from fraudstream.features.codec import SHARED_FIELDS
+from fraudstream.identity import digest_of
+from fraudstream.topics import partition_of
+from fraudstream.v1.decision_pb2 import Decision
+from fraudstream.v1.label_pb2 import Disposition, Label
 from fraudstream.v1.transaction_pb2 import Transaction
+from training.dataset import Examples
 from training.messages import transaction_of
+from training.offline.load import load_dataset
 from training.simulate import Simulated
 
 LOG_COLUMNS = ["log_partition", "log_offset"]
@@ -66,3 +76,121 @@ def write_shuffled(folder: Path, table: pa.Table, files: int, seed: int) -> Path
     for number, lot in enumerate(np.array_split(places, files)):
         pq.write_table(table.take(lot), folder / f"{number}.parquet", row_group_size=700)
     return folder
+
+
+Stamped = tuple[int, Transaction | Decision | Label]
+
+
+@dataclass
+class Logs:
+    """What the topics hold of a history: by noun and partition, times and messages in order.
+
+    Some transactions come twice, some after a copy with another amount that was not decided; half
+    of them have a decision, some a second one that says something else.
+
+    Args:
+        simulated: The history.
+        partitions: Of each topic.
+    """
+
+    simulated: Simulated
+    partitions: int
+    rows: dict[str, list[list[Stamped]]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Lay the messages out."""
+        nouns = ("accepted", "decisions", "labels")
+        self.rows = {noun: [[] for _ in range(self.partitions)] for noun in nouns}
+        transactions = simulated_transactions(self.simulated)
+        for number, transaction in enumerate(transactions):
+            self._add_transaction(number, transaction)
+        arrival = self.simulated.label_arrival_ms
+        for number in np.argsort(arrival, kind="stable").tolist():
+            if arrival[number] >= 0:
+                self._add("labels", int(arrival[number]), label_of(transactions[number]))
+
+    def _add_transaction(self, number: int, transaction: Transaction) -> None:
+        at_ms = transaction.event_time_ms
+        other = Transaction()
+        other.CopyFrom(transaction)
+        other.amount_minor += 1
+        other.amount_reference_minor += 1_000
+        is_preceded = number % 34 == 0
+        if is_preceded:
+            self._add("accepted", at_ms, other)
+        self._add("accepted", at_ms, transaction)
+        if number % 10 == 0:
+            self._add("accepted", at_ms, transaction)
+        if number % 2 == 0:
+            self._add("decisions", at_ms, decision_of(transaction))
+        if number % 6 == 0:
+            self._add("decisions", at_ms, decision_of(other))
+
+    def _add(self, noun: str, at_ms: int, message: Transaction | Decision | Label) -> None:
+        partition = partition_of(message.card_token.encode(), self.partitions)
+        self.rows[noun][partition].append((at_ms, message))
+
+    def count(self, noun: str) -> int:
+        """Return how many records a topic has."""
+        return sum(map(len, self.rows[noun]))
+
+    def write_archive(self, root: Path) -> Path:
+        """Write the logs as the archive's files, two for each partition."""
+        for noun, batch_of in _BATCHES.items():
+            for partition, stamped in enumerate(self.rows[noun]):
+                half = len(stamped) // 2
+                for begin, end in ((0, half), (half, len(stamped))):
+                    if end > begin:
+                        _write_archived(root / noun, batch_of, partition, stamped[begin:end], begin)
+        return root
+
+
+_BATCHES: dict[str, Callable[..., pa.RecordBatch]] = {
+    "accepted": accepted_batch,
+    "decisions": decision_batch,
+    "labels": label_batch,
+}
+
+
+def _write_archived(
+    folder: Path,
+    batch_of: Callable[..., pa.RecordBatch],
+    partition: int,
+    stamped: list[Stamped],
+    first: int,
+) -> None:
+    times = [at_ms for at_ms, _ in stamped]
+    rows = LogRows(partition, range(first, first + len(stamped)), times)
+    day = datetime.fromtimestamp(times[0] / 1_000, UTC).date()
+    path = file_path(folder, "0a", day, (partition, first, first + len(stamped) - 1))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(pa.table(batch_of([message for _, message in stamped], rows)), path)
+
+
+def decision_of(transaction: Transaction) -> Decision:
+    """Return a decision about a transaction."""
+    return Decision(
+        bank_id=transaction.bank_id,
+        transaction_id=transaction.transaction_id,
+        card_token=transaction.card_token,
+        digest=digest_of(transaction),
+        event_time_ms=transaction.event_time_ms,
+    )
+
+
+def label_of(transaction: Transaction) -> Label:
+    """Return the label of a fraud, with the entities of its transaction."""
+    names = ("bank_id", "transaction_id", "card_token", "event_time_ms", *SHARED_FIELDS)
+    fields = {name: getattr(transaction, name) for name in names}
+    return Label(**fields, disposition=Disposition.DISPOSITION_CONFIRMED_FRAUD)
+
+
+def assert_same_by_id(folder: Path, expected: Examples) -> None:
+    """Compare a set with examples of the same history, whatever order rows of one moment have."""
+    files = sorted(folder.glob("part-*.parquet"))
+    ids = pa.concat_tables([pq.read_table(file, columns=["transaction_id"]) for file in files])
+    numbers = np.array([int(text.partition("-")[2]) for text in ids["transaction_id"].to_pylist()])
+    found, order = load_dataset(folder), np.argsort(numbers)
+    assert np.sort(numbers).tolist() == expected.row.tolist()
+    for name in ("vectors", "sequences", "is_fraud", "event_time_ms", "amount_minor"):
+        assert getattr(found, name)[order].tobytes() == getattr(expected, name).tobytes(), name

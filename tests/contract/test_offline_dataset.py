@@ -19,6 +19,8 @@ import pytest
 from fraudstream.canonical import LABEL_SCHEMA
 from fraudstream.errors import InvalidSettings
 from tests.training_files import (
+    Logs,
+    assert_same_by_id,
     labels_table,
     simulated_transactions,
     transactions_table,
@@ -93,6 +95,22 @@ def test_labels_of_a_file_are_those_of_the_rows(
     make_dataset(request, tmp_path / "set", 1)
 
     assert_same(load_dataset(tmp_path / "set"), expected)
+
+
+def test_archive_counts_each_transaction_as_the_stream_does(
+    simulated: Simulated, expected: Examples, tmp_path: Path
+) -> None:
+    """The first row with the digest of the first decision; the first row where there is none."""
+    logs = Logs(simulated, partitions=3)
+    root = logs.write_archive(tmp_path / "archive")
+
+    counts = make_dataset(request_of(root, shards=2), tmp_path / "set", 1)["counts"]
+
+    assert_same_by_id(tmp_path / "set", expected)
+    extra = logs.count("accepted") - len(simulated)
+    assert counts["rows"] == len(simulated)
+    assert counts["duplicates"] == len(range(0, len(simulated), 10))
+    assert counts["conflicts"] == extra - counts["duplicates"]
 
 
 def command_of(source: Path, out: Path, processes: int = 1) -> list[str]:
