@@ -75,6 +75,10 @@ class Generations:
         """Write decision records of one shard that are not there; return how many there were."""
         return await self._fill(records, "NX")
 
+    async def publish_again(self, outbox: str, identities: Iterable[bytes], now_ms: int) -> int:
+        """Put recorded decisions into an outbox: a scorer sends their rows. Returns how many."""
+        return await self._write(("ZADD", outbox, "NX", now_ms, each) for each in identities)
+
     async def fill_marks(self, shard: ShardRef, marks: Sequence[tuple[str, str]]) -> None:
         """Write the high marks of an entity shard."""
         fields: list[Argument] = [part for mark in marks for part in mark]

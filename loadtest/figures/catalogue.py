@@ -5,6 +5,7 @@ from __future__ import annotations
 from demo.settings import MachineSettings
 from fraudstream.settings import KafkaSettings
 from loadtest.bench.figure import Experiment
+from loadtest.figures.kernel import CardGrowth, OfflineKernel, StateSizes
 from loadtest.figures.line import LineExperiment
 from loadtest.figures.line_vs_plain import LineVsPlain
 
@@ -15,4 +16,7 @@ def experiments() -> tuple[Experiment, ...]:
     return (
         LineExperiment(KafkaSettings.read(), machine),
         LineVsPlain(machine),
+        OfflineKernel(machine),
+        StateSizes(),
+        CardGrowth(),
     )

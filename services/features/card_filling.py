@@ -121,19 +121,31 @@ class _Replay:
     def own(self, lot: Sequence[Any]) -> tuple[list[AcceptedRow], int | None]:
         """Return the rows of a lot of the shard's own log that count, and where it stops, if so."""
         rows: list[AcceptedRow] = []
+        stop: int | None = None
         for record in lot:
-            row = decode_row(record, 0.0)
-            if record.offset >= self.horizon and not self._is_old(row):
-                return rows, int(record.offset)
-            if isinstance(row, AcceptedRow) and self._counts(row):
+            row = self._decode(record)
+            if stop is None and record.offset >= self.horizon and not self._is_old(row):
+                stop = int(record.offset)
+            if stop is None and isinstance(row, AcceptedRow) and self._counts(row):
                 rows.append(row)
-        return rows, None
+        return rows, stop
+
+    def see(self, lot: Sequence[Any]) -> None:
+        """Take note of the rows of a lot beyond where the filling stops."""
+        for record in lot:
+            self._decode(record)
+
+    def _decode(self, record: Any) -> AcceptedRow | BadRow:
+        row = decode_row(record, 0.0)
+        if isinstance(row, AcceptedRow):
+            self.decided.saw_row(row.identity)
+        return row
 
     def others(self, lot: Sequence[Any]) -> list[AcceptedRow]:
         """Return the rows of a lot of another partition that count here."""
         rows: list[AcceptedRow] = []
         for record in lot:
-            row = decode_row(record, 0.0)
+            row = self._decode(record)
             if not isinstance(row, AcceptedRow) or not self.is_here(row.card_token):
                 continue
             if self.decided.digest_of(row.identity) is not None and self._counts(row):
@@ -202,6 +214,7 @@ class CardFiller:
             await self._generations.restore(decided.take(made, names))
         replay.horizon = _horizon(job, decided)
         next_offset = await self._replay(replay)
+        await self._generations.publish_again(names.outbox, decided.without_row, now_ms)
         vectors = await self._last_vectors(replay)
         states = await self._generations.fill(replay.cards.values(names, vectors))
         tokens = list(replay.cards.tokens)
@@ -224,13 +237,14 @@ class CardFiller:
         for partition in job.other_partitions:
             async for lot in lots_of(self._kafka, ACCEPTED, partition):
                 await self._take(replay, await asyncio.to_thread(replay.others, lot), len(lot))
-        next_offset = job.begin
+        next_offset, stop = job.begin, None
         async for lot in lots_of(self._kafka, ACCEPTED, job.shard.partition):
+            if stop is not None:
+                await asyncio.to_thread(replay.see, lot)
+                continue
             rows, stop = await asyncio.to_thread(replay.own, lot)
             await self._take(replay, rows, len(lot))
-            if stop is not None:
-                return stop
-            next_offset = int(lot[-1].offset) + 1
+            next_offset = int(lot[-1].offset) + 1 if stop is None else stop
         return next_offset
 
     async def _take(self, replay: _Replay, rows: Sequence[AcceptedRow], read: int) -> None:

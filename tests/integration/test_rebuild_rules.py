@@ -67,9 +67,16 @@ class HandLog:
         await self.append(ACCEPTED, rows, age_ms)
 
     async def decide(
-        self, transaction: Transaction, applied: int = 0, age_ms: int = 0, score: float = 0.5
+        self,
+        transaction: Transaction,
+        applied: int = 0,
+        age_ms: int = 0,
+        score: float = 0.5,
+        *,
+        is_of_door: bool = False,
     ) -> Decision:
         """Append the decision of a row that was decided while `next` was `applied`."""
+        at = LogCoordinates(topic_id=self.log.topic_id, partition=self.partition)
         made = Decision(
             decision_id=decision_id_of(identity(transaction)),
             bank_id=transaction.bank_id,
@@ -79,7 +86,7 @@ class HandLog:
             score=score,
             feature_set_hash=FEATURE_SET_HASH,
             vector=bytes(4 * len(FEATURE_NAMES)),
-            coordinates=LogCoordinates(topic_id=self.log.topic_id, partition=self.partition),
+            coordinates=None if is_of_door else at,
             freshness=Freshness(applied_offset=applied),
             transaction=transaction,
         )
@@ -245,6 +252,20 @@ async def test_rebuilt_rows_leave_the_pending_list(logs: HandLog) -> None:
     (answer,) = await logs.store.admit(filled.job.shard, [third])
     assert answer.outcome is AdmitOutcome.ADMITTED
     assert [entry.identity for entry in answer.pending] == [identity(other)]
+
+
+async def test_decision_by_grpc_whose_row_was_lost_is_sent_on_again(logs: HandLog) -> None:
+    """The outbox that was to send the accepted row went with the store: it names it again."""
+    sent, lost = transaction_of("sent"), transaction_of("lost")
+    for transaction in (sent, lost):
+        await logs.decide(transaction, is_of_door=True)
+    await logs.accept([sent])
+
+    await logs.fill()
+
+    shard = ShardRef(Role.CARD, logs.partition, logs.log.incarnation)
+    waiting = await logs.store.unpublished(shard, clock_ms() + 1, limit=10)
+    assert [entry.identity for entry in waiting] == [identity(lost)]
 
 
 async def test_store_that_lost_some_of_the_filling_is_not_switched(logs: HandLog) -> None:
