@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from fraudstream.log_reader import LogReader, LogRecord
 from fraudstream.identity import Identity, digest_of, identity_of
+from fraudstream.log_reader import LogReader, LogRecord
 from fraudstream.settings import KafkaSettings
 from fraudstream.topics import ACCEPTED, ALERTS, DECISIONS, DLQ, LATE, Topic
 from fraudstream.v1.alert_pb2 import Alert

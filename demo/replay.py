@@ -21,7 +21,6 @@ import numpy as np
 from kafka import KafkaProducer
 
 from demo.line import Line
-from fraudstream.log_reader import LogReader
 from demo.past import load_past
 from demo.processes import ChildProcess, ProcessFailed
 from demo.recorded import Recorded
@@ -30,6 +29,7 @@ from demo.settings import kafka_settings_in
 from fraudstream.bus import kafka_python_producer_options
 from fraudstream.errors import BrokerUnavailable
 from fraudstream.features.history import History
+from fraudstream.log_reader import LogReader
 from fraudstream.privacy import Tokeniser, TokenKeys
 from fraudstream.settings import KafkaSettings
 from fraudstream.topics import DECISIONS, LABELS, RAW
@@ -262,7 +262,9 @@ def _measure(
 ) -> dict[str, float | str]:
     """Return the figures of the stream's decisions on the rows that the book tests on."""
     history, ids = recorded.history, recorded.ids
-    kept = handbook_filter(history.event_time_ms, history.history.card, history.is_fraud, options.fold)
+    kept = handbook_filter(
+        history.event_time_ms, history.history.card, history.is_fraud, options.fold
+    )
     tested = [row for row in rows if kept[row] and str(ids[row]) in answers]
     places = np.array(tested, np.int64)
     scored = Scored(

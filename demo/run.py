@@ -20,7 +20,6 @@ from kafka import KafkaProducer
 from demo.audit import Account, audit_line
 from demo.chargebacks import Chargebacks
 from demo.line import Line, LinePorts
-from fraudstream.log_reader import LogReader
 from demo.past import load_past, simulated_past
 from demo.running import announced
 from demo.screen import LiveScreen, PlainScreen, Screen
@@ -30,6 +29,7 @@ from demo.tally import Tally, percentiles
 from demo.traffic import Disorder, RawRecord, raw_records
 from fraudstream.bus import kafka_python_producer_options
 from fraudstream.errors import ShardClosed
+from fraudstream.log_reader import LogReader
 from fraudstream.privacy import Tokeniser, TokenKeys
 from fraudstream.settings import KafkaSettings
 from fraudstream.topics import ALERTS, DECISIONS, DLQ, LABELS, RAW

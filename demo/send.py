@@ -12,7 +12,6 @@ from typing import Final
 from kafka import KafkaProducer
 from kafka.errors import KafkaError
 
-from fraudstream.log_reader import LogReader, LogRecord
 from demo.running import NothingRuns, find_running
 from demo.sample import read_sample
 from demo.servers import answers_kafka
@@ -20,6 +19,7 @@ from demo.settings import kafka_settings_in
 from demo.tally import action_name, latency_ms
 from fraudstream.bus import kafka_python_producer_options
 from fraudstream.errors import BrokerUnavailable
+from fraudstream.log_reader import LogReader, LogRecord
 from fraudstream.settings import KafkaSettings
 from fraudstream.topics import DECISIONS, DLQ, LATE, RAW
 from fraudstream.transaction import CONTENT_TYPE, JSON
