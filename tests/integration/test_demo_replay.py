@@ -52,8 +52,8 @@ def test_the_past_ends_where_the_span_begins(data_set: Path) -> None:
     past = recorded.past(from_ms, Tokeniser(TokenKeys("k1", {"k1": bytes(32)})))
     rows = recorded.rows_between(from_ms, _START_MS + _DAYS * _DAY_MS)
 
-    assert len(past.history.card) + len(rows) == 3_000
-    assert int(past.history.event_time_ms.max()) < from_ms
+    assert len(past.labelled.is_fraud) + len(rows) == 3_000
+    assert int(past.labelled.event_time_ms.max()) < from_ms
     assert recorded.transaction(rows[0]).event_time_ms >= from_ms
 
 

@@ -16,7 +16,6 @@ from fraudstream.features.catalogue import (
     FEATURE_NAMES,
     SHARED_ENTITIES,
     Aggregation,
-    Entity,
 )
 from fraudstream.features.codec import CARD_VALUE
 from fraudstream.features.history import replay_history
@@ -226,7 +225,11 @@ def test_preview_equals_advance_and_leaves_the_state_alone(
 def _purchase(card: int, event_ms: int, amount: int) -> Row:
     return Row(
         card=card,
-        **{entity.value: 0 for entity in Entity if entity is not Entity.CARD},
+        customer=0,
+        terminal=0,
+        merchant=0,
+        device=0,
+        ip=0,
         country="GB",
         latitude=0.0,
         longitude=0.0,

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from fraudstream.features.catalogue import FEATURE_NAMES, SHARED_ENTITIES
+from fraudstream.features.catalogue import FEATURE_NAMES, SHARED_ENTITIES, Entity
 from fraudstream.features.codec import (
     CARD_VALUE,
     empty_unsound,
@@ -91,8 +91,8 @@ def test_entity_without_a_key_has_no_state_and_missing_features() -> None:
     batch = advance_batch(_SHARD, 0, [_row("t-1")], {"card-1": None}, _NO_ENTITIES)
 
     seen = dict(zip(FEATURE_NAMES, batch.vectors[0].tolist(), strict=True))
-    assert keys["terminal"] == keys["device"] == keys["ip"] == ""
-    assert keys["merchant"] == "bank/merchant-1"
+    assert keys[Entity.TERMINAL] == keys[Entity.DEVICE] == keys[Entity.IP] == ""
+    assert keys[Entity.MERCHANT] == "bank/merchant-1"
     assert all(
         np.isnan(value)
         for name, value in seen.items()
@@ -106,8 +106,8 @@ def test_key_of_a_kilobyte_is_an_entity_like_any_other() -> None:
 
     names = ShardKeys("fraud", ShardRef(Role.ENTITY, 0, ""))
 
-    assert log_key(SHARED_ENTITIES[1], long) != log_key(SHARED_ENTITIES[1], longer)
-    assert 0 <= partition_of(log_key(SHARED_ENTITIES[1], long), 6) < 6
+    assert log_key(Entity.TERMINAL, long) != log_key(Entity.TERMINAL, longer)
+    assert 0 <= partition_of(log_key(Entity.TERMINAL, long), 6) < 6
     assert names.state("terminal", long) != names.state("terminal", longer)
     assert rows_of([transaction_of("t", terminal_id="x" * 1_024)])["value"][0, 0] != 0
 
