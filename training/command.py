@@ -13,9 +13,17 @@ from typing import Final
 from fraudstream.errors import BrokerUnavailable, InvalidSettings, ModelRefused
 from training.evaluate import Fold, summarise
 from training.offline import arguments as offline
+from training.offline.load import is_dataset, load_dataset
 from training.parity import arguments as parity
 from training.simulate import SimulationSettings
-from training.slices import Slices, handbook_scored, handbook_slices, simulator_slices
+from training.slices import (
+    Slices,
+    dataset_slices,
+    fold_slices,
+    handbook_scored,
+    handbook_slices,
+    simulator_slices,
+)
 
 _OK, _BAD_CONTENT, _UNAVAILABLE, _BAD_SETTINGS = 0, 65, 69, 78  # sysexits
 SIMULATOR: Final = "simulator"
@@ -76,8 +84,15 @@ def _add_evaluate(evaluate: argparse.ArgumentParser) -> None:
 
 def _add_train(train: argparse.ArgumentParser) -> None:
     train.add_argument("--model", choices=["lstm", "boosting"], default="lstm")
-    train.add_argument("--source", default=SIMULATOR, help="simulator, or a Parquet file")
-    train.add_argument("--format", choices=["handbook"], default="handbook")
+    train.add_argument(
+        "--source", default=SIMULATOR, help="simulator, a training set, or the Handbook's file"
+    )
+    train.add_argument(
+        "--format",
+        choices=["canonical", "handbook"],
+        default="handbook",
+        help="handbook: one fold of its protocol; canonical: a training set by shares of its time",
+    )
     train.add_argument("--out", type=Path, help="folder of the artefact (lstm only)")
     train.add_argument("--name", help="name in the manifest; the folder's by default")
     train.add_argument("--version", type=int, default=1)
@@ -134,7 +149,15 @@ def _slices(parsed: argparse.Namespace) -> Slices:
     if parsed.source == SIMULATOR:
         settings = SimulationSettings(parsed.simulator_seed, parsed.cards, parsed.days)
         return simulator_slices(settings)
-    return handbook_slices(Path(parsed.source), Fold(parsed.train_from))
+    source, fold = Path(parsed.source), Fold(parsed.train_from)
+    if is_dataset(source):
+        is_book = parsed.format == "handbook"
+        return fold_slices(load_dataset(source), fold) if is_book else dataset_slices(source)
+    if parsed.format == "canonical":
+        raise InvalidSettings(
+            f"{source}: expected a training set; make one by `python -m training dataset`"
+        )
+    return handbook_slices(source, fold)
 
 
 def _evaluate(parsed: argparse.Namespace) -> int:

@@ -13,6 +13,7 @@ from fraudstream.errors import InvalidSettings
 from training.dataset import Examples, examples_between
 from training.evaluate import Fold, Scored, handbook_filter
 from training.histories import DAY_MS, handbook_history, simulated_history
+from training.offline.load import load_dataset
 from training.simulate import SimulationSettings, simulate
 
 # Ends of warm-up, fit, stop and tune slices as shares of a simulated history; the rest is the test.
@@ -57,13 +58,46 @@ def simulator_slices(settings: SimulationSettings) -> Slices:
     )
 
 
+def dataset_slices(folder: Path) -> Slices:
+    """Return slices of a finished training set; what warmed its states is not in it.
+
+    Raises:
+        InvalidSettings: It is not finished, was made for other features, or is empty.
+    """
+    kept = load_dataset(folder)
+    if not len(kept):
+        raise InvalidSettings(f"{folder}: expected transactions, found none")
+    begin_ms, until_ms = int(kept.event_time_ms.min()), int(kept.event_time_ms.max()) + 1
+    warm, *shares = _ENDS
+    fit_ms, stop_ms, tune_ms = (
+        begin_ms + round((share - warm) / (1 - warm) * (until_ms - begin_ms)) for share in shares
+    )
+    fit = kept.between(begin_ms, fit_ms)
+    return Slices(
+        fit=fit,
+        stop=kept.between(fit_ms, stop_ms),
+        tune=kept.between(stop_ms, tune_ms),
+        test=kept.between(tune_ms, until_ms),
+        whole=fit,
+    )
+
+
 def handbook_slices(path: Path, fold: Fold) -> Slices:
     """Return slices of one fold of the Handbook's protocol, with all history before it replayed.
 
     Nothing after the training week is used but the test week, which has the book's filter.
     """
     history = handbook_history(path)
-    kept = examples_between(history, fold.train_from_ms, fold.test_until_ms)
+    return fold_slices(examples_between(history, fold.train_from_ms, fold.test_until_ms), fold)
+
+
+def fold_slices(kept: Examples, fold: Fold) -> Slices:
+    """Return slices of one fold of the Handbook's protocol.
+
+    Args:
+        kept: The fold's rows at least, with all history before them replayed.
+        fold: Which fold.
+    """
     tested = handbook_filter(kept.event_time_ms, kept.card, kept.is_fraud, fold)
     cut_ms = fold.train_from_ms + _HANDBOOK_FIT_DAYS * DAY_MS
     fit, late = kept.between(fold.train_from_ms, cut_ms), kept.between(cut_ms, fold.train_until_ms)

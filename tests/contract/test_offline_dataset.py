@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ from training.offline.build import make_dataset
 from training.offline.load import load_dataset
 from training.offline.plan import Request
 from training.simulate import Simulated, SimulationSettings, simulate
+from training.slices import dataset_slices
 
 SETTINGS = SimulationSettings(seed=5, cards=150, days=24)
 FROM_MS = SETTINGS.start_ms + 3 * DAY_MS
@@ -121,8 +123,18 @@ def command_of(source: Path, out: Path, processes: int = 1) -> list[str]:
     ]
 
 
+@pytest.fixture(scope="module")
+def whole(source: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What a run that nobody kills makes of the whole history."""
+    request = Request(str(source), "canonical", "", 0, sys.maxsize, -1, 3)
+    return make_dataset(request, tmp_path_factory.mktemp("whole") / "set", 1)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("stage", ["read:2", "order:1", "cards:2", "entities:7", "join:1"])
-def test_run_that_was_killed_goes_on(source: Path, tmp_path: Path, stage: str) -> None:
+def test_run_that_was_killed_goes_on(
+    source: Path, whole: dict[str, Any], tmp_path: Path, stage: str
+) -> None:
     """Killed between a task's work and its done file; the second run makes the very same parts."""
     out = tmp_path / "set"
     killed = subprocess.run(
@@ -135,14 +147,11 @@ def test_run_that_was_killed_goes_on(source: Path, tmp_path: Path, stage: str) -
 
     subprocess.run(command_of(source, out, processes=2), check=True, capture_output=True)
 
-    subprocess.run(command_of(source, tmp_path / "other"), check=True, capture_output=True)
-    parts = [
-        json.loads((f / "dataset.json").read_text())["parts"] for f in (out, tmp_path / "other")
-    ]
-    assert parts[0] == parts[1]
+    assert json.loads((out / "dataset.json").read_text())["parts"] == whole["parts"]
     assert not (out / ".work").exists()
 
 
+@pytest.mark.slow
 def test_process_that_was_ended_says_how_to_go_on(source: Path, tmp_path: Path) -> None:
     """One of several processes is killed, as for its memory: exit 75, and the next run ends."""
     out = tmp_path / "set"
@@ -256,6 +265,30 @@ def labels_of(verdicts: list[tuple[str, str, int]]) -> pa.Table:
     )
 
 
+@pytest.mark.parametrize("count", [0, 3])
+def test_set_without_rows_is_a_set(tmp_path: Path, count: int) -> None:
+    """No row in the source or none in the asked time: nothing is kept, nothing fails."""
+    pq.write_table(rows_of(3).slice(0, count), tmp_path / "rows.parquet")
+    request = request_of(tmp_path / "rows.parquet", from_ms=0, until_ms=1, shards=2)
+
+    made = make_dataset(request, tmp_path / "set", 1)
+
+    assert (made["counts"]["rows"], made["counts"]["wanted"], made["parts"]) == (count, 0, [])
+    assert len(load_dataset(tmp_path / "set")) == 0
+
+
+def test_training_takes_a_set_by_shares_of_its_time(source: Path, tmp_path: Path) -> None:
+    """Fit, stop, tune and test follow one another and leave no row out."""
+    make_dataset(request_of(source), tmp_path / "set", 1)
+
+    slices = dataset_slices(tmp_path / "set")
+
+    lots = (slices.fit, slices.stop, slices.tune, slices.test)
+    assert sum(map(len, lots)) == len(load_dataset(tmp_path / "set"))
+    for earlier, later in pairwise(lots):
+        assert earlier.event_time_ms.max() < later.event_time_ms.min()
+
+
 def test_last_verdict_is_the_label(tmp_path: Path) -> None:
     """A verdict that turns replaces the first; undetermined says nothing; a stray is counted."""
     labels = labels_of(
@@ -302,6 +335,23 @@ def test_bad_value_is_named_by_file_column_and_row(tmp_path: Path, name: str) ->
         make_of(tmp_path, table)
 
     assert "rows.parquet" in str(refusal.value)
+
+
+@pytest.mark.parametrize("amount", [float("nan"), -0.5])
+def test_bad_amount_of_the_handbook_is_named(tmp_path: Path, amount: float) -> None:
+    """The book's amounts are numbers, so not a number is found by its row."""
+    table = {
+        "TRANSACTION_ID": [0, 1],
+        "TX_DATETIME": np.array([TIME_MS, TIME_MS + 1]).astype("datetime64[ms]"),
+        "CUSTOMER_ID": [1, 1],
+        "TERMINAL_ID": [1, 1],
+        "TX_AMOUNT": [1.0, amount],
+        "TX_FRAUD": [0, 0],
+    }
+    pq.write_table(pa.table(table), tmp_path / "rows.parquet")
+
+    with pytest.raises(InvalidSettings, match="TX_AMOUNT, row 1"):
+        make_dataset(request_of(tmp_path / "rows.parquet", format="handbook"), tmp_path / "set", 1)
 
 
 def test_label_columns_are_the_archives(tmp_path: Path) -> None:

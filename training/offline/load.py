@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 import pyarrow as pa
@@ -21,7 +22,10 @@ from fraudstream.features.catalogue import (
 )
 from training.dataset import Examples
 from training.offline.build import MANIFEST
+from training.offline.join import PART_SCHEMA
 from training.offline.work import Summary
+
+_KEPT: Final = ["card_token", "event_time_ms", "amount_reference_minor", "is_fraud"]
 
 
 def is_dataset(folder: Path) -> bool:
@@ -42,7 +46,7 @@ def load_dataset(folder: Path) -> Examples:
     vectors = np.empty((rows, len(FEATURE_NAMES)), np.float32)
     shape = (SEQUENCE_LENGTH, len(SEQUENCE_CHANNELS))
     sequences = np.empty((rows, *shape), np.float32)
-    kept, done = [], 0
+    kept, done = [PART_SCHEMA.empty_table().select(_KEPT)], 0
     for part in manifest["parts"]:
         table = pq.read_table(folder / part["name"], memory_map=True).combine_chunks()
         end = done + table.num_rows
@@ -50,9 +54,7 @@ def load_dataset(folder: Path) -> Examples:
             vectors[done:end, place] = table[name].to_numpy()
         buffer = table["sequence"].chunk(0).buffers()[1]
         sequences[done:end] = np.frombuffer(buffer, "<f4").reshape(-1, *shape)
-        kept.append(
-            table.select(["card_token", "event_time_ms", "amount_reference_minor", "is_fraud"])
-        )
+        kept.append(table.select(_KEPT))
         done = end
     if done != rows:
         raise InvalidSettings(f"{folder}: expected {rows} rows, found {done}")

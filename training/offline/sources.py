@@ -111,7 +111,7 @@ def _open(path: Path) -> tuple[pq.FileMetaData, pa.Schema]:
     try:
         with pq.ParquetFile(path) as file:
             return file.metadata, file.schema_arrow
-    except (OSError, pa.ArrowInvalid) as exc:
+    except (OSError, pa.ArrowException) as exc:
         raise InvalidSettings(f"{path}: expected a Parquet file: {exc}") from exc
 
 
@@ -164,7 +164,7 @@ def read_file(unit: Unit, file_format: str) -> Iterator[Columns]:
                 raw = Columns(batch, unit.name, first, first - (unit.begin - offset))
                 yield from_handbook(raw) if is_handbook else raw
                 first += batch.num_rows
-    except (OSError, pa.ArrowInvalid) as exc:
+    except (OSError, pa.ArrowException) as exc:
         raise InvalidSettings(f"{unit.name}: cannot be read: {exc}") from exc
 
 
@@ -181,6 +181,8 @@ def from_handbook(raw: Columns) -> Columns:
     minor = np.round(euros * 100).astype(np.int64)
     raw.wholes("TX_FRAUD", (0, 2, "0 or 1"), None)
     is_fraud = pc.equal(raw.batch["TX_FRAUD"].cast(pa.int8()), 1)
+    is_timeless = raw.batch["TX_DATETIME"].is_null().to_numpy(zero_copy_only=False)
+    raw.refuse("TX_DATETIME", is_timeless, "a time")
     event = raw.batch["TX_DATETIME"].cast(pa.timestamp("ms")).cast(pa.int64())
     arrival = pc.if_else(is_fraud, pc.add(event, HANDBOOK_LABEL_DELAY_MS), pa.scalar(None, "int64"))
     # An amount of zero is what a bank sends as a verification, not as a purchase.
