@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any, Final
@@ -16,6 +17,7 @@ import redis.asyncio as redis
 from redis.asyncio.connection import AbstractConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
+from redis.exceptions import ConnectionError as NotConnected
 from redis.exceptions import NoScriptError, RedisError
 
 from fraudstream.errors import OnlineStoreUnavailable, ShardClosed, ShardMoved
@@ -54,6 +56,9 @@ PENDING_LIFE_S: Final = 24 * 3600
 PENDING_LONGEST: Final = 256
 
 _Argument = bytes | str | int
+
+# Primary that the script call in flight names in its fence, empty for a call without one.
+_NAMED_PRIMARY: Final[ContextVar[str]] = ContextVar("named_primary", default="")
 
 
 class _Guard:
@@ -127,12 +132,18 @@ class StateStore:
         )
 
     async def _greet(self, connection: AbstractConnection) -> None:
-        """Look at the primary's identity on every new connection: another primary closes shards."""
+        """Look at the primary's identity on every new connection: another primary closes shards.
+
+        The call that connects has named the old one already, as its marker may: it is not sent.
+        """
         await connection.on_connect()
         await connection.send_command("INFO", "replication")
         answer = await connection.read_response()
         lines = dict(line.split(":", 1) for line in answer.decode().split("\r\n") if ":" in line)
         self._primary = lines["master_replid"]
+        if _NAMED_PRIMARY.get() not in ("", self._primary):
+            msg = "another primary answers than the one that this call names"
+            raise NotConnected(msg)
 
     @property
     def primary(self) -> str:
@@ -362,19 +373,18 @@ class StateStore:
 
     async def _run(self, name: str, keys: Sequence[str], arguments: Sequence[_Argument]) -> Any:
         """Run a script; load it again where a restarted server forgot it."""
-        async with _Guard():
-            try:
-                return await self._client.evalsha(
-                    self._hashes[name],
-                    len(keys),
-                    *keys,
-                    *arguments,
-                )
-            except NoScriptError:
-                await self.connect()
-                return await self._client.evalsha(
-                    self._hashes[name],
-                    len(keys),
-                    *keys,
-                    *arguments,
-                )
+        named = _NAMED_PRIMARY.set(self._primary)
+        try:
+            async with _Guard():
+                try:
+                    return await self._evaluate(name, keys, arguments)
+                except NoScriptError:
+                    await self.connect()
+                    return await self._evaluate(name, keys, arguments)
+        finally:
+            _NAMED_PRIMARY.reset(named)
+
+    async def _evaluate(
+        self, name: str, keys: Sequence[str], arguments: Sequence[_Argument]
+    ) -> Any:
+        return await self._client.evalsha(self._hashes[name], len(keys), *keys, *arguments)
