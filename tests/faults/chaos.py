@@ -1,4 +1,4 @@
-"""Seeded runs: whoever the seed picks moves, effects fail, processes crash; then all comes to rest."""
+"""Seeded runs: whoever the seed picks moves, effects fail, processes crash; then comes the calm."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Final
 
 from fraudstream.shard import Role
 from services.scoring.settings import AnswerAfter
+from tests.faults.loss import LossPlan, Rebuilder
 from tests.faults.memory_store import StoreServer
 from tests.faults.promises import Promises, forked
 from tests.faults.protocol_world import Body, ProtocolWorld, Shape, body_of, card_in
@@ -45,21 +46,22 @@ class Outcome:
     Attributes:
         broken: Promises that were not kept.
         forks: Ids of decisions that were made twice.
-        unpublished: Ids that were decided and not in the log when the store lost its writes.
+        exposed: Ids that were decided and not in the log when the store lost its writes.
         trail: All that happened.
     """
 
     broken: list[str]
     forks: set[str]
-    unpublished: set[str]
+    exposed: frozenset[str]
     trail: list[str]
 
 
 class Storm:
     """One seeded run."""
 
-    def __init__(self, seed: int, url: str) -> None:
+    def __init__(self, seed: int, url: str, *, has_loss: bool = False) -> None:
         self._random = Random(seed)  # noqa: S311  # a test's dice
+        self._loss = LossPlan(self._random, _STORM_TURNS) if has_loss else None
         pick = self._random
         self._weather = Weather(
             fault=pick.choice((0.0, 0.02, 0.08)),
@@ -76,7 +78,6 @@ class Storm:
         self.world.wants_beat = lambda: not self._is_calm and pick.random() < 0.2
         self.world.budget_s = lambda: 5.0 if self._is_calm else pick.choice((0.1, 0.5, 5.0))
         self.world.pick_scorer = pick.choice
-        self.bodies: list[Body] = []
         self._to_accept: list[Body] = []
         self._to_ask: list[Body] = []
 
@@ -92,7 +93,6 @@ class Storm:
         for transaction in range(pick.randint(3, 7)):
             card = pick.choice(cards)
             first, other = (body_of(2 * transaction + n, transaction, card) for n in (0, 1))
-            self.bodies += (first, other)
             rows, asked = pick.choice(_PLANS)
             for plan, lot in ((rows, self._to_accept), (asked, self._to_ask)):
                 lot += [(first, other)[int(place)] for place in plan]
@@ -103,12 +103,17 @@ class Storm:
         """Run to rest, and look at what is left."""
         try:
             await self._start()
-            for _ in range(_STORM_TURNS):
+            for turn in range(_STORM_TURNS):
+                if self._loss:
+                    self._loss.tick(self.world, turn)
+                    if turn == self._loss.rebuild_at:
+                        self._rebuild()
                 await self._disturb()
                 await self._move()
             await self._calm_down()
-            broken = Promises(self.world, self.bodies).broken()
-            return Outcome(broken, forked(self.world), set(), self.world.schedule.trail)
+            exposed = self._loss.exposed if self._loss else frozenset()
+            broken = Promises(self.world, exposed).broken()
+            return Outcome(broken, forked(self.world), exposed, self.world.schedule.trail)
         finally:
             self.world.end()
 
@@ -143,9 +148,7 @@ class Storm:
 
     async def _disturb(self) -> None:
         pick, weather = self._random, self._weather
-        everybody = {**self.world.workers, **self.world.scorers}
-        name = pick.choice(sorted(everybody))
-        process = everybody[name].process
+        name, process = pick.choice(sorted(self.world.services().items()))
         if pick.random() < weather.crash:
             self.world.schedule.crash(process)
             if pick.random() < 0.5:
@@ -154,6 +157,10 @@ class Storm:
             process.is_paused = not process.is_paused
         if pick.random() < weather.rebalance:
             self._rebalance(pick.choice(list(_WORKERS)))
+
+    def _rebuild(self) -> None:
+        rebuilder = Rebuilder(self.world)
+        rebuilder.process.start(rebuilder.open_all())
 
     async def _restart(self, name: str) -> None:
         if name in _SCORERS:
@@ -173,9 +180,11 @@ class Storm:
     async def _calm_down(self) -> None:
         """End all faults, and let everybody work until nothing is left to do."""
         self._is_calm = True
-        for name, each in sorted({**self.world.workers, **self.world.scorers}.items()):
-            each.process.is_paused = False
-            if each.process.is_dead:
+        if self._loss:
+            self._rebuild()
+        for name, process in sorted(self.world.services().items()):
+            process.is_paused = False
+            if process.is_dead:
                 await self._restart(name)
         for _ in range(2):
             for role in _WORKERS:

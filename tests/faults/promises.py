@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
@@ -21,7 +21,7 @@ _OFFSET_BYTES: Final = 8
 def card_spend(world: ProtocolWorld, card_token: str) -> int:
     """Return the sum of all amounts that a card's state has counted."""
     shard = world.card_shard(partition_of(card_token.encode(), world.shape.cards))
-    value = world.server.client.get(world.names(shard).state(CARD, card_token))
+    value: Any = world.server.client.get(world.names(shard).state(CARD, card_token))
     if value is None:
         return 0
     day = np.frombuffer(value, CARD_VALUE)["state"]["spend"][0][36:]
@@ -32,7 +32,7 @@ def terminal_spend(world: ProtocolWorld, terminal_id: str) -> int:
     """Return the sum of all amounts that a terminal's state has counted."""
     key = terminal_key("bank", terminal_id)
     shard = world.entity_shard(partition_of(log_key(TERMINAL, key), world.shape.entities))
-    value = world.server.client.get(world.names(shard).state(TERMINAL, key))
+    value: Any = world.server.client.get(world.names(shard).state(TERMINAL, key))
     return 0 if value is None else int(np.frombuffer(value, TERMINAL_STATE)["hour_spend"].sum())
 
 
@@ -43,7 +43,8 @@ def times_counted(spend: int, body: Body) -> int:
     >>> times_counted(1 + 2 * 4, body_of(1, 1, "card"))
     2
     """
-    return spend // BASE**body.number % BASE
+    amount: int = BASE**body.number
+    return spend // amount % BASE
 
 
 def first_decisions(world: ProtocolWorld) -> dict[str, Decision]:
@@ -65,16 +66,13 @@ class Promises:
 
     Args:
         world: The world.
-        bodies: All that was sent by whichever door.
         excused: Ids of decisions that a loss may have forked: of these nothing is promised.
     """
 
-    def __init__(
-        self, world: ProtocolWorld, bodies: list[Body], excused: frozenset[str] = frozenset()
-    ) -> None:
+    def __init__(self, world: ProtocolWorld, excused: frozenset[str] = frozenset()) -> None:
         self._world = world
         self._excused = excused
-        self._bodies = {(b.identity, bytes(b.digest)): b for b in bodies}.values()
+        self._bodies = {(b.identity, bytes(b.digest)): b for b in world.sent}.values()
         self._first = first_decisions(world)
 
     def broken(self) -> list[str]:
@@ -122,7 +120,7 @@ class Promises:
                 )
 
     def _broken_records(self) -> Iterator[str]:
-        client = self._world.server.client
+        client: Any = self._world.server.client
         for body in self._bodies:
             decision = self._first.get(decision_id_of(body.identity))
             if decision is None or decision.digest != body.digest or self._is_excused(body):
@@ -166,8 +164,9 @@ class Promises:
         """Look for entries that were decided; those that were not are dropped by their age."""
         for token in sorted({body.transaction.card_token for body in self._bodies}):
             shard = self._world.card_shard(partition_of(token.encode(), self._world.shape.cards))
-            pending = self._world.names(shard).pending(token)
-            for entry in map(unpack_pending, self._world.server.client.lrange(pending, 0, -1)):
+            client: Any = self._world.server.client
+            pending = client.lrange(self._world.names(shard).pending(token), 0, -1)
+            for entry in map(unpack_pending, pending):
                 decision = self._first.get(decision_id_of(Identity(entry.identity)))
                 if decision is not None and decision.digest == entry.digest:
                     yield f"card {token[-2:]} has {decision.transaction_id} in its pending list"
@@ -178,10 +177,14 @@ class Promises:
                 yield f"{told.body.transaction.transaction_id}: the answer is not the decision"
 
     def _is_kept(self, told: Answered) -> bool:
-        """Tell whether an answer is the decision, or its accepted row is in the log."""
-        decision = self._first[decision_id_of(told.body.identity)]
+        """Tell whether an answer is the decision, or its accepted row is in the log.
+
+        A conflict is the truth where the id came with another body, whichever is decided later.
+        """
         if told.decision is None:
-            return bool(decision.digest != told.body.digest)
+            identity, digest = told.body.identity, told.body.digest
+            return any(b.identity == identity and b.digest != digest for b in self._bodies)
+        decision = self._first[decision_id_of(told.body.identity)]
         provisional = [
             AcceptedTransaction.FromString(record.value).decision
             for record in self._world.broker.all_records(ACCEPTED.name)

@@ -124,6 +124,7 @@ class ProtocolWorld:
         self.bank = Process("bank")
         self.callers: dict[str, asyncio.Task[Any]] = {}
         self.answered: list[Answered] = []
+        self.sent: list[Body] = []
         self.poll_rows: Callable[[], int] = lambda: 3
         self.wants_beat: Callable[[], bool] = lambda: False
         self.budget_s: Callable[[], float] = lambda: 5.0
@@ -163,6 +164,11 @@ class ProtocolWorld:
         living = [s for _, s in sorted(self.scorers.items()) if not s.process.is_dead]
         return self.pick_scorer(living) if living else None
 
+    def services(self) -> dict[str, Process]:
+        """Return the processes that may crash, by name."""
+        workers = {name: worker.process for name, worker in self.workers.items()}
+        return workers | {name: scorer.process for name, scorer in self.scorers.items()}
+
     def assign(self, role: Role, owners: Mapping[int, str]) -> None:
         """Assign the partitions of a role's topic."""
         self.schedule.trail.append(f"ASSIGN {role}: {dict(owners)}")
@@ -170,6 +176,7 @@ class ProtocolWorld:
 
     def accept(self, body: Body) -> None:
         """Append a body to the accepted topic, as ingest does."""
+        self.sent.append(body)
         transaction = Transaction()
         transaction.CopyFrom(body.transaction)
         transaction.amount_reference_minor = transaction.amount_minor
@@ -181,6 +188,7 @@ class ProtocolWorld:
 
     def ask(self, name: str, body: Body) -> Process:
         """Let a downstream system ask for a decision until it has an answer."""
+        self.sent.append(body)
         caller = Process(name)
         self.callers[name] = caller.start(self._ask(caller, body))
         return caller
@@ -240,8 +248,8 @@ class ProtocolWorld:
 
     def end(self) -> None:
         """End every process."""
-        for each in [*self.workers.values(), *self.scorers.values()]:
-            each.process.end()
+        for process in self.services().values():
+            process.end()
         self.schedule.network.end()
         for task in self.callers.values():
             task.cancel()
