@@ -54,6 +54,8 @@ RECORD_LIFE_S: Final = 72 * 3600
 STATE_LIFE_S: Final = 100 * 86_400
 PENDING_LIFE_S: Final = 24 * 3600
 PENDING_LONGEST: Final = 256
+# No call may wait longer for its decision: an older entry without one has lost its scorer.
+PENDING_UNDECIDED_MS: Final = 60_000
 
 _Argument = bytes | str | int
 
@@ -310,8 +312,9 @@ class StateStore:
         """Admit transactions of one shard that came by gRPC, in order."""
         names = self.keys(shard)
         keys = [names.marker]
-        arguments: list[_Argument] = [*self._fence(shard), PENDING_LONGEST, PENDING_LIFE_S]
         now_ms = self._clock_ms()
+        arguments: list[_Argument] = [*self._fence(shard), PENDING_LONGEST, PENDING_LIFE_S]
+        arguments.append(now_ms - PENDING_UNDECIDED_MS)
         for row in rows:
             keys += (
                 names.record(row.identity),

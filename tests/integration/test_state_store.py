@@ -24,7 +24,12 @@ from fraudstream.shard import (
     incarnation_of,
     pack_claim,
 )
-from fraudstream.state_store import ShardWrite, StateStore, StoredValue
+from fraudstream.state_store import (
+    PENDING_UNDECIDED_MS,
+    ShardWrite,
+    StateStore,
+    StoredValue,
+)
 
 _SHARD = ShardRef(Role.CARD, 3, incarnation_of(bytes(16), 6))
 _CARD = "bank.k1.card"
@@ -269,6 +274,24 @@ async def test_repeated_caller_leaves_no_ghost(store: StateStore) -> None:
     assert once == [_X]
     assert after_write == []
     assert await _pending(store) == []
+
+
+async def test_entry_of_a_dead_scorer_is_dropped_after_the_longest_deadline(
+    store: StateStore, line_env: Mapping[str, str]
+) -> None:
+    """An old entry without a decision of its own is nobody's; a decided one waits for its row."""
+    later = StateStore(_settings(line_env), lambda: _NOW_MS + PENDING_UNDECIDED_MS + 1)
+    await later.connect()
+    await store.admit(_SHARD, [_door(_X), _door(_Y), _door(_Z)])
+    await _record(store, _decision(_Y, _D1, None))
+    await _record(store, _decision(_Z, _D2, None))
+
+    in_time = (await store.admit(_SHARD, [_door(b"a" * 16)]))[0]
+    too_late = (await later.admit(_SHARD, [_door(b"b" * 16)]))[0]
+    await later.close()
+
+    assert [entry.identity for entry in in_time.pending] == [_X, _Y, _Z]
+    assert [entry.identity for entry in too_late.pending] == [_Y]
 
 
 async def test_repeat_of_a_pending_row_sees_only_what_came_before_it(store: StateStore) -> None:
