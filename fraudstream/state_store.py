@@ -48,7 +48,12 @@ _SCRIPTS: Final = (
     "refuse",
 )
 
-# Decision records outlive the lateness bound (24 h) and a two-day outage together.
+# A shard that stood still for longer must be opened as after a loss: its records may be gone.
+OUTAGE_LONGEST_S: Final = 47 * 3600
+# Right on any primary: what is published is put back, what is refused is forgotten.
+_UNFENCED: Final = ("settle_published", "refuse")
+
+# Decision records outlive the lateness bound (24 h) and the longest outage together.
 RECORD_LIFE_S: Final = 72 * 3600
 # Longer than the kernel's expiry of 90 days: the TTL only frees memory.
 STATE_LIFE_S: Final = 100 * 86_400
@@ -376,7 +381,7 @@ class StateStore:
 
     async def _run(self, name: str, keys: Sequence[str], arguments: Sequence[_Argument]) -> Any:
         """Run a script; load it again where a restarted server forgot it."""
-        named = _NAMED_PRIMARY.set(self._primary)
+        named = _NAMED_PRIMARY.set("" if name in _UNFENCED else self._primary)
         try:
             async with _Guard():
                 try:

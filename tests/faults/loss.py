@@ -55,12 +55,17 @@ class Rebuilder:
             except (FraudStreamError, RedisError):
                 await self._world.schedule.turn(self.process, "try again")
 
-    async def open_shard(self, shard: ShardRef, *, has_records: bool = True) -> None:
+    async def open_shard(self, shard: ShardRef) -> None:
         """Open one closed shard."""
         await self._forget_generation(shard)
-        if shard.role is Role.CARD and has_records:
+        if shard.role is Role.CARD:
             await self.restore_records(shard)
         await self._store.open_shard(shard, 0)
+
+    async def restore_alone(self, shard: ShardRef) -> None:
+        """Put back the records of a shard that is opened by somebody else."""
+        self._store = await self._world.open_store(self.process)
+        await self.restore_records(shard)
 
     async def _wait_for_the_network(self) -> None:
         """Wait out what senders gave up: it arrives before the logs are read, or never."""

@@ -58,25 +58,6 @@ _LETTER_KEY: Final = PrivateKey.generate().public_key
 _CALL_FATES: Final = (Fate.OK, Fate.ANSWER_LOST, Fate.LATE)
 
 
-@dataclass(frozen=True, slots=True)
-class Surroundings:
-    """What every process of a run shares.
-
-    Attributes:
-        schedule: Who moves.
-        broker: The logs.
-        clock_us: Epoch microseconds; no two answers are equal, so no two decisions are.
-    """
-
-    schedule: Schedule
-    broker: MemoryBroker
-    clock_us: Callable[[], int]
-
-    def clock_ms(self) -> int:
-        """Return epoch milliseconds."""
-        return self.clock_us() // 1000
-
-
 class MemoryPositions(Positions):
     """Positions that look for a lost shard in the logs in memory."""
 
@@ -130,7 +111,7 @@ class Scorer:
         around = self._around
         producer = SteppedProducer(self.process, around.schedule, around.broker)
         shards = CardShards(store, around.broker.accepted.partitions)
-        publisher = Publisher(producer, store, _KAFKA)
+        publisher = around.classes.publisher(producer, store, _KAFKA)
         backlog = PublishBacklog(publisher, 100)
         parts = DoorParts(
             judge=SteppedJudge(self.process, around.schedule),
@@ -234,6 +215,38 @@ def _failure(code: grpc.StatusCode, details: str) -> grpc.aio.AioRpcError:
     return grpc.aio.AioRpcError(code, nothing, nothing, details, details)
 
 
+@dataclass(frozen=True, slots=True)
+class Classes:
+    """The classes of a run: the services' own, or ones from which a rule was taken away."""
+
+    card_role: type[CardRole] = CardRole
+    positions: type[MemoryPositions] = MemoryPositions
+    sender: type[BeatingSender] = BeatingSender
+    scoring: type[LocalScoring] = LocalScoring
+    publisher: type[Publisher] = Publisher
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What every process of a run shares.
+
+    Attributes:
+        schedule: Who moves.
+        broker: The logs.
+        clock_us: Epoch microseconds; no two answers are equal, so no two decisions are.
+        classes: What the processes are made of.
+    """
+
+    schedule: Schedule
+    broker: MemoryBroker
+    clock_us: Callable[[], int]
+    classes: Classes
+
+    def clock_ms(self) -> int:
+        """Return epoch milliseconds."""
+        return self.clock_us() // 1000
+
+
 class Worker:
     """One features worker of a role, with Kafka's part of the work: poll, seek, commit."""
 
@@ -265,12 +278,12 @@ class Worker:
         """Begin to poll."""
         broker = self._around.broker
         log = broker.accepted if self.role is Role.CARD else broker.entities
-        self.positions = MemoryPositions(store, _KAFKA, self.role, self._topic, log)
+        self.positions = self._around.classes.positions(store, _KAFKA, self.role, self._topic, log)
         self.positions.broker = broker
         self.positions.seek = self._fetch_at.__setitem__
         self.positions.highwater = lambda partition: len(self._log(partition))
         self._handler: PollHandler = (
-            CardRole(self._card_parts(store, scoring, wants_beat))
+            self._around.classes.card_role(self._card_parts(store, scoring, wants_beat))
             if self.role is Role.CARD
             else EntityRole(store, self.positions)
         )
@@ -281,7 +294,7 @@ class Worker:
     ) -> CardParts:
         around, broker = self._around, self._around.broker
         producer: Any = SteppedProducer(self.process, around.schedule, broker)
-        sender = BeatingSender(producer, broker.entities, broker.accepted, around.clock_ms)
+        sender = around.classes.sender(producer, broker.entities, broker.accepted, around.clock_ms)
         sender.wants_beat = wants_beat
         writer = LetterWriter(_LETTER_KEY, "features", around.clock_ms)
         return CardParts(

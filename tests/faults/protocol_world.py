@@ -24,7 +24,7 @@ from fraudstream.v1.transaction_pb2 import Channel, EntryMode, Transaction, Tran
 from services.scoring.settings import AnswerAfter
 from tests.faults.memory_log import Group, MemoryBroker
 from tests.faults.memory_store import StoreServer, open_store
-from tests.faults.processes import LocalScoring, Scorer, Surroundings, Worker, call
+from tests.faults.processes import Classes, Scorer, Surroundings, Worker, call
 from tests.faults.stepping import Process, Schedule, SteppedLoop
 
 # 2023-11-14 22:13:20 UTC; all rows lie in one minute three minutes before.
@@ -32,6 +32,7 @@ _NOW_MS: Final = 1_700_000_000_000
 _EVENT_MS: Final = _NOW_MS - 180_000
 # Amounts are powers of four: a sum tells how often each of them was counted, up to three times.
 BASE: Final = 4
+_THEIR_OWN: Final = Classes()
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,13 +112,19 @@ class Shape:
 class ProtocolWorld:
     """Everything of one run. Make it inside the loop by `start`."""
 
-    def __init__(self, server: StoreServer, shape: Shape, schedule: Schedule) -> None:
+    def __init__(
+        self,
+        server: StoreServer,
+        shape: Shape,
+        schedule: Schedule,
+        classes: Classes = _THEIR_OWN,
+    ) -> None:
         self.server = server
         self.schedule = schedule
         self.shape = shape
         self._ticks = 0
         self.broker = MemoryBroker(shape.cards, shape.entities, self.clock_ms)
-        self.around = Surroundings(schedule, self.broker, self.clock_us)
+        self.around = Surroundings(schedule, self.broker, self.clock_us, classes)
         self.groups = {Role.CARD: Group(shape.cards), Role.ENTITY: Group(shape.entities)}
         self.workers: dict[str, Worker] = {}
         self.scorers: dict[str, Scorer] = {}
@@ -143,7 +150,7 @@ class ProtocolWorld:
         """Start a features worker; it has no partitions until it is assigned some."""
         worker = Worker(name, role, self.around, self.groups[role], self.poll_rows)
         store = await self.open_store(worker.process)
-        scoring = LocalScoring(worker.process, self.schedule, self.living_scorer)
+        scoring = self.around.classes.scoring(worker.process, self.schedule, self.living_scorer)
         worker.start(store, scoring, self.wants_beat)
         self.workers[name] = worker
         return worker

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 # Virtual time of one turn. A shard that failed waits 0.2 s, the sweep 0.3 s: some tens of turns.
 TURN_S: Final = 0.01
-_MAX_TURNS: Final = 20_000
+_MAX_TURNS: Final = 3_000
 
 
 class _JumpingSelector(selectors.SelectSelector):
@@ -169,21 +169,34 @@ class Schedule:
         """Return the steps at which a process stands."""
         return [step for step in self.waiting if step.process is process]
 
-    async def run(self, process: Process, until: str) -> None:
-        """Give turns to one process alone, until it stands before the step of this name."""
+    async def move(self) -> None:
+        """Give a turn to whoever has waited longest and is not paused."""
+        step = next((step for step in self.waiting if not step.process.is_paused), None)
+        await (self.release(step) if step else self.settle())
+
+    async def run_until(self, is_there: Callable[[], bool], what: str) -> None:
+        """Give turns, in order, to all that are not paused, until something is so."""
         await self.settle()
         for _ in range(_MAX_TURNS):
-            steps = self.steps_of(process)
-            if any(step.name == until for step in steps):
+            if is_there():
                 return
-            if steps:
-                await self.release(steps[0])
-            else:
-                await self.settle()
-        msg = f"{process.name} never came to {until!r}; the end: {self.trail[-20:]}"
+            await self.move()
+        msg = f"{what} never happened; the end: {self.trail[-20:]}"
         raise AssertionError(msg)
 
-    async def run_past(self, process: Process, step_name: str) -> None:
-        """Give turns to one process alone, until it has taken the step of this name."""
-        await self.run(process, step_name)
-        await self.release(next(s for s in self.steps_of(process) if s.name == step_name))
+    def stands_before(self, process: Process, name: str) -> bool:
+        """Tell whether a process waits for the step of this name."""
+        return any(step.name == name for step in self.steps_of(process))
+
+    async def run(self, process: Process, until: str) -> None:
+        """Let a process go on, until it stands before the step of this name, and is held there."""
+        process.is_paused = False
+        await self.run_until(
+            lambda: self.stands_before(process, until), f"{process.name} before {until!r}"
+        )
+        process.is_paused = True
+
+    async def run_past(self, process: Process, name: str) -> None:
+        """Let a process go on, until it has taken the step of this name, and is held there."""
+        await self.run(process, name)
+        await self.release(next(s for s in self.steps_of(process) if s.name == name))
