@@ -55,6 +55,12 @@ class Outcome:
     exposed: frozenset[str]
     trail: list[str]
 
+    @property
+    def faults(self) -> list[str]:
+        """Return what must not be: broken promises, and forks that no loss excuses."""
+        forks = sorted(self.forks - self.exposed)
+        return [*self.broken, *(f"decision {fork} forked" for fork in forks)]
+
 
 class Storm:
     """One seeded run."""

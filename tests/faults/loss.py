@@ -8,11 +8,11 @@ from typing import Any
 from redis.exceptions import RedisError
 
 from fraudstream.errors import FraudStreamError
-from fraudstream.identity import identity_of
+from fraudstream.identity import digest_of, identity_of
 from fraudstream.shard import Role, ShardRef
 from fraudstream.state_store import RECORD_LIFE_S
-from fraudstream.topics import DECISIONS
-from fraudstream.v1.decision_pb2 import Decision
+from fraudstream.topics import ACCEPTED, DECISIONS
+from fraudstream.v1.decision_pb2 import AcceptedTransaction, Decision
 from tests.faults.memory_store import Snapshot
 from tests.faults.protocol_world import ProtocolWorld
 from tests.faults.stepping import Process
@@ -86,23 +86,39 @@ class Rebuilder:
         await self._exchange("forget generation", forget)
 
     async def restore_records(self, shard: ShardRef) -> None:
-        """Put back each identity's first decision where there is no record."""
+        """Put back each identity's first decision where there is no record.
+
+        One that came by gRPC and whose accepted row is not in the log goes into the outbox again:
+        the loss came between the two sends.
+        """
         names = self._world.names(shard)
-        log = list(self._world.broker.records(DECISIONS.name, shard.partition))
+        decisions = [
+            Decision.FromString(record.value)
+            for record in self._world.broker.records(DECISIONS.name, shard.partition)
+        ]
+        rows = self._accepted_digests(shard)
 
         def restore(client: Any) -> None:
-            for record in log:
-                decision = Decision.FromString(record.value)
-                name = names.record(
-                    identity_of(decision.bank_id, decision.card_token, decision.transaction_id)
-                )
-                client.set(name, decision.digest + record.value, ex=RECORD_LIFE_S, nx=True)
+            for decision in decisions:
+                identity = _identity_of(decision)
+                record = decision.digest + decision.SerializeToString()
+                is_new = client.set(names.record(identity), record, ex=RECORD_LIFE_S, nx=True)
+                if is_new and not decision.HasField("coordinates") and decision.digest not in rows:
+                    client.zadd(names.outbox, {identity: 0})
 
         await self._exchange("restore records", restore)
+
+    def _accepted_digests(self, shard: ShardRef) -> set[bytes]:
+        log = self._world.broker.records(ACCEPTED.name, shard.partition)
+        return {digest_of(AcceptedTransaction.FromString(r.value).transaction) for r in log}
 
     async def _exchange(self, name: str, command: Any) -> None:
         client: Any = self._store._client
         await client.exchange(name, command)
+
+
+def _identity_of(decision: Decision) -> bytes:
+    return identity_of(decision.bank_id, decision.card_token, decision.transaction_id)
 
 
 class LossPlan:

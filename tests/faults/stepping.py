@@ -20,7 +20,7 @@ _MAX_TURNS: Final = 3_000
 
 
 class _JumpingSelector(selectors.SelectSelector):
-    """Waits for nothing: where nobody is ready, the clock jumps to the next timer."""
+    """Waits for nothing, sockets included: where nobody is ready, the clock jumps to a timer."""
 
     now_s = 0.0
 
@@ -30,7 +30,7 @@ class _JumpingSelector(selectors.SelectSelector):
             msg = "nobody is ready and no timer is set: the run would stand still for ever"
             raise RuntimeError(msg)
         self.now_s += max(timeout, 0.0)
-        return super().select(0)
+        return []
 
 
 class SteppedLoop(asyncio.SelectorEventLoop):

@@ -7,12 +7,14 @@ kept; without it the checker names the one that breaks.
 from __future__ import annotations
 
 import asyncio
+from typing import Final
 
 import pytest
 from pydantic import ValidationError
 
 from demo.servers import ValkeyServer
 from fraudstream.bus import OutRecord
+from fraudstream.shard import ShardRef
 from fraudstream.state_store import OUTAGE_LONGEST_S, PENDING_UNDECIDED_MS, RECORD_LIFE_S
 from fraudstream.topics import ENTITIES
 from fraudstream.transaction import LATENESS_LONGEST_MS
@@ -26,7 +28,9 @@ from tests.faults.stage import Stage, play
 from tests.faults.stepping import Fate
 from tests.faults.without import Without
 
-_ACCEPTED = "transactions.accepted.v1"
+_ACCEPTED: Final = "transactions.accepted.v1"
+_TERMINAL: Final = EntityKind.ENTITY_KIND_TERMINAL
+_MERCHANT: Final = EntityKind.ENTITY_KIND_MERCHANT
 
 
 async def _partial_success(stage: Stage) -> None:
@@ -315,12 +319,10 @@ def test_label_of_the_same_number_hides_no_row(valkey: ValkeyServer) -> None:
     assert "t-0/0: terminal counts it 0 times, expected 1" in broken
 
 
-@pytest.mark.parametrize(("kinds", "fresh"), [((1, 2), 2), ((1, 1), 1)])
-def test_two_entities_of_one_row_are_both_above_the_mark(
-    kinds: tuple[int, ...], fresh: int
-) -> None:
+@pytest.mark.parametrize(("second", "fresh"), [(_MERCHANT, 2), (_TERMINAL, 1)])
+def test_two_entities_of_one_row_are_both_above_the_mark(second: EntityKind, fresh: int) -> None:
     """Trace 13: marks compare offset and entity kind; without the kind the second is not above."""
-    rows = [EntityRow(source_topic_id=b"t", source_offset=4, entity_kind=kind) for kind in kinds]
+    rows = [EntityRow(source_offset=4, entity_kind=kind) for kind in (_TERMINAL, second)]
 
     assert len(fresh_rows(rows, {})[0]) == fresh
 
@@ -350,6 +352,30 @@ def test_longer_lateness_than_records_live_is_refused_at_start(
     """Trace 14: the bound is checked when a service starts."""
     with pytest.raises(ValidationError, match="less than or equal"):
         settings.model_validate({"lateness_ms": LATENESS_LONGEST_MS + 1})
+
+
+class _LeavesOutbox(Rebuilder):
+    """A rebuild that puts records back and nothing into the outbox."""
+
+    def _accepted_digests(self, shard: ShardRef) -> set[bytes]:
+        return {decision.digest for decision in self._world.decisions()}
+
+
+async def _loss_between_sends(stage: Stage) -> None:
+    stage.fates.tell(stage.scorer.process, f"send {_ACCEPTED}", Fate.NOT_RUN)
+    stage.ask(stage.body(0))
+    await stage.schedule.run_past(stage.scorer.process, "send decisions.made.v1")
+    stage.schedule.crash(stage.scorer.process)
+    stage.world.server.fail_over({})
+    is_forgotten = stage.without.rule == "rows are sent again"
+    await stage.rebuild(_LeavesOutbox(stage.world) if is_forgotten else None)
+
+
+def test_rebuild_sends_the_accepted_row_that_a_loss_cut_off(valkey: ValkeyServer) -> None:
+    """A decision of the gRPC door counts, though its accepted row was lost with the outbox."""
+    assert play(valkey.url, _loss_between_sends) == []
+    broken = play(valkey.url, _loss_between_sends, Without(rule="rows are sent again"))
+    assert "t-0 is decided and not in the accepted log" in broken
 
 
 async def _store_gone(stage: Stage) -> None:
