@@ -13,13 +13,14 @@ from tests.faults.memory_store import StoreServer
 from tests.faults.promises import Promises, forked
 from tests.faults.protocol_world import Body, ProtocolWorld, Shape, body_of, card_in
 from tests.faults.stepping import Fate, Process, Schedule
+from tests.faults.without import NOTHING, Without
 
 _WORKERS: Final = {Role.CARD: ("card-0", "card-1"), Role.ENTITY: ("entity-0", "entity-1")}
 _SCORERS: Final = ("scorer-0", "scorer-1")
 _STORM_TURNS: Final = 350
-_CALM_TURNS: Final = 6000
+_CALM_TURNS: Final = 3000
 # After the first moment of rest: whoever still holds an old batch must have come to its end.
-_AFTERWARDS_TURNS: Final = 150
+_AFTERWARDS_TURNS: Final = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +66,9 @@ class Outcome:
 class Storm:
     """One seeded run."""
 
-    def __init__(self, seed: int, url: str, *, has_loss: bool = False) -> None:
+    def __init__(
+        self, seed: int, url: str, *, has_loss: bool = False, without: Without = NOTHING
+    ) -> None:
         self._random = Random(seed)  # noqa: S311  # a test's dice
         self._loss = LossPlan(self._random, _STORM_TURNS) if has_loss else None
         pick = self._random
@@ -78,8 +81,8 @@ class Storm:
         shape = Shape(pick.choice((1, 2)), pick.choice((1, 2)), pick.choice(list(AnswerAfter)))
         self._is_calm = False
         schedule = Schedule(self._choose)
-        self._server = StoreServer(url, f"storm{seed}", {})
-        self.world = ProtocolWorld(self._server, shape, schedule)
+        self._server = StoreServer(url, f"storm{seed}", without.scripts)
+        self.world = ProtocolWorld(self._server, shape, schedule, without.classes)
         self.world.poll_rows = lambda: pick.randint(1, 4)
         self.world.wants_beat = lambda: not self._is_calm and pick.random() < 0.2
         self.world.budget_s = lambda: 5.0 if self._is_calm else pick.choice((0.1, 0.5, 5.0))

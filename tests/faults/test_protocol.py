@@ -11,17 +11,21 @@ from collections.abc import Sequence
 import pytest
 
 from demo.servers import ValkeyServer
+from tests.faults import without
 from tests.faults.chaos import Outcome, Storm
 from tests.faults.protocol_world import run_stepped
 from tests.faults.seeds import SeedSettings
+from tests.faults.without import NOTHING, Without
 
-_QUICK = 120
+_QUICK = 150
 _MANY = 4_000
 
 
-def _weather(valkey: ValkeyServer, seed: int, *, has_loss: bool) -> Outcome:
+def _weather(
+    valkey: ValkeyServer, seed: int, *, has_loss: bool, lacking: Without = NOTHING
+) -> Outcome:
     async def run() -> Outcome:
-        return await Storm(seed, valkey.url, has_loss=has_loss).run()
+        return await Storm(seed, valkey.url, has_loss=has_loss, without=lacking).run()
 
     outcome: Outcome = run_stepped(run())
     return outcome
@@ -43,6 +47,25 @@ def test_effects_happen_once_in_any_interleaving(valkey: ValkeyServer) -> None:
 def test_store_that_loses_writes_forks_only_what_was_unpublished(valkey: ValkeyServer) -> None:
     """A decision that Kafka acknowledged before the loss stays the decision."""
     assert _failures(valkey, range(_QUICK), has_loss=True) == {}
+
+
+@pytest.mark.parametrize(
+    "lacking",
+    [
+        without.WRITE_FENCE,
+        without.PARTIAL_SUCCESS,
+        without.EMPTY_WRITES,
+        without.RECORD_WINS,
+        without.APPEND_IF_ABSENT,
+        without.CLAIMS_WITH_STATES,
+    ],
+    ids=["write fence", "partial", "empty writes", "record wins", "append", "claims"],
+)
+def test_seeds_find_a_rule_that_is_missing(valkey: ValkeyServer, lacking: Without) -> None:
+    """The storm is strong enough: without the rule one of the first seeds breaks a promise."""
+    outcomes = (_weather(valkey, seed, has_loss=False, lacking=lacking) for seed in range(12))
+
+    assert any(outcome.faults for outcome in outcomes)
 
 
 @pytest.mark.slow

@@ -117,7 +117,7 @@ class ClaimsEarly(CardRole):
 class DeferredSender(BeatingSender):
     """Keeps a batch until it is asked for it."""
 
-    kept: CardBatch
+    kept: CardBatch | None = None
 
     async def send(self, batch: CardBatch) -> None:
         """Keep the batch."""
@@ -125,7 +125,8 @@ class DeferredSender(BeatingSender):
 
     async def send_kept(self) -> None:
         """Send it."""
-        await super().send(self.kept)
+        if self.kept is not None:
+            await super().send(self.kept)
 
 
 class SendsAfterwards(CardRole):
