@@ -130,10 +130,10 @@ class SteppedClient:
         self._reached = ""
         self._script_names: dict[str, str] = {}
 
-    async def _connect(self) -> None:
+    async def _connect(self, reached: str) -> None:
+        """Do what redis-py does when it finds its connection closed: greet, then send."""
         primary = self._server.primary
-        if self._reached != primary:
-            # What redis-py does when it finds its connection closed: greet, then send.
+        if reached != primary:
             await self._greet(cast(AbstractConnection, _Hello(primary)))
             self._reached = primary
 
@@ -143,12 +143,10 @@ class SteppedClient:
         Raises:
             NoAnswer: It did not run, or ran without an answer, or will run some time.
         """
+        # Each call has a connection of its own, whomever other calls have greeted meanwhile.
+        reached = self._reached
         await self._schedule.turn(self._process, name)
-        try:
-            await self._connect()
-        except redis.RedisError:
-            self._reached = ""
-            raise
+        await self._connect(reached)
         fate = self._schedule.choose(self._process, name, _FATES)
         if fate is Fate.LATE:
             self._run_later(name, command)
@@ -169,7 +167,7 @@ class SteppedClient:
 
     async def script_load(self, source: str) -> str:
         """Load a script, at no turn of its own."""
-        await self._connect()
+        await self._connect(self._reached)
         name, sha = self._server.load_script(source)
         self._script_names[sha] = name
         return sha
