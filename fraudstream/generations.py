@@ -81,6 +81,11 @@ class Generations:
         if fields:
             await self._write([("HSET", self._store.keys(shard).marks, *fields)])
 
+    async def fill_outbox(self, shard: ShardRef, identities: Iterable[bytes]) -> None:
+        """Put recorded decisions into the shard's outbox: a scorer publishes them at once."""
+        outbox = self._store.keys(shard).outbox
+        await self._write(("ZADD", outbox, 0, identity) for identity in identities)
+
     async def drop_pending(
         self, shard: ShardRef, cards: Sequence[str], finished: Sequence[bytes]
     ) -> None:

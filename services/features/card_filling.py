@@ -20,7 +20,6 @@ from fraudstream.features.codec import CARD, CARD_VALUE
 from fraudstream.features.kernel import advance_states
 from fraudstream.features.state import CARD_STATE, rows_of
 from fraudstream.generations import LOT, Generations
-from fraudstream.settings import KafkaSettings
 from fraudstream.shard import ShardKeys, pack_claim, topic_id_of
 from fraudstream.state_store import (
     PENDING_LIFE_S,
@@ -32,7 +31,7 @@ from fraudstream.state_store import (
 from fraudstream.topics import ACCEPTED, DECISIONS, partition_of
 from services.features.filling import Filled, Job
 from services.features.first_decisions import FirstDecisions, MadeDecision, decode_decisions
-from services.features.log_lots import lots_of
+from services.features.log_lots import Lots
 from services.features.rows import AcceptedRow, BadRow, decode_row
 
 _FIRST_CARDS: Final = 1024
@@ -108,6 +107,7 @@ class _Replay:
         now_ms: Epoch milliseconds.
         cards: States so far.
         counted: Identities that counted.
+        stop: First offset of the shard's own log that is left to the stream, None where none is.
     """
 
     job: Job
@@ -117,23 +117,25 @@ class _Replay:
     now_ms: int
     cards: CardStates = field(default_factory=CardStates)
     counted: set[bytes] = field(default_factory=set)
+    stop: int | None = None
 
-    def own(self, lot: Sequence[Any]) -> tuple[list[AcceptedRow], int | None]:
-        """Return the rows of a lot of the shard's own log that count, and where it stops, if so."""
+    def own(self, lot: Sequence[Any]) -> list[AcceptedRow]:
+        """Return the rows of a lot of the shard's own log that count, up to where it stops."""
         rows: list[AcceptedRow] = []
         for record in lot:
-            row = decode_row(record, 0.0)
-            if record.offset >= self.horizon and not self._is_old(row):
-                return rows, int(record.offset)
-            if isinstance(row, AcceptedRow) and self._counts(row):
+            row = self._decode(record)
+            is_left = record.offset >= self.horizon and not self._is_old(row)
+            if is_left and self.stop is None:
+                self.stop = int(record.offset)
+            if self.stop is None and isinstance(row, AcceptedRow) and self._counts(row):
                 rows.append(row)
-        return rows, None
+        return rows
 
     def others(self, lot: Sequence[Any]) -> list[AcceptedRow]:
         """Return the rows of a lot of another partition that count here."""
         rows: list[AcceptedRow] = []
         for record in lot:
-            row = decode_row(record, 0.0)
+            row = self._decode(record)
             if not isinstance(row, AcceptedRow) or not self.is_here(row.card_token):
                 continue
             if self.decided.digest_of(row.identity) is not None and self._counts(row):
@@ -156,6 +158,12 @@ class _Replay:
     def may_be_pending(self, rows: Sequence[AcceptedRow]) -> list[AcceptedRow]:
         """Return the counted rows that a pending list may still hold."""
         return [row for row in rows if self._age_s(row) <= PENDING_LIFE_S]
+
+    def _decode(self, record: Any) -> AcceptedRow | BadRow:
+        row = decode_row(record, 0.0)
+        if isinstance(row, AcceptedRow):
+            self.decided.see_accepted(row.identity, row.digest)
+        return row
 
     def _counts(self, row: AcceptedRow) -> bool:
         # An applied row without a decision is older than the decisions that are kept.
@@ -180,16 +188,14 @@ class CardFiller:
 
     Args:
         store: The online store.
-        kafka: Where the logs are.
+        lots: Reads the logs.
         clock_ms: Epoch milliseconds.
     """
 
-    def __init__(
-        self, store: StateStore, kafka: KafkaSettings, clock_ms: Callable[[], int]
-    ) -> None:
+    def __init__(self, store: StateStore, lots: Lots, clock_ms: Callable[[], int]) -> None:
         self._store = store
         self._generations = Generations(store)
-        self._kafka = kafka
+        self._lots = lots
         self._clock_ms = clock_ms
 
     async def fill(self, job: Job) -> Filled:
@@ -202,6 +208,7 @@ class CardFiller:
             await self._generations.restore(decided.take(made, names))
         replay.horizon = _horizon(job, decided)
         next_offset = await self._replay(replay)
+        await self._send_rows_again(replay)
         vectors = await self._last_vectors(replay)
         states = await self._generations.fill(replay.cards.values(names, vectors))
         tokens = list(replay.cards.tokens)
@@ -211,7 +218,7 @@ class CardFiller:
         """Yield all decisions of the shard, lot by lot, the oldest partition first."""
         job = replay.job
         for partition in (*job.other_partitions, job.shard.partition):
-            async for lot in lots_of(self._kafka, DECISIONS, partition):
+            async for lot in self._lots(DECISIONS, partition):
                 made: list[MadeDecision] = await asyncio.to_thread(decode_decisions, lot)
                 job.progress.add(len(lot))
                 if partition != job.shard.partition:
@@ -222,16 +229,22 @@ class CardFiller:
         """Count rows; return the first offset of the shard's log that is left to the stream."""
         job = replay.job
         for partition in job.other_partitions:
-            async for lot in lots_of(self._kafka, ACCEPTED, partition):
+            async for lot in self._lots(ACCEPTED, partition):
                 await self._take(replay, await asyncio.to_thread(replay.others, lot), len(lot))
         next_offset = job.begin
-        async for lot in lots_of(self._kafka, ACCEPTED, job.shard.partition):
-            rows, stop = await asyncio.to_thread(replay.own, lot)
-            await self._take(replay, rows, len(lot))
-            if stop is not None:
-                return stop
+        async for lot in self._lots(ACCEPTED, job.shard.partition):
+            await self._take(replay, await asyncio.to_thread(replay.own, lot), len(lot))
             next_offset = int(lot[-1].offset) + 1
-        return next_offset
+        return next_offset if replay.stop is None else replay.stop
+
+    async def _send_rows_again(self, replay: _Replay) -> None:
+        """Have accepted rows published that a loss cut off: their decisions alone are in the log.
+
+        Of a topic that was made anew nothing is known: what lies in the old one is not repeated.
+        """
+        job = replay.job
+        if job.read is None or topic_id_of(job.read.incarnation) == job.log.topic_id:
+            await self._generations.fill_outbox(job.shard, replay.decided.unsent())
 
     async def _take(self, replay: _Replay, rows: Sequence[AcceptedRow], read: int) -> None:
         """Move states on by counted rows, and write what is known of them already."""

@@ -71,6 +71,7 @@ class FirstDecisions:
         self._partition = partition
         self._now_ms = now_ms
         self._kept: dict[bytes, bytes] = {}
+        self._unsent: set[bytes] = set()
         self.applied_offset = 0
 
     def __len__(self) -> int:
@@ -95,7 +96,18 @@ class FirstDecisions:
             if life_s > 0:
                 key = names.record(each.identity)
                 records.append(StoredValue(key, digest + each.value, life_s))
+                if not each.decision.HasField("coordinates"):
+                    self._unsent.add(each.identity)
         return records
+
+    def see_accepted(self, identity: bytes, digest: bytes) -> None:
+        """Take note of an accepted row."""
+        if identity in self._unsent and self.digest_of(identity) == digest:
+            self._unsent.discard(identity)
+
+    def unsent(self) -> set[bytes]:
+        """Return the recorded identities that came by gRPC and have no accepted row yet."""
+        return self._unsent
 
     def digest_of(self, identity: bytes) -> bytes | None:
         """Return the digest that was decided first, None for an identity without a decision."""
