@@ -75,15 +75,16 @@ class Generations:
         """Write decision records of one shard that are not there; return how many there were."""
         return await self._fill(records, "NX")
 
-    async def publish_again(self, outbox: str, identities: Iterable[bytes], now_ms: int) -> int:
-        """Put recorded decisions into an outbox: a scorer sends their rows. Returns how many."""
-        return await self._write(("ZADD", outbox, "NX", now_ms, each) for each in identities)
-
     async def fill_marks(self, shard: ShardRef, marks: Sequence[tuple[str, str]]) -> None:
         """Write the high marks of an entity shard."""
         fields: list[Argument] = [part for mark in marks for part in mark]
         if fields:
             await self._write([("HSET", self._store.keys(shard).marks, *fields)])
+
+    async def fill_outbox(self, shard: ShardRef, identities: Iterable[bytes]) -> None:
+        """Put recorded decisions into the shard's outbox: a scorer publishes them at once."""
+        outbox = self._store.keys(shard).outbox
+        await self._write(("ZADD", outbox, 0, identity) for identity in identities)
 
     async def drop_pending(
         self, shard: ShardRef, cards: Sequence[str], finished: Sequence[bytes]

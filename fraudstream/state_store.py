@@ -30,12 +30,16 @@ from fraudstream.shard import (
 )
 from fraudstream.store_nodes import Argument, Command, StoreNodes
 
-# Decision records outlive the lateness bound (24 h) and a two-day outage together.
+# A shard that stood still for longer must be opened as after a loss: its records may be gone.
+OUTAGE_LONGEST_S: Final = 47 * 3600
+# Decision records outlive the lateness bound (24 h) and the longest outage together.
 RECORD_LIFE_S: Final = 72 * 3600
 # Longer than the kernel's expiry of 90 days: the TTL only frees memory.
 STATE_LIFE_S: Final = 100 * 86_400
 PENDING_LIFE_S: Final = 24 * 3600
 PENDING_LONGEST: Final = 256
+# No call may wait longer for its decision: an older entry without one has lost its scorer.
+PENDING_UNDECIDED_MS: Final = 60_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,8 +227,9 @@ class StateStore:
         """Admit transactions of one shard that came by gRPC, in order."""
         names = self.keys(shard)
         keys = [names.marker]
-        arguments: list[Argument] = [*_fence(shard), PENDING_LONGEST, PENDING_LIFE_S]
         now_ms = self._clock_ms()
+        arguments: list[Argument] = [*_fence(shard), PENDING_LONGEST, PENDING_LIFE_S]
+        arguments.append(now_ms - PENDING_UNDECIDED_MS)
         for row in rows:
             keys += (
                 names.record(row.identity),

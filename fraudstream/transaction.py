@@ -59,6 +59,11 @@ _ENTRY_MODES: Final = frozenset(EntryMode.values())
 _VERIFICATION: Final = TransactionKind.TRANSACTION_KIND_VERIFICATION
 
 
+# The longest lateness bound that may be set. A late copy must still meet the decision record of its
+# first one, after the longest tolerated outage too (`state_store.OUTAGE_LONGEST_S`).
+LATENESS_LONGEST_MS: Final = 24 * 3_600_000
+
+
 @dataclass(frozen=True, slots=True)
 class TimeBounds:
     """How far event time may be from append time.
@@ -68,7 +73,7 @@ class TimeBounds:
         future_ms: Younger ones are refused; clocks differ a little.
     """
 
-    lateness_ms: int = 24 * 3_600_000
+    lateness_ms: int = LATENESS_LONGEST_MS
     future_ms: int = 5 * 60_000
 
 

@@ -1,13 +1,23 @@
 -- Admit transactions that came by gRPC: known ones are answered, others join their card's pending list.
 -- KEYS: marker, then per row: record, claim, pending list, card state.
--- ARGV: incarnation, layout, generation, longest list, life of a list in seconds;
---       per row: identity, digest, entry (identity..digest..time..row).
+-- ARGV: incarnation, layout, generation, longest list, life of a list in seconds,
+--       time before which an entry must be decided; per row: identity, digest, entry
+--       (identity..digest..time..row).
 -- Answer: {'closed'} | {'open', next, per row: outcome, value, state, pending entries before it}.
 local next_offset = open_next()
 if not next_offset then return {'closed'} end
-local longest = tonumber(ARGV[4])
+local longest, decided_by = tonumber(ARGV[4]), tonumber(ARGV[6])
+-- An old entry without a decision of its own: its scorer died before it recorded one.
+local function is_ghost(entry, record_key)
+  if struct.unpack('<i8', entry, 49) >= decided_by then return false end
+  local hex = string.gsub(string.sub(entry, 1, 16), '.', function(byte)
+    return string.format('%02x', string.byte(byte))
+  end)
+  local record = redis.call('GET', string.sub(record_key, 1, -33) .. hex)
+  return not record or string.sub(record, 1, 32) ~= string.sub(entry, 17, 48)
+end
 local answer = {'open', next_offset}
-local at = 6
+local at = 7
 for position = 2, #KEYS, 4 do
   local identity, digest, entry = ARGV[at], ARGV[at + 1], ARGV[at + 2]
   at = at + 3
@@ -25,12 +35,15 @@ for position = 2, #KEYS, 4 do
   else
     local is_pending = false
     for _, other in ipairs(redis.call('LRANGE', KEYS[position + 2], 0, -1)) do
-      if string.sub(other, 1, 16) == identity then
+      if is_ghost(other, KEYS[position]) then
+        redis.call('LREM', KEYS[position + 2], 1, other)
+      elseif string.sub(other, 1, 16) == identity then
         if string.sub(other, 17, 48) ~= digest then outcome = 'conflict' end
         is_pending = true
         break
+      else
+        before[#before + 1] = other
       end
-      before[#before + 1] = other
     end
     if outcome == 'admitted' and not is_pending and not claim then
       if #before >= longest then

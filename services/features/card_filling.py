@@ -20,7 +20,6 @@ from fraudstream.features.codec import CARD, CARD_VALUE
 from fraudstream.features.kernel import advance_states
 from fraudstream.features.state import CARD_STATE, rows_of
 from fraudstream.generations import LOT, Generations
-from fraudstream.settings import KafkaSettings
 from fraudstream.shard import ShardKeys, pack_claim, topic_id_of
 from fraudstream.state_store import (
     PENDING_LIFE_S,
@@ -32,7 +31,7 @@ from fraudstream.state_store import (
 from fraudstream.topics import ACCEPTED, DECISIONS, partition_of
 from services.features.filling import Filled, Job
 from services.features.first_decisions import FirstDecisions, MadeDecision, decode_decisions
-from services.features.log_lots import lots_of
+from services.features.log_lots import Lots
 from services.features.rows import AcceptedRow, BadRow, decode_row
 
 _FIRST_CARDS: Final = 1024
@@ -108,6 +107,7 @@ class _Replay:
         now_ms: Epoch milliseconds.
         cards: States so far.
         counted: Identities that counted.
+        stop: First offset of the shard's own log that is left to the stream, None where none is.
     """
 
     job: Job
@@ -117,29 +117,19 @@ class _Replay:
     now_ms: int
     cards: CardStates = field(default_factory=CardStates)
     counted: set[bytes] = field(default_factory=set)
+    stop: int | None = None
 
-    def own(self, lot: Sequence[Any]) -> tuple[list[AcceptedRow], int | None]:
-        """Return the rows of a lot of the shard's own log that count, and where it stops, if so."""
+    def own(self, lot: Sequence[Any]) -> list[AcceptedRow]:
+        """Return the rows of a lot of the shard's own log that count, up to where it stops."""
         rows: list[AcceptedRow] = []
-        stop: int | None = None
         for record in lot:
             row = self._decode(record)
-            if stop is None and record.offset >= self.horizon and not self._is_old(row):
-                stop = int(record.offset)
-            if stop is None and isinstance(row, AcceptedRow) and self._counts(row):
+            is_left = record.offset >= self.horizon and not self._is_old(row)
+            if is_left and self.stop is None:
+                self.stop = int(record.offset)
+            if self.stop is None and isinstance(row, AcceptedRow) and self._counts(row):
                 rows.append(row)
-        return rows, stop
-
-    def see(self, lot: Sequence[Any]) -> None:
-        """Take note of the rows of a lot beyond where the filling stops."""
-        for record in lot:
-            self._decode(record)
-
-    def _decode(self, record: Any) -> AcceptedRow | BadRow:
-        row = decode_row(record, 0.0)
-        if isinstance(row, AcceptedRow):
-            self.decided.saw_row(row.identity)
-        return row
+        return rows
 
     def others(self, lot: Sequence[Any]) -> list[AcceptedRow]:
         """Return the rows of a lot of another partition that count here."""
@@ -169,6 +159,12 @@ class _Replay:
         """Return the counted rows that a pending list may still hold."""
         return [row for row in rows if self._age_s(row) <= PENDING_LIFE_S]
 
+    def _decode(self, record: Any) -> AcceptedRow | BadRow:
+        row = decode_row(record, 0.0)
+        if isinstance(row, AcceptedRow):
+            self.decided.see_accepted(row.identity, row.digest)
+        return row
+
     def _counts(self, row: AcceptedRow) -> bool:
         # An applied row without a decision is older than the decisions that are kept.
         decided = self.decided.digest_of(row.identity)
@@ -192,16 +188,14 @@ class CardFiller:
 
     Args:
         store: The online store.
-        kafka: Where the logs are.
+        lots: Reads the logs.
         clock_ms: Epoch milliseconds.
     """
 
-    def __init__(
-        self, store: StateStore, kafka: KafkaSettings, clock_ms: Callable[[], int]
-    ) -> None:
+    def __init__(self, store: StateStore, lots: Lots, clock_ms: Callable[[], int]) -> None:
         self._store = store
         self._generations = Generations(store)
-        self._kafka = kafka
+        self._lots = lots
         self._clock_ms = clock_ms
 
     async def fill(self, job: Job) -> Filled:
@@ -214,7 +208,7 @@ class CardFiller:
             await self._generations.restore(decided.take(made, names))
         replay.horizon = _horizon(job, decided)
         next_offset = await self._replay(replay)
-        await self._generations.publish_again(names.outbox, decided.without_row, now_ms)
+        await self._send_rows_again(replay)
         vectors = await self._last_vectors(replay)
         states = await self._generations.fill(replay.cards.values(names, vectors))
         tokens = list(replay.cards.tokens)
@@ -224,7 +218,7 @@ class CardFiller:
         """Yield all decisions of the shard, lot by lot, the oldest partition first."""
         job = replay.job
         for partition in (*job.other_partitions, job.shard.partition):
-            async for lot in lots_of(self._kafka, DECISIONS, partition):
+            async for lot in self._lots(DECISIONS, partition):
                 made: list[MadeDecision] = await asyncio.to_thread(decode_decisions, lot)
                 job.progress.add(len(lot))
                 if partition != job.shard.partition:
@@ -235,17 +229,22 @@ class CardFiller:
         """Count rows; return the first offset of the shard's log that is left to the stream."""
         job = replay.job
         for partition in job.other_partitions:
-            async for lot in lots_of(self._kafka, ACCEPTED, partition):
+            async for lot in self._lots(ACCEPTED, partition):
                 await self._take(replay, await asyncio.to_thread(replay.others, lot), len(lot))
-        next_offset, stop = job.begin, None
-        async for lot in lots_of(self._kafka, ACCEPTED, job.shard.partition):
-            if stop is not None:
-                await asyncio.to_thread(replay.see, lot)
-                continue
-            rows, stop = await asyncio.to_thread(replay.own, lot)
-            await self._take(replay, rows, len(lot))
-            next_offset = int(lot[-1].offset) + 1 if stop is None else stop
-        return next_offset
+        next_offset = job.begin
+        async for lot in self._lots(ACCEPTED, job.shard.partition):
+            await self._take(replay, await asyncio.to_thread(replay.own, lot), len(lot))
+            next_offset = int(lot[-1].offset) + 1
+        return next_offset if replay.stop is None else replay.stop
+
+    async def _send_rows_again(self, replay: _Replay) -> None:
+        """Have accepted rows published that a loss cut off: their decisions alone are in the log.
+
+        Of a topic that was made anew nothing is known: what lies in the old one is not repeated.
+        """
+        job = replay.job
+        if job.read is None or topic_id_of(job.read.incarnation) == job.log.topic_id:
+            await self._generations.fill_outbox(job.shard, replay.decided.unsent())
 
     async def _take(self, replay: _Replay, rows: Sequence[AcceptedRow], read: int) -> None:
         """Move states on by counted rows, and write what is known of them already."""

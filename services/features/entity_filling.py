@@ -12,14 +12,13 @@ from typing import Any
 
 from fraudstream.entity_log import decode_entity_row, fresh_rows
 from fraudstream.generations import Generations
-from fraudstream.settings import KafkaSettings
 from fraudstream.shard import ShardKeys
 from fraudstream.shared_entities import HighMark
 from fraudstream.state_store import STATE_LIFE_S, StateStore, StoredValue
 from fraudstream.topics import ENTITIES, partition_of
 from services.features.entity import EntityLot
 from services.features.filling import Filled, Job
-from services.features.log_lots import lots_of
+from services.features.log_lots import Lots
 
 
 @dataclass(slots=True)
@@ -57,25 +56,25 @@ class EntityFiller:
 
     Args:
         store: The online store.
-        kafka: Where the log is.
+        lots: Reads the log.
     """
 
-    def __init__(self, store: StateStore, kafka: KafkaSettings) -> None:
+    def __init__(self, store: StateStore, lots: Lots) -> None:
         self._store = store
         self._generations = Generations(store)
-        self._kafka = kafka
+        self._lots = lots
 
     async def fill(self, job: Job) -> Filled:
         """Replay the log to the end that it has now."""
         replay = _Replay(job, self._store.keys(job.shard))
         for partition in job.other_partitions:
-            async for lot in lots_of(self._kafka, ENTITIES, partition):
+            async for lot in self._lots(ENTITIES, partition):
                 here = [record for record in lot if replay.is_here(record)]
                 await self._take(replay, here, len(lot))
             # Its marks compare rows of one partition only.
             replay.marks = {}
         next_offset = job.begin
-        async for lot in lots_of(self._kafka, ENTITIES, job.shard.partition):
+        async for lot in self._lots(ENTITIES, job.shard.partition):
             await self._take(replay, lot, len(lot))
             next_offset = int(lot[-1].offset) + 1
         states = await self._generations.fill(replay.stored())

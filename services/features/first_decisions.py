@@ -71,7 +71,7 @@ class FirstDecisions:
         self._partition = partition
         self._now_ms = now_ms
         self._kept: dict[bytes, bytes] = {}
-        self._without_row: set[bytes] = set()
+        self._unsent: set[bytes] = set()
         self.applied_offset = 0
 
     def __len__(self) -> int:
@@ -94,28 +94,25 @@ class FirstDecisions:
             self._kept[each.identity] = _KEPT.pack(digest, each.time_ms)
             life_s = self._life_s(each.time_ms)
             if life_s > 0:
-                if not each.decision.HasField("coordinates"):
-                    self._without_row.add(each.identity)
                 key = names.record(each.identity)
                 records.append(StoredValue(key, digest + each.value, life_s))
+                if not each.decision.HasField("coordinates"):
+                    self._unsent.add(each.identity)
         return records
+
+    def see_accepted(self, identity: bytes, digest: bytes) -> None:
+        """Take note of an accepted row."""
+        if identity in self._unsent and self.digest_of(identity) == digest:
+            self._unsent.discard(identity)
+
+    def unsent(self) -> set[bytes]:
+        """Return the recorded identities that came by gRPC and have no accepted row yet."""
+        return self._unsent
 
     def digest_of(self, identity: bytes) -> bytes | None:
         """Return the digest that was decided first, None for an identity without a decision."""
         kept = self._kept.get(identity)
         return None if kept is None else kept[:DIGEST_BYTES]
-
-    def saw_row(self, identity: bytes) -> None:
-        """Take note that an identity has a row in the accepted topic."""
-        self._without_row.discard(identity)
-
-    @property
-    def without_row(self) -> set[bytes]:
-        """Identities that were decided by gRPC, and whose row is not in the accepted topic yet.
-
-        Whoever was to send it lost the outbox that said so.
-        """
-        return self._without_row
 
     def is_recorded(self, identity: bytes) -> bool:
         """Tell whether the decision's record lives long enough for the stream to find it."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any, Final
 
 from kafka import KafkaConsumer
@@ -15,6 +15,9 @@ from fraudstream.bus import kafka_python_options
 from fraudstream.errors import BrokerUnavailable
 from fraudstream.settings import KafkaSettings
 from fraudstream.topics import Topic
+
+Lots = Callable[[Topic, int], AsyncIterator[Any]]
+"""Reads a partition of a topic, as `lots_of` does."""
 
 _LOT_ROWS: Final = 2_000
 _FETCH_BYTES: Final = 4 << 20

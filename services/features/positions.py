@@ -14,7 +14,7 @@ from fraudstream.settings import KafkaSettings
 from fraudstream.shard import FIRST_GENERATION, Marker, Role, ShardRef
 from fraudstream.state_store import StateStore
 from fraudstream.topics import DECISIONS, Topic
-from services.features.logs import Log, bounds_of, find_log
+from services.features.logs import Bounds, Log, bounds_of, find_log
 from services.features.loss import LogReplaced, LossReason, ShardLost, loss_of
 
 _LOG = logging.getLogger(__name__)
@@ -168,12 +168,15 @@ class Positions:
     async def _refuse_if_read_before(self, shard: ShardRef) -> None:
         """Refuse to open a shard empty where logs or other shards show that it held something."""
         topics = [self._topic, DECISIONS] if self._role is Role.CARD else [self._topic]
-        async with self._looking:
-            bounds = await asyncio.to_thread(bounds_of, self._kafka, topics, shard.partition)
+        bounds = await self._bounds(topics, shard.partition)
         if bounds[0].begin > 0 or sum(each.end for each in bounds[1:]) > 0:
             raise ShardLost(shard, LossReason.STORE_EMPTY)
         if any(_is_of_another_past(shard, marker) for marker in await self._markers()):
             raise ShardLost(shard, LossReason.LOG_WIDENED)
+
+    async def _bounds(self, topics: Sequence[Topic], partition: int) -> list[Bounds]:
+        async with self._looking:
+            return await asyncio.to_thread(bounds_of, self._kafka, topics, partition)
 
     async def _markers(self) -> list[Marker]:
         """Return the markers of all shards of this log."""

@@ -8,6 +8,7 @@ from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
 from fraudstream.settings import StrictSettings
+from fraudstream.transaction import LATENESS_LONGEST_MS
 
 
 class IngestSettings(StrictSettings):
@@ -28,9 +29,9 @@ class IngestSettings(StrictSettings):
         default=None, description="Rates to the reference currency; none for the indicative ones."
     )
     lateness_ms: int = Field(
-        default=24 * 3_600_000,
+        default=LATENESS_LONGEST_MS,
         ge=60_000,
-        le=7 * 86_400_000,
+        le=LATENESS_LONGEST_MS,
         description="Older events, against the append time, go to the late topic, milliseconds.",
     )
     future_ms: int = Field(

@@ -11,6 +11,7 @@ from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
 from fraudstream.settings import KafkaSettings, RedisSettings, StrictSettings, TelemetrySettings
+from fraudstream.transaction import LATENESS_LONGEST_MS
 
 
 class AnswerAfter(StrEnum):
@@ -46,9 +47,9 @@ class ScoringSettings(StrictSettings):
         None, description="Rates to the reference currency; none for the indicative ones."
     )
     lateness_ms: int = Field(
-        default=24 * 3_600_000,
+        default=LATENESS_LONGEST_MS,
         ge=60_000,
-        le=7 * 86_400_000,
+        le=LATENESS_LONGEST_MS,
         description="Events older than this on arrival at the gRPC door are refused, milliseconds.",
     )
     future_ms: int = Field(

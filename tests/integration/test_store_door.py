@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from fraudstream.shard import AdmitOutcome
-from fraudstream.state_store import ShardWrite, StateStore, StoredValue
+from fraudstream.state_store import PENDING_UNDECIDED_MS, ShardWrite, StateStore, StoredValue
 from tests.store_shard import (
     CARD,
     D1,
     D2,
+    NOW_MS,
     SHARD,
     X,
     Y,
@@ -16,6 +19,7 @@ from tests.store_shard import (
     door_row,
     pending_of,
     record_row,
+    store_settings,
     write_claim,
 )
 
@@ -39,6 +43,24 @@ async def test_repeated_caller_leaves_no_ghost(store: StateStore) -> None:
     assert once == [X]
     assert after_write == []
     assert await pending_of(store) == []
+
+
+async def test_entry_of_a_dead_scorer_is_dropped_after_the_longest_deadline(
+    store: StateStore, line_env: Mapping[str, str]
+) -> None:
+    """An old entry without a decision of its own is nobody's; a decided one waits for its row."""
+    later = StateStore(store_settings(line_env), lambda: NOW_MS + PENDING_UNDECIDED_MS + 1)
+    await later.connect()
+    await store.admit(SHARD, [door_row(X), door_row(Y), door_row(Z)])
+    await record_row(store, decision_row(Y, D1, None))
+    await record_row(store, decision_row(Z, D2, None))
+
+    in_time = (await store.admit(SHARD, [door_row(b"a" * 16)]))[0]
+    too_late = (await later.admit(SHARD, [door_row(b"b" * 16)]))[0]
+    await later.close()
+
+    assert [entry.identity for entry in in_time.pending] == [X, Y, Z]
+    assert [entry.identity for entry in too_late.pending] == [Y]
 
 
 async def test_repeat_of_a_pending_row_sees_only_what_came_before_it(store: StateStore) -> None:

@@ -1,0 +1,353 @@
+"""The services as processes of one loop: their real classes, over edges that wait for turns."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, TypeVar
+
+import grpc
+import grpc.aio
+from aiokafka import ConsumerRecord
+from nacl.public import PrivateKey
+
+from fraudstream.batch_agent import PollHandler
+from fraudstream.dead_letter import LetterWriter
+from fraudstream.errors import FraudStreamError
+from fraudstream.money import indicative_rate_table
+from fraudstream.settings import TelemetrySettings
+from fraudstream.shard import Role
+from fraudstream.shared_entities import EntityReader
+from fraudstream.state_store import StateStore
+from fraudstream.telemetry import Telemetry
+from fraudstream.topics import DLQ
+from fraudstream.transaction import TimeBounds
+from fraudstream.v1.scoring_pb2 import FeatureBatchRequest, ScoreBatchResponse
+from fraudstream.v1.transaction_pb2 import Transaction
+from services.features.card import CardParts, CardRole
+from services.features.card_filling import CardFiller
+from services.features.entity import EntityRole
+from services.features.entity_rows import EntityRowSender
+from services.features.letters import Letters
+from services.features.observe import SpanWriter
+from services.features.rebuild import TOPICS
+from services.features.scoring_stub import ScoringStub
+from services.features.shard_loop import ShardOwner
+from services.scoring.backlog import PublishBacklog
+from services.scoring.door_features import DoorFeatures
+from services.scoring.door_records import Answer, DoorRecords
+from services.scoring.door_row import Caller, Reception
+from services.scoring.feature_batch import FeatureArrays
+from services.scoring.front_door import FrontDoor
+from services.scoring.judge import AbsentModel, Judged
+from services.scoring.observe import Observer
+from services.scoring.parts import DoorParts
+from services.scoring.publish import Publisher
+from services.scoring.rpc import status_of
+from services.scoring.settings import AnswerAfter
+from services.scoring.shards import CardShards
+from services.scoring.stream_door import StreamDoor
+from services.scoring.sweeper import Sweeper, SweepTimes
+from tests.faults.memory_log import Group, MemoryBroker, SteppedProducer
+from tests.faults.rebuilding import KAFKA, MemoryPositions, MendingParts, SteppedMender
+from tests.faults.stepping import Fate, Process, Schedule
+
+T = TypeVar("T")
+_TELEMETRY: Final = Telemetry(TelemetrySettings(), "test")
+_SWEEP: Final = SweepTimes(every_ms=300, after_ms=300)
+_LETTER_KEY: Final = PrivateKey.generate().public_key
+_CALL_FATES: Final = (Fate.OK, Fate.ANSWER_LOST, Fate.LATE)
+
+
+class BeatingSender(EntityRowSender):
+    """A sender whose heartbeats come when the run wants them, not when a second has passed."""
+
+    wants_beat: Callable[[], bool]
+
+    async def beat(self, positions: Any, busy: set[int]) -> None:
+        """Send a heartbeat now, or not at all."""
+        if self.wants_beat():
+            self._beat_at = float("-inf")
+            await super().beat(positions, busy)
+
+
+class SteppedJudge(AbsentModel):
+    """No model, but a turn in which a deadline may pass."""
+
+    def __init__(self, process: Process, schedule: Schedule) -> None:
+        self._process = process
+        self._schedule = schedule
+
+    async def judge(
+        self, arrays: FeatureArrays, feature_hashes: tuple[int, ...], sequence_hash: str
+    ) -> Judged:
+        """Return a stand-in for each row, some time."""
+        await self._schedule.turn(self._process, "judge")
+        return await super().judge(arrays, feature_hashes, sequence_hash)
+
+
+class Scorer:
+    """One scoring service: both doors, the backlog and the sweep."""
+
+    def __init__(self, name: str, around: Surroundings, answer_after: AnswerAfter) -> None:
+        self.process = Process(name)
+        self._around = around
+        self._answer_after = answer_after
+
+    def start(self, store: StateStore) -> None:
+        """Open both doors."""
+        around = self._around
+        producer = SteppedProducer(self.process, around.schedule, around.broker)
+        shards = CardShards(store, around.broker.accepted.partitions)
+        publisher = around.classes.publisher(producer, store, KAFKA)
+        backlog = PublishBacklog(publisher, 100)
+        parts = DoorParts(
+            judge=SteppedJudge(self.process, around.schedule),
+            store=store,
+            publisher=publisher,
+            observer=Observer(_TELEMETRY),
+            clock_us=around.clock_us,
+            cpu_class="test",
+            partitions=shards.partitions,
+            sample_ratio=0.0,
+        )
+        entities = EntityReader(store, around.broker.entities.partitions)
+        features = DoorFeatures(store, shards, entities)
+        records = DoorRecords(store, shards, publisher, backlog, self._answer_after)
+        self._front = FrontDoor(parts, features, records)
+        self._stream = StreamDoor(parts)
+        self._reception = Reception(
+            None, indicative_rate_table(), shards.partitions, 0.0, TimeBounds(), around.clock_ms
+        )
+        sweeper = Sweeper(store, shards, publisher, _SWEEP, around.clock_ms)
+        self.process.start(backlog.publish_forever())
+        self.process.start(sweeper.sweep_forever())
+
+    async def score(self, transaction: Transaction, budget_s: float) -> Answer:
+        """Answer a caller."""
+        copy = Transaction()
+        copy.CopyFrom(transaction)
+        arrival = self._reception.receive(copy, Caller(True, None))
+        return (await self._front.decide([arrival], budget_s))[0]
+
+    async def score_batch(self, request: FeatureBatchRequest) -> bytes:
+        """Answer the features service."""
+        return await self._stream.score_batch(request)
+
+
+async def call(
+    caller: Process, schedule: Schedule, server: Process, work: Coroutine[Any, Any, T]
+) -> T | None:
+    """Have a server work on a call; None where the server or the caller's patience ends first.
+
+    A call that is given up is cancelled at its server, or goes on there.
+    """
+    task = server.serve(work)
+    fate = schedule.choose(caller, "call", _CALL_FATES)
+    if fate is Fate.OK:
+        await asyncio.wait({task})
+    else:
+        await schedule.turn(caller, "give up a call")
+        if fate is Fate.ANSWER_LOST:
+            task.cancel()
+        await schedule.turn(caller, "gave up a call")
+        return None
+    return None if task.cancelled() else task.result()
+
+
+class LocalScoring(ScoringStub):
+    """The features service's stub over a call inside the loop."""
+
+    def __init__(
+        self, process: Process, schedule: Schedule, scorer: Callable[[], Scorer | None]
+    ) -> None:
+        # No channel is opened: `_stub` is all that the stub calls.
+        door: Any = _LocalDoor(process, schedule, scorer)
+        self._stub = door
+        self._timeout_s = 1.0
+
+
+class _LocalDoor:
+    """`InternalScoringStub` of whichever scorer lives."""
+
+    def __init__(
+        self, process: Process, schedule: Schedule, scorer: Callable[[], Scorer | None]
+    ) -> None:
+        self._process = process
+        self._schedule = schedule
+        self._scorer = scorer
+
+    async def ScoreBatch(  # noqa: N802  # gRPC's name
+        self,
+        request: FeatureBatchRequest,
+        timeout: float,  # noqa: ASYNC109  # gRPC's name
+    ) -> ScoreBatchResponse:
+        """Call `InternalScoring.ScoreBatch`."""
+        await self._schedule.turn(self._process, "ask scoring")
+        scorer = self._scorer()
+        if scorer is None:
+            raise _failure(grpc.StatusCode.UNAVAILABLE, "no scorer lives")
+        work = scorer.score_batch(FeatureBatchRequest.FromString(request.SerializeToString()))
+        try:
+            answer = await call(self._process, self._schedule, scorer.process, work)
+        except FraudStreamError as exc:
+            raise _failure(status_of(exc), str(exc)) from exc
+        if answer is None:
+            raise _failure(grpc.StatusCode.DEADLINE_EXCEEDED, "no answer in time")
+        await self._schedule.turn(self._process, "hear scoring")
+        return ScoreBatchResponse.FromString(answer)
+
+
+def _failure(code: grpc.StatusCode, details: str) -> grpc.aio.AioRpcError:
+    nothing = grpc.aio.Metadata()
+    return grpc.aio.AioRpcError(code, nothing, nothing, details, details)
+
+
+@dataclass(frozen=True, slots=True)
+class Classes:
+    """The classes of a run: the services' own, or ones from which a rule was taken away."""
+
+    card_role: type[CardRole] = CardRole
+    card_filler: type[CardFiller] = CardFiller
+    positions: type[MemoryPositions] = MemoryPositions
+    sender: type[BeatingSender] = BeatingSender
+    scoring: type[LocalScoring] = LocalScoring
+    publisher: type[Publisher] = Publisher
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What every process of a run shares.
+
+    Attributes:
+        schedule: Who moves.
+        broker: The logs.
+        clock_us: Epoch microseconds; no two answers are equal, so no two decisions are.
+        classes: What the processes are made of.
+    """
+
+    schedule: Schedule
+    broker: MemoryBroker
+    clock_us: Callable[[], int]
+    classes: Classes
+
+    def clock_ms(self) -> int:
+        """Return epoch milliseconds."""
+        return self.clock_us() // 1000
+
+
+def _end(code: int, message: str) -> None:
+    """Fail: no run has a cause to end a worker."""
+    raise AssertionError((code, message))
+
+
+class Worker:
+    """One features worker of a role, with Kafka's part of the work: poll, seek, commit."""
+
+    def __init__(
+        self,
+        name: str,
+        role: Role,
+        around: Surroundings,
+        group: Group,
+        poll_rows: Callable[[], int],
+    ) -> None:
+        self.process = Process(name)
+        self.role = role
+        self._around = around
+        self._group = group
+        self._poll_rows = poll_rows
+        self._topic = TOPICS[role]
+        self._generation = -1
+        self._fetch_at: dict[int, int] = {}
+
+    @property
+    def handler(self) -> PollHandler:
+        """Return the role that handles polls."""
+        return self._handler
+
+    def start(
+        self, store: StateStore, scoring: ScoringStub, wants_beat: Callable[[], bool]
+    ) -> None:
+        """Begin to poll."""
+        owner = self._owner(store)
+        self._handler: PollHandler = (
+            self._around.classes.card_role(self._card_parts(store, owner, scoring, wants_beat))
+            if self.role is Role.CARD
+            else EntityRole(store, owner)
+        )
+        self.process.start(self._poll_forever())
+
+    def mending(self, store: StateStore) -> MendingParts:
+        """Return what shards are mended with."""
+        around = self._around
+        return MendingParts(
+            self.process,
+            around.schedule,
+            around.broker,
+            store,
+            around.clock_ms,
+            around.classes.card_filler,
+        )
+
+    def _owner(self, store: StateStore) -> ShardOwner:
+        broker = self._around.broker
+        log = broker.accepted if self.role is Role.CARD else broker.entities
+        positions = self._around.classes.positions(store, KAFKA, self.role, self._topic, log)
+        positions.broker = broker
+        positions.seek = self._fetch_at.__setitem__
+        positions.highwater = lambda partition: len(self._log(partition))
+        return ShardOwner(positions, SteppedMender(self.mending(store), self.role), _end)
+
+    def _card_parts(
+        self,
+        store: StateStore,
+        owner: ShardOwner,
+        scoring: ScoringStub,
+        wants_beat: Callable[[], bool],
+    ) -> CardParts:
+        around, broker = self._around, self._around.broker
+        producer: Any = SteppedProducer(self.process, around.schedule, broker)
+        sender = around.classes.sender(producer, broker.entities, broker.accepted, around.clock_ms)
+        sender.wants_beat = wants_beat
+        writer = LetterWriter(_LETTER_KEY, "features", around.clock_ms)
+        return CardParts(
+            store=store,
+            owner=owner,
+            entities=EntityReader(store, broker.entities.partitions),
+            sender=sender,
+            scoring=scoring,
+            letters=Letters(producer, writer, (DLQ.name, 1)),
+            spans=SpanWriter(_TELEMETRY, around.clock_us),
+            clock_us=around.clock_us,
+            sample_ratio=0.0,
+        )
+
+    def _log(self, partition: int) -> Sequence[ConsumerRecord]:
+        return self._around.broker.records(self._topic.name, partition)
+
+    async def _poll_forever(self) -> None:
+        schedule, group = self._around.schedule, self._group
+        while True:
+            await schedule.turn(self.process, "poll")
+            if self._generation != group.generation:
+                self._join()
+            records = {p: lot for p in self._fetch_at if (lot := self._fetch(p))}
+            finished = await self._handler.handle(records)
+            await schedule.turn(self.process, "commit")
+            group.commit(self._generation, finished)
+
+    def _join(self) -> None:
+        """Take a new assignment: read on where the group has committed."""
+        self._generation = self._group.generation
+        assigned = self._group.assigned.get(self.process.name, set())
+        self._handler.assigned(assigned)
+        self._fetch_at.clear()
+        self._fetch_at.update({p: self._group.committed.get(p, 0) for p in sorted(assigned)})
+
+    def _fetch(self, partition: int) -> Sequence[ConsumerRecord]:
+        at = self._fetch_at[partition]
+        lot = self._log(partition)[at : at + self._poll_rows()]
+        self._fetch_at[partition] = at + len(lot)
+        return lot

@@ -1,0 +1,105 @@
+"""What the features service asks of its logs beside polls: here the logs in memory answer.
+
+The rebuild is the service's own: `Mender`, `Rebuilder`, `CardFiller`, `EntityFiller` and
+`Generations` over the scripts. Reading a log takes a turn before each lot.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from fraudstream.settings import KafkaSettings
+from fraudstream.shard import Role
+from fraudstream.state_store import StateStore
+from fraudstream.topics import Topic
+from services.features.card_filling import CardFiller
+from services.features.entity_filling import EntityFiller
+from services.features.filling import Filler, Progress
+from services.features.logs import Bounds
+from services.features.mending import Mender
+from services.features.positions import Positions
+from services.features.rebuild import TOPICS, Rebuilder, RebuildParts
+from tests.faults.memory_log import MemoryBroker
+from tests.faults.stepping import Process, Schedule
+
+KAFKA: Final = KafkaSettings()
+_LOT_ROWS: Final = 3
+
+
+class MemoryPositions(Positions):
+    """Positions that ask the logs in memory where they begin and end."""
+
+    broker: MemoryBroker
+
+    async def _bounds(self, topics: Sequence[Topic], partition: int) -> list[Bounds]:
+        return [self.broker.bounds(topic.name, partition) for topic in topics]
+
+
+class MemoryRebuilder(Rebuilder):
+    """A rebuilder that asks the logs in memory."""
+
+    broker: MemoryBroker
+
+    async def _bounds(self, partition: int) -> Bounds:
+        return self.broker.bounds(TOPICS[self._role].name, partition)
+
+    async def _check_topics(self) -> None:
+        """Find nothing to check: both topics are made with the same count."""
+
+
+@dataclass(frozen=True, slots=True)
+class MendingParts:
+    """What a worker mends its shards with.
+
+    Attributes:
+        process: The worker.
+        schedule: Who moves.
+        broker: The logs.
+        store: The worker's client.
+        clock_ms: Epoch milliseconds.
+        card_filler: Fills card shards.
+    """
+
+    process: Process
+    schedule: Schedule
+    broker: MemoryBroker
+    store: StateStore
+    clock_ms: Callable[[], int]
+    card_filler: type[CardFiller]
+
+    async def lots(self, topic: Topic, partition: int) -> AsyncIterator[Any]:
+        """Yield the records of a partition up to the end that it has at first."""
+        end = self.broker.bounds(topic.name, partition).end
+        for begin in range(0, end, _LOT_ROWS):
+            await self.schedule.turn(self.process, f"read {topic.name}")
+            yield self.broker.records(topic.name, partition)[begin : min(begin + _LOT_ROWS, end)]
+
+    def rebuilder(self, role: Role) -> MemoryRebuilder:
+        """Return what rebuilds the shards of a role."""
+        filler: Filler = (
+            self.card_filler(self.store, self.lots, self.clock_ms)
+            if role is Role.CARD
+            else EntityFiller(self.store, self.lots)
+        )
+        log = self.broker.accepted if role is Role.CARD else self.broker.entities
+        rebuilder = MemoryRebuilder(
+            RebuildParts(self.store, KAFKA, self.clock_ms), role, log, filler
+        )
+        rebuilder.broker = self.broker
+        return rebuilder
+
+
+class SteppedMender(Mender):
+    """A mender that waits for what producers gave up, instead of for their delivery time-out."""
+
+    def __init__(self, parts: MendingParts, role: Role) -> None:
+        super().__init__(parts.store, parts.rebuilder(role), 0.0, Progress())
+        self._parts = parts
+
+    async def _wait(self, mend: Any) -> None:
+        """Wait until what senders gave up has arrived."""
+        schedule = self._parts.schedule
+        while any(s.name.startswith("late send") for s in schedule.steps_of(schedule.network)):
+            await schedule.turn(self._parts.process, "wait for late sends")
