@@ -98,6 +98,7 @@ _SCRATCH = np.dtype(
         ("largest", "<f8"),
         ("age_ms", "<u4", (_T,)),
         ("amount", "<f4", (_T,)),
+        ("square", "<f8", (_T,)),
         ("unusual", "<i8", (_T,)),  # places of the unusual rows
         ("unusuals", "<i8"),
         ("found", "<f8", (_NO_WINDOW,)),
@@ -109,15 +110,19 @@ _SCRATCH = np.dtype(
 
 # The same bytes of a card's state as integers: bits of floats that are not negative order as the
 # floats do, and the compiler finds the largest of integers eight at a time.
+_BIT_FIELDS = {
+    "largest": ("<i4", (CARD_ALL,)),
+    "ring_ratio": ("<i4", (_T,)),
+    "ring_value": ("<i8", (len(VALUES), _T // 2)),
+    "ring_is_night": ("<i8", (_T // 8,)),
+    "ring_is_weekend": ("<i8", (_T // 8,)),
+    "ring_is_remote": ("<i8", (_T // 8,)),
+}
 _BITS = np.dtype(
     {
-        "names": ["largest", "ring_ratio", "ring_value"],
-        "formats": [
-            ("<i4", (CARD_ALL,)),
-            ("<i4", (_T,)),
-            ("<i8", (len(VALUES), _T // 2)),
-        ],
-        "offsets": [CARD_STATE.fields[name][1] for name in ("largest", "ring_ratio", "ring_value")],
+        "names": list(_BIT_FIELDS),
+        "formats": list(_BIT_FIELDS.values()),
+        "offsets": [CARD_STATE.fields[name][1] for name in _BIT_FIELDS],
         "itemsize": CARD_STATE.itemsize,
     }
 )
@@ -253,25 +258,39 @@ def _advance(state, row, ratio, scratch):
 
 
 @njit(nogil=True, cache=True)
-def _sum_window(state, bits, level, span, scratch):
-    """Sum the newest `span` buckets of a level up to the row's."""
-    start, size = _START[level], _BUCKETS[level]
-    own_slot, ahead = scratch["slot"][level], scratch["bucket"][level] - state["head"][level]
-    counts = state["count"][start : start + size]
-    spends = state["spend"][start : start + size]
-    largests = bits["largest"][start : start + size]
-    first, last = max(ahead, 0), min(ahead + size, span)
+def _sum_run(state, bits, begin, end):
+    """Sum a run of slots: purchases, spend, and the bits of the largest amount."""
     count = np.int64(0)
     spend = np.int64(0)
     largest = np.int64(0)
-    for slot in range(size):
-        back = own_slot - slot
-        back = back + size if back < 0 else back
-        is_in = first <= back and back < last
-        count += counts[slot] if is_in else 0
-        spend += spends[slot] if is_in else 0
-        own = np.int64(largests[slot]) if is_in else np.int64(0)
-        largest = own if own > largest else largest
+    for number in state["count"][begin:end]:
+        count += number
+    for number in state["spend"][begin:end]:
+        spend += number
+    for number in bits["largest"][begin:end]:
+        largest = max(largest, np.int64(number))
+    return count, spend, largest
+
+
+@njit(nogil=True, cache=True)
+def _sum_window(state, bits, level, span, scratch):
+    """Sum the newest `span` buckets of a level up to the row's."""
+    start, size = _START[level], _BUCKETS[level]
+    ahead = scratch["bucket"][level] - state["head"][level]
+    newest, oldest = max(ahead, 0), min(ahead + size, span) - 1  # how many buckets back
+    if oldest < newest:
+        scratch["count"], scratch["spend"], scratch["largest"] = 0, 0, 0.0
+        return
+    begin = scratch["slot"][level] - oldest
+    begin = start + (begin if begin >= 0 else begin + size)
+    buckets = oldest - newest + 1
+    end = min(begin + buckets, start + size)
+    count, spend, largest = _sum_run(state, bits, begin, end)
+    if end - begin < buckets:  # the buckets go on at the level's begin
+        rest, more, other = _sum_run(state, bits, start, start + buckets - (end - begin))
+        count += rest
+        spend += more
+        largest = max(largest, other)
     scratch["count"] = count
     scratch["spend"] = spend
     scratch["largest"] = _float_of(largest)
@@ -334,7 +353,17 @@ def _look_at_place(state, row, found):
 
 
 @njit(nogil=True, cache=True)
-def _look_at_ring(state, event_ms, scratch):
+def _flags(words):
+    """Return how many bytes of four words are 1; the others are 0."""
+    lanes = words[0] + words[1] + words[2] + words[3]
+    lanes += lanes >> 32  # a lane holds 32 at most: nothing carries over
+    lanes += lanes >> 16
+    lanes += lanes >> 8
+    return np.float64(lanes & 0xFF)
+
+
+@njit(nogil=True, cache=True)
+def _look_at_ring(state, bits, event_ms, scratch):
     """Write the ages of the ring's rows, the shares of their kinds, and which are unusual."""
     kept = min(state["rows"], _T)
     ages, at_ms = scratch["age_ms"], state["ring_event_ms"]
@@ -342,19 +371,10 @@ def _look_at_ring(state, event_ms, scratch):
         age = event_ms - at_ms[place]
         is_seen = place < kept and age >= 0 and age < _UNSEEN
         ages[place] = np.uint32(age) if is_seen else _UNSEEN
-    nights, weekends = state["ring_is_night"], state["ring_is_weekend"]
-    remotes = state["ring_is_remote"]
-    night = 0
-    weekend = 0
-    remote = 0
-    for place in range(_T):
-        night += nights[place]
-        weekend += weekends[place]
-        remote += remotes[place]
-    found = scratch["found"]
-    found[_NIGHT_SHARE] = _ratio(np.float64(night), np.float64(kept))
-    found[_WEEKEND_SHARE] = _ratio(np.float64(weekend), np.float64(kept))
-    found[_NOT_PRESENT_SHARE] = _ratio(np.float64(remote), np.float64(kept))
+    found, rows = scratch["found"], np.float64(kept)
+    found[_NIGHT_SHARE] = _ratio(_flags(bits["ring_is_night"]), rows)
+    found[_WEEKEND_SHARE] = _ratio(_flags(bits["ring_is_weekend"]), rows)
+    found[_NOT_PRESENT_SHARE] = _ratio(_flags(bits["ring_is_remote"]), rows)
     ratios, unusual = state["ring_ratio"], scratch["unusual"]
     unusuals = 0
     for place in range(_T):
@@ -444,10 +464,13 @@ def _spread(state, window_ms, scratch):
             found += 1
     if found < 2:  # one purchase has no spread
         return np.nan
-    mean = total / found
+    mean, offs = total / found, scratch["square"]
+    for place in range(found):
+        off = np.float64(amounts[place]) - mean
+        offs[place] = off * off
     squares = 0.0
     for place in range(found):
-        squares += (np.float64(amounts[place]) - mean) ** 2
+        squares += offs[place]
     return np.sqrt(squares / found)
 
 
@@ -535,7 +558,7 @@ def _write_recent(state, bits, row, plan, vector, scratch):
 def _write_vector(state, bits, row, ratio, plan, parts, vector, scratch):
     """Write a card's features of a row; `state` is the one before it."""
     found = scratch["found"]
-    _look_at_ring(state, row["event_ms"], scratch)
+    _look_at_ring(state, bits, row["event_ms"], scratch)
     _look_at_place(state, row, found)
     _look_at_values(state, bits, row, scratch)
     _look_at_row(state, row, ratio, found)

@@ -163,6 +163,25 @@ def _sum_days(state, event_ms, span, scratch):
 
 
 @njit(nogil=True, cache=True)
+def _find_genuine(state, event_ms, scratch):
+    """Write what `_sum_settled` does, for an entity without any known fraud."""
+    last, head = event_ms // DAY_MS - LABEL_DELAY_D - 1, state["newest_ms"] // DAY_MS
+    counts = state["day_count"]
+    scratch["settled_fraud"][:] = 0
+    scratch["unexplained"][:] = 0
+    scratch["run"] = 0
+    scratch["run_days"] = 0
+    scratch["since_genuine"] = np.nan
+    newest = max(last - head, 0)
+    slot = (last - newest) % SHARED_DAYS
+    for back in range(newest, min(_MONTH, last - head + SHARED_DAYS)):
+        if counts[slot] > 0:
+            scratch["since_genuine"] = np.float64(back)
+            return
+        slot = SHARED_DAYS - 1 if slot == 0 else slot - 1
+
+
+@njit(nogil=True, cache=True)
 def _sum_settled(state, event_ms, scratch):
     """Sum the settled days, newest first, and find the frauds since the last genuine purchase."""
     last, head = event_ms // DAY_MS - LABEL_DELAY_D - 1, state["newest_ms"] // DAY_MS
@@ -256,7 +275,13 @@ def _count_feature(state, level, span, event_ms, scratch):
 def _read(state, event_ms, amount, plan, vector, scratch):
     """Write the features of one reader."""
     if plan[0, 4] != 0:
-        _sum_settled(state, event_ms, scratch)
+        known = 0
+        for frauds in state["day_fraud"]:
+            known += frauds
+        if known == 0:
+            _find_genuine(state, event_ms, scratch)
+        else:
+            _sum_settled(state, event_ms, scratch)
     summed = 0
     for position in range(plan.shape[0]):
         aggregation, level, span = plan[position, 1], plan[position, 2], plan[position, 3]
