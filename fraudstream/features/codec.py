@@ -1,4 +1,4 @@
-"""What the store holds of an entity, as bytes and under which key; and how stored bytes are read."""
+"""What the store holds of an entity: bytes, key, and how stored bytes are read."""
 
 from __future__ import annotations
 

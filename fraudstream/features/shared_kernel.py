@@ -217,6 +217,18 @@ def _sum_settled(state, event_ms, scratch):
 
 
 @njit(nogil=True, cache=True)
+def _look_at_labels(state, event_ms, scratch):
+    """Write what the settled days say; most entities have no fraud, and need less work."""
+    known = 0
+    for frauds in state["day_fraud"]:
+        known += frauds
+    if known == 0:
+        _find_genuine(state, event_ms, scratch)
+    else:
+        _sum_settled(state, event_ms, scratch)
+
+
+@njit(nogil=True, cache=True)
 def _label_feature(aggregation, span, scratch):
     """Return one feature of an entity's labels."""
     frauds = scratch["settled_fraud"][span - 1]
@@ -275,13 +287,7 @@ def _count_feature(state, level, span, event_ms, scratch):
 def _read(state, event_ms, amount, plan, vector, scratch):
     """Write the features of one reader."""
     if plan[0, 4] != 0:
-        known = 0
-        for frauds in state["day_fraud"]:
-            known += frauds
-        if known == 0:
-            _find_genuine(state, event_ms, scratch)
-        else:
-            _sum_settled(state, event_ms, scratch)
+        _look_at_labels(state, event_ms, scratch)
     summed = 0
     for position in range(plan.shape[0]):
         aggregation, level, span = plan[position, 1], plan[position, 2], plan[position, 3]
