@@ -116,27 +116,65 @@ def replay_history(history: History, wanted: npt.NDArray[np.bool_]) -> Replayed:
     readers = np.flatnonzero(wanted)
     shared = {}
     for entity in SHARED_ENTITIES:
-        numbers = history.entities.get(entity)
-        if numbers is not None:
-            walk = _Walk(history, entity, numbers, unusual)
-            shared[entity] = walk.replay(readers, outputs[0])
+        if entity in history.entities:
+            walk = shared_walk(history, entity, readers, unusual)
+            shared[entity] = np.zeros(walk.states, SHARED_STATE)
+            replay_shared(entity, shared[entity], walk.log, walk.readers, outputs[0])
     return Replayed(outputs[0], outputs[1], cards, shared)
+
+
+@dataclass(frozen=True, slots=True)
+class SharedWalk:
+    """One kind of shared entity through a history, ready for the kernel.
+
+    Attributes:
+        states: How many states it takes.
+        log: State of each row of the entity's log, int64 [B], and the rows, `SHARED_ROW` [B].
+        readers: Who reads what, after how many rows; vector k belongs to the kth wanted row.
+    """
+
+    states: int
+    log: tuple[Ints, npt.NDArray[np.void]]
+    readers: Readers
+
+
+def shared_walk(
+    history: History, entity: Entity, wanted: Ints, unusual: npt.NDArray[np.int8]
+) -> SharedWalk:
+    """Return the log of one kind of entity, and the wanted rows as its readers.
+
+    Args:
+        history: All rows.
+        entity: A kind that `history.entities` numbers.
+        wanted: int64 [K], rows whose features are kept, rising.
+        unusual: int8 [N], as `advance_cards` returns it.
+
+    >>> from fraudstream.features.state import ROW
+    >>> one, rows = np.zeros(1, np.int64), np.zeros(1, ROW)
+    >>> numbers = {Entity.TERMINAL: one}
+    >>> labels = fraud_labels(one, numbers, np.full(1, -1))
+    >>> history = History(rows, one, one, numbers, labels)
+    >>> shared_walk(history, Entity.TERMINAL, one, np.zeros(1, np.int8)).states
+    1
+    """
+    numbers = history.entities[entity]
+    return _Log(history, entity, numbers, unusual).walk(wanted)
 
 
 _NO_ROWS: Final = np.zeros(0, np.int64)
 
 
 @dataclass(frozen=True, slots=True)
-class _Walk:
-    """One kind of shared entity through a history."""
+class _Log:
+    """What moves one kind of shared entity on in a history."""
 
     history: History
     entity: Entity
     numbers: Ints
     unusual: npt.NDArray[np.int8]
 
-    def replay(self, readers: Ints, vectors: npt.NDArray[np.float32]) -> npt.NDArray[np.void]:
-        """Write the features of the rows `readers` (row r into vector r's place); return states."""
+    def walk(self, wanted: Ints) -> SharedWalk:
+        """Return the log in order of arrival, and the wanted rows as its readers."""
         labels = self.history.labels
         of_labels = labels.entities.get(self.entity, _NO_ROWS)
         label_at = np.flatnonzero(of_labels >= 0)
@@ -146,26 +184,19 @@ class _Walk:
         log = np.concatenate([self._label_rows(label_at), self._transaction_rows(row_at)])[order]
         state_of = np.concatenate([of_labels[label_at], self.numbers[row_at]])[order]
         size = 1 + max(int(self.numbers.max(initial=0)), int(of_labels.max(initial=0)))
-        states = np.zeros(size, SHARED_STATE)
-        has_entity = self.numbers[readers] >= 0
-        reading = readers[has_entity]
+        has_entity = self.numbers[wanted] >= 0
+        reading = wanted[has_entity]
         after = np.searchsorted(
             labels.arrival_ms[label_at], self.history.arrival_ms[reading], side="right"
         ) + np.searchsorted(row_at, reading, side="left")
-        replay_shared(
-            self.entity,
-            states,
-            (state_of, log),
-            Readers(
-                after,
-                self.numbers[reading],
-                self.history.rows["event_ms"][reading],
-                self.history.rows["amount"][reading],
-                np.flatnonzero(has_entity),
-            ),
-            vectors,
+        readers = Readers(
+            after,
+            self.numbers[reading],
+            self.history.rows["event_ms"][reading],
+            self.history.rows["amount"][reading],
+            np.flatnonzero(has_entity),
         )
-        return states
+        return SharedWalk(size, (state_of, log), readers)
 
     def _counted(self) -> Ints:
         """Return the rows that count at this kind of entity; at the card itself only labels do."""

@@ -8,8 +8,8 @@ Cost: about 1.5 microseconds a row. Axes: B rows, F features, T steps, C channel
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -27,6 +27,7 @@ from fraudstream.features.state import (
     CARD_ALL,
     CARD_BUCKETS,
     CARD_START,
+    CARD_STATE,
     CARD_WIDTH_MS,
     DAY_MS,
     EXPIRY_D,
@@ -39,7 +40,9 @@ _T = SEQUENCE_LENGTH
 _MASK = _T - 1  # T is a power of two
 _PURCHASE = 1  # TRANSACTION_KIND_PURCHASE
 _ECOMMERCE, _MOTO, _RECURRING = 2, 4, 5  # CHANNEL_*: the card is not present
-_WIDTH_MS = np.array(CARD_WIDTH_MS, dtype=np.int64)
+# Constants one by one: the compiler turns a division by a constant into a multiplication.
+_WIDTH_0_MS, _WIDTH_1_MS, _WIDTH_2_MS = CARD_WIDTH_MS
+_SIZE_0, _SIZE_1, _SIZE_2 = CARD_BUCKETS
 _BUCKETS = np.array(CARD_BUCKETS, dtype=np.int64)
 _START = np.array(CARD_START, dtype=np.int64)
 _EXPIRY_MS = EXPIRY_D * DAY_MS
@@ -53,6 +56,7 @@ _CLIP = 3.0  # a purchase counts as no more than so many times the usual amount
 _MEMORY = 200  # purchases that make the usual amount
 _UNUSUAL = np.float32(3.0)
 _MCC = VALUES.index("mcc")
+_UNSEEN = np.uint32(0xFFFFFFFF)  # age of a place without a row, or of one later than the reader
 _TABLE = 64  # slots of the table of distinct values, twice the ring
 _TABLE_SHIFT = 26  # 32 bits less those of a slot
 _GOLDEN = 2654435761  # Knuth's multiplicative hash: 2^32 over the golden ratio
@@ -76,24 +80,54 @@ _NIGHT_SHARE = int(Aggregation.NIGHT_SHARE)
 _WEEKEND_SHARE = int(Aggregation.WEEKEND_SHARE)
 _NOT_PRESENT_SHARE = int(Aggregation.CARD_NOT_PRESENT_SHARE)
 _KM = int(Aggregation.KM_FROM_PREVIOUS)
+_SPEED = int(Aggregation.SPEED_KMH)
 _DISTINCT = int(Aggregation.DISTINCT_TERMINALS)
 _IS_NEW = int(Aggregation.IS_NEW_TERMINAL)
 
-# What one row is told about its card besides the windows: the numbers of `_look`.
-_NIGHT, _WEEKEND, _NOT_PRESENT, _USUAL, _DISTANCE, _SPEED = range(6)
-_LOOKS = 6
+_NO_WINDOW = int(max(Aggregation)) + 1  # numbers of features without a window
 
+_WORD = np.dtype({"names": ["bits", "number"], "formats": ["<i4", "<f4"], "offsets": [0, 0]})
+# What a row is told of its card: sums of windows, ages of the ring, and each feature without a
+# window at the number of its aggregation.
 _SCRATCH = np.dtype(
     [
-        ("count", "<i8", (CARD_ALL,)),
-        ("spend", "<i8", (CARD_ALL,)),
-        ("largest", "<f8", (CARD_ALL,)),
-        ("age_ms", "<i8", (_T,)),
+        ("bucket", "<i8", (3,)),  # of the row, by level
+        ("slot", "<i8", (3,)),  # of that bucket
+        ("own", "<i8", (3,)),  # 1 where the row counts in its bucket, else 0
+        ("count", "<i8"),
+        ("spend", "<i8"),
+        ("largest", "<f8"),
+        ("word", _WORD),
+        ("age_ms", "<u4", (_T,)),
         ("amount", "<f4", (_T,)),
-        ("look", "<f8", (_LOOKS,)),
+        ("square", "<f8", (_T,)),
+        ("unusual", "<i8", (_T,)),  # places of the unusual rows
+        ("unusuals", "<i8"),
+        ("found", "<f8", (_NO_WINDOW,)),
         ("table", "<i8", (_TABLE,)),
         ("epoch", "<i8"),
+        ("known", "<i8", (6,)),  # 0 where no row of the ring has such a value
     ]
+)
+
+# The same bytes of a card's state as integers: bits of floats that are not negative order as the
+# floats do, and the compiler finds the largest of integers eight at a time.
+_BIT_FIELDS = {
+    "largest": ("<i4", (CARD_ALL,)),
+    "ring_ratio": ("<i4", (_T,)),
+    "ring_value": ("<i8", (len(VALUES), _T // 2)),
+    "ring_is_night": ("<i8", (_T // 8,)),
+    "ring_is_weekend": ("<i8", (_T // 8,)),
+    "ring_is_remote": ("<i8", (_T // 8,)),
+}
+_FIELDS: Mapping[str, tuple[Any, ...]] = CARD_STATE.fields or {}
+_BITS = np.dtype(
+    {
+        "names": list(_BIT_FIELDS),
+        "formats": list(_BIT_FIELDS.values()),
+        "offsets": [_FIELDS[name][1] for name in _BIT_FIELDS],
+        "itemsize": CARD_STATE.itemsize,
+    }
 )
 
 
@@ -106,13 +140,15 @@ def _ratio(part, whole):
 
 
 @njit(nogil=True, cache=True)
-def _clear_passed(buckets, start, size, head, bucket):
+def _clear_passed(counts, spends, largests, start, size, head, bucket):
     """Zero the slots that the head passes on its way from `head` to `bucket`."""
-    first = head + 1
-    if bucket - head > size:
-        first = bucket - size + 1
-    for number in range(first, bucket + 1):
-        buckets[start + number % size] = 0
+    passed = min(bucket - head, size)
+    slot = (bucket - passed + 1) % size
+    for _ in range(passed):
+        counts[start + slot] = 0
+        spends[start + slot] = 0
+        largests[start + slot] = 0
+        slot = 0 if slot == size - 1 else slot + 1
 
 
 @njit(nogil=True, cache=True)
@@ -164,32 +200,43 @@ def _expire(state, event_ms):
 
 
 @njit(nogil=True, cache=True)
-def _count_purchase(state, event_ms, amount):
-    """Add a purchase to the buckets of its event time."""
-    for level in range(3):
-        size = _BUCKETS[level]
-        start = _START[level]
-        bucket = event_ms // _WIDTH_MS[level]
-        head = state["head"][level]
-        if bucket > head:
-            _clear_passed(state["count"], start, size, head, bucket)
-            _clear_passed(state["spend"], start, size, head, bucket)
-            _clear_passed(state["largest"], start, size, head, bucket)
-            state["head"][level] = bucket
-            head = bucket
-        if bucket > head - size:
-            slot = start + bucket % size
-            state["count"][slot] += 1
-            state["spend"][slot] += amount
-            state["largest"][slot] = max(state["largest"][slot], np.float32(amount))
+def _find_buckets(event_ms, scratch):
+    """Write the bucket of a time on each level, and its slot."""
+    buckets, slots = scratch["bucket"], scratch["slot"]
+    buckets[0] = event_ms // _WIDTH_0_MS
+    buckets[1] = event_ms // _WIDTH_1_MS
+    buckets[2] = event_ms // _WIDTH_2_MS
+    slots[0] = buckets[0] % _SIZE_0
+    slots[1] = buckets[1] % _SIZE_1
+    slots[2] = buckets[2] % _SIZE_2
 
 
 @njit(nogil=True, cache=True)
-def _advance(state, row, ratio):
+def _count_purchase(state, amount, scratch):
+    """Add a purchase to the buckets of its event time."""
+    counts, spends, largests = state["count"], state["spend"], state["largest"]
+    for level in range(3):
+        size = _BUCKETS[level]
+        start = _START[level]
+        bucket = scratch["bucket"][level]
+        head = state["head"][level]
+        if bucket > head:
+            _clear_passed(counts, spends, largests, start, size, head, bucket)
+            state["head"][level] = bucket
+            head = bucket
+        if bucket > head - size:
+            slot = start + scratch["slot"][level]
+            counts[slot] += 1
+            spends[slot] += amount
+            largests[slot] = max(largests[slot], np.float32(amount))
+
+
+@njit(nogil=True, cache=True)
+def _advance(state, row, ratio, scratch):
     """Move a card's state on by one row; `ratio` is its amount against the usual one."""
     event_ms = row["event_ms"]
     if row["kind"] == _PURCHASE:
-        _count_purchase(state, event_ms, row["amount"])
+        _count_purchase(state, row["amount"], scratch)
         _move_usual(state, np.float64(row["amount"]))
     place = state["rows"] & _MASK
     state["ring_event_ms"][place] = event_ms
@@ -214,27 +261,49 @@ def _advance(state, row, ratio):
 
 
 @njit(nogil=True, cache=True)
-def _sum_windows(state, event_ms, scratch):
-    """Sum the newest k + 1 buckets up to the row's, for every k of every level."""
-    counts, spends, largests = state["count"], state["spend"], state["largest"]
-    for level in range(3):
-        size = _BUCKETS[level]
-        start = _START[level]
-        bucket = event_ms // _WIDTH_MS[level]
-        head = state["head"][level]
-        slot = bucket % size
-        count = 0
-        spend = 0
-        largest = 0.0
-        for back in range(size):
-            if head - size < bucket - back <= head:
-                count += counts[start + slot]
-                spend += spends[start + slot]
-                largest = max(largest, np.float64(largests[start + slot]))
-            scratch["count"][start + back] = count
-            scratch["spend"][start + back] = spend
-            scratch["largest"][start + back] = largest
-            slot = size - 1 if slot == 0 else slot - 1
+def _sum_run(state, bits, begin, end):
+    """Sum a run of slots: purchases, spend, and the bits of the largest amount."""
+    count = np.int64(0)
+    spend = np.int64(0)
+    largest = np.int64(0)
+    for number in state["count"][begin:end]:
+        count += number
+    for number in state["spend"][begin:end]:
+        spend += number
+    for number in bits["largest"][begin:end]:
+        largest = max(largest, np.int64(number))
+    return count, spend, largest
+
+
+@njit(nogil=True, cache=True)
+def _sum_window(state, bits, level, span, scratch):
+    """Sum the newest `span` buckets of a level up to the row's."""
+    start, size = _START[level], _BUCKETS[level]
+    ahead = scratch["bucket"][level] - state["head"][level]
+    newest, oldest = max(ahead, 0), min(ahead + size, span) - 1  # how many buckets back
+    if oldest < newest:
+        scratch["count"], scratch["spend"], scratch["largest"] = 0, 0, 0.0
+        return
+    begin = scratch["slot"][level] - oldest
+    begin = start + (begin if begin >= 0 else begin + size)
+    buckets = oldest - newest + 1
+    end = min(begin + buckets, start + size)
+    count, spend, largest = _sum_run(state, bits, begin, end)
+    if end - begin < buckets:  # the buckets go on at the level's begin
+        rest, more, other = _sum_run(state, bits, start, start + buckets - (end - begin))
+        count += rest
+        spend += more
+        largest = max(largest, other)
+    scratch["count"] = count
+    scratch["spend"] = spend
+    scratch["largest"] = _float_of(largest, scratch)
+
+
+@njit(nogil=True, cache=True)
+def _float_of(bits, scratch):
+    """Return the float32 that has these bits, as float64."""
+    scratch["word"]["bits"] = bits
+    return np.float64(scratch["word"]["number"])
 
 
 @njit(nogil=True, cache=True)
@@ -267,39 +336,83 @@ def _distance_km(latitude, longitude, other_latitude, other_longitude):
 
 
 @njit(nogil=True, cache=True)
-def _look_at_place(state, row, look):
+def _look_at_place(state, row, found):
     """Write how far and how quickly the card came from its last known place."""
-    look[_DISTANCE] = np.nan
-    look[_SPEED] = np.nan
+    found[_KM] = np.nan
+    found[_SPEED] = np.nan
     has_place = not np.isnan(row["latitude"]) and not np.isnan(row["longitude"])
     if not has_place or state["place_ms"] == 0:
         return
     km = _distance_km(state["latitude"], state["longitude"], row["latitude"], row["longitude"])
     took_ms = max(abs(row["event_ms"] - state["place_ms"]), MINUTE_MS)
-    look[_DISTANCE] = km
-    look[_SPEED] = km / (took_ms / HOUR_MS)
+    found[_KM] = km
+    found[_SPEED] = km / (took_ms / HOUR_MS)
 
 
 @njit(nogil=True, cache=True)
-def _look_at_ring(state, event_ms, scratch):
-    """Write the ages of the ring's rows, -1 for none, and the shares of their kinds."""
+def _flags(words):
+    """Return how many bytes of four words are 1; the others are 0."""
+    lanes = words[0] + words[1] + words[2] + words[3]
+    lanes += lanes >> 32  # a lane holds 32 at most: nothing carries over
+    lanes += lanes >> 16
+    lanes += lanes >> 8
+    return np.float64(lanes & 0xFF)
+
+
+@njit(nogil=True, cache=True)
+def _look_at_ring(state, bits, event_ms, scratch):
+    """Write the ages of the ring's rows, the shares of their kinds, and which are unusual."""
     kept = min(state["rows"], _T)
     ages, at_ms = scratch["age_ms"], state["ring_event_ms"]
     for place in range(_T):
-        ages[place] = event_ms - at_ms[place] if place < kept else -1
-    nights, weekends = state["ring_is_night"], state["ring_is_weekend"]
-    remotes = state["ring_is_remote"]
-    night = np.int32(0)
-    weekend = np.int32(0)
-    remote = np.int32(0)
+        age = event_ms - at_ms[place]
+        is_seen = place < kept and age >= 0 and age < _UNSEEN
+        ages[place] = np.uint32(age) if is_seen else _UNSEEN
+    found, rows = scratch["found"], np.float64(kept)
+    found[_NIGHT_SHARE] = _ratio(_flags(bits["ring_is_night"]), rows)
+    found[_WEEKEND_SHARE] = _ratio(_flags(bits["ring_is_weekend"]), rows)
+    found[_NOT_PRESENT_SHARE] = _ratio(_flags(bits["ring_is_remote"]), rows)
+    ratios, unusual = state["ring_ratio"], scratch["unusual"]
+    unusuals = 0
     for place in range(_T):
-        night += nights[place]
-        weekend += weekends[place]
-        remote += remotes[place]
-    look = scratch["look"]
-    look[_NIGHT] = _ratio(np.float64(night), np.float64(kept))
-    look[_WEEKEND] = _ratio(np.float64(weekend), np.float64(kept))
-    look[_NOT_PRESENT] = _ratio(np.float64(remote), np.float64(kept))
+        unusual[unusuals & _MASK] = place
+        unusuals += 1 if ratios[place] > _UNUSUAL else 0
+    scratch["unusuals"] = unusuals
+
+
+@njit(nogil=True, cache=True)
+def _look_at_values(state, bits, row, scratch):
+    """Write which of the row's values are not in the ring: 1.0, 0.0, or NaN for no value."""
+    found, known = scratch["found"], scratch["known"]
+    for value in range(6):
+        pairs = bits["ring_value"][value]
+        any_bits = np.int64(0)
+        for pair in range(_T // 2):
+            any_bits |= pairs[pair]
+        known[value] = any_bits
+        own = row["value"][value]
+        if own == 0:
+            found[_IS_NEW + value] = np.nan
+        elif any_bits == 0:
+            found[_IS_NEW + value] = 1.0
+        else:
+            values = state["ring_value"][value]
+            seen = 0
+            for place in range(_T):
+                seen += 1 if values[place] == own else 0
+            found[_IS_NEW + value] = 0.0 if seen else 1.0
+
+
+@njit(nogil=True, cache=True)
+def _look_at_row(state, row, ratio, found):
+    """Write the features of the row itself against its card; `ratio` is to the usual amount."""
+    event_ms = row["event_ms"]
+    found[_AMOUNT] = np.float64(row["amount"])
+    found[_IS_NIGHT] = np.float64(_is_night(event_ms, row["utc_offset"]))
+    found[_IS_WEEKEND] = np.float64(_is_weekend(event_ms, row["utc_offset"]))
+    found[_RATIO_TO_CLIPPED_MEAN] = ratio
+    found[_SINCE_PREVIOUS] = _seconds_since(state, event_ms, state["previous_ms"])
+    found[_SINCE_FIRST] = min(_seconds_since(state, event_ms, state["first_ms"]), _NOT_NEW_S)
 
 
 @njit(nogil=True, cache=True)
@@ -318,29 +431,17 @@ def _put(table, epoch, value):
 @njit(nogil=True, cache=True)
 def _distinct(state, row, value, window_ms, scratch):
     """Return how many values the recent rows and the row itself have."""
+    own = row["value"][value]
+    if scratch["known"][value] == 0:  # most cards have no device
+        return 1.0 if own != 0 else 0.0
+    values, ages, window = state["ring_value"][value], scratch["age_ms"], np.uint32(window_ms)
     scratch["epoch"] += 1
-    epoch = scratch["epoch"]
-    table, ages = scratch["table"], scratch["age_ms"]
-    values = state["ring_value"]
-    found = 0
-    if row["value"][value] != 0:
-        found = _put(table, epoch, np.int64(row["value"][value]))
+    table, epoch = scratch["table"], scratch["epoch"]
+    found = _put(table, epoch, np.int64(own)) if own != 0 else 0
     for place in range(_T):
-        own = np.int64(values[value, place])
-        if own != 0 and 0 <= ages[place] < window_ms:
-            found += _put(table, epoch, own)
+        if ages[place] < window and values[place] != 0:
+            found += _put(table, epoch, np.int64(values[place]))
     return np.float64(found)
-
-
-@njit(nogil=True, cache=True)
-def _is_new(state, own, value):
-    """Tell whether a value is not in the ring: 1.0, 0.0, or NaN for no value."""
-    if own == 0:
-        return np.nan
-    seen = 0
-    for place in range(_T):
-        seen += state["ring_value"][value, place] == own
-    return 0.0 if seen else 1.0
 
 
 @njit(nogil=True, cache=True)
@@ -348,42 +449,47 @@ def _spread(state, window_ms, scratch):
     """Return the standard deviation of the recent purchases, NaN for fewer than two."""
     rows = state["rows"]
     kept = min(rows, _T)
-    amounts = scratch["amount"]
+    amounts, ages, window = scratch["amount"], scratch["age_ms"], np.uint32(window_ms)
+    own, kinds = state["ring_amount"], state["ring_kind"]
     found = 0
     total = 0.0
     for step in range(kept):
         place = (rows - kept + step) & _MASK
-        is_recent = 0 <= scratch["age_ms"][place] < window_ms
-        if is_recent and state["ring_kind"][place] == _PURCHASE:
-            amounts[found] = state["ring_amount"][place]
-            total += np.float64(amounts[found])
+        if ages[place] < window and kinds[place] == _PURCHASE:
+            amounts[found] = own[place]
+            total += np.float64(own[place])
             found += 1
     if found < 2:  # one purchase has no spread
         return np.nan
-    mean = total / found
+    mean, offs = total / found, scratch["square"]
+    for place in range(found):
+        off = np.float64(amounts[place]) - mean
+        offs[place] = off * off
     squares = 0.0
     for place in range(found):
-        squares += (np.float64(amounts[place]) - mean) ** 2
+        squares += offs[place]
     return np.sqrt(squares / found)
 
 
 @njit(nogil=True, cache=True)
-def _recent_feature(aggregation, state, window_ms, scratch):
-    """Return one feature of the ring's rows inside a window."""
-    if aggregation == _STD:
-        return _spread(state, window_ms, scratch)
-    ages = scratch["age_ms"]
-    ratios = state["ring_ratio"]
-    if aggregation == _UNUSUAL_COUNT:
-        found = 0
-        for place in range(_T):
-            found += 0 <= ages[place] < window_ms and ratios[place] > _UNUSUAL
-        return np.float64(found)
-    largest = np.float32(0.0)
+def _unusual_count(window_ms, scratch):
+    """Return how many of the recent rows were unusual."""
+    ages, unusual, window = scratch["age_ms"], scratch["unusual"], np.uint32(window_ms)
+    found = 0
+    for number in range(scratch["unusuals"]):
+        found += 1 if ages[unusual[number]] < window else 0
+    return np.float64(found)
+
+
+@njit(nogil=True, cache=True)
+def _largest_ratio(bits, window_ms, scratch):
+    """Return the largest ratio of the recent rows, 0 for none."""
+    ages, ratios, window = scratch["age_ms"], bits["ring_ratio"], np.uint32(window_ms)
+    largest = np.int64(0)
     for place in range(_T):
-        if 0 <= ages[place] < window_ms:
-            largest = max(largest, ratios[place])
-    return np.float64(largest)
+        own = np.int64(ratios[place]) if ages[place] < window else np.int64(0)
+        largest = max(largest, own)
+    return _float_of(largest, scratch)
 
 
 @njit(nogil=True, cache=True)
@@ -395,32 +501,13 @@ def _seconds_since(state, event_ms, earlier_ms):
 
 
 @njit(nogil=True, cache=True)
-def _row_feature(aggregation, state, row, scratch):
-    """Return one feature of the row itself against its card."""
-    event_ms, amount = row["event_ms"], np.float64(row["amount"])
-    look = scratch["look"]
-    if aggregation == _AMOUNT:
-        return amount
-    if aggregation == _SINCE_FIRST:
-        return min(_seconds_since(state, event_ms, state["first_ms"]), _NOT_NEW_S)
-    if aggregation == _SINCE_PREVIOUS:
-        return _seconds_since(state, event_ms, state["previous_ms"])
-    if aggregation == _RATIO_TO_CLIPPED_MEAN:
-        return look[_USUAL]
-    if aggregation == _IS_NIGHT:
-        return np.float64(_is_night(event_ms, row["utc_offset"]))
-    return np.float64(_is_weekend(event_ms, row["utc_offset"]))
-
-
-@njit(nogil=True, cache=True)
-def _window_feature(aggregation, slot, own, row, scratch):
-    """Return one feature of a window; `own` is 1 where the row counts in it, else 0."""
-    count, spend = scratch["count"][slot], scratch["spend"][slot]
+def _window_feature(aggregation, own, amount, scratch):
+    """Return one feature of the window just summed; `own` is 1 where the row counts, else 0."""
+    count, spend = scratch["count"], scratch["spend"]
     if aggregation == _RATIO_TO_MEAN:
-        mean = _ratio(np.float64(spend), np.float64(count))
-        return _ratio(np.float64(row["amount"]), mean)
+        return _ratio(np.float64(amount), _ratio(np.float64(spend), np.float64(count)))
     count += own
-    spend += own * row["amount"]
+    spend += own * amount
     if aggregation == _COUNT:
         return np.float64(count)
     if aggregation == _SUM:
@@ -429,60 +516,83 @@ def _window_feature(aggregation, slot, own, row, scratch):
         return _ratio(np.float64(spend), np.float64(count))
     if count == 0:
         return np.nan
-    return max(scratch["largest"][slot], np.float64(own * row["amount"]))
+    return max(scratch["largest"], np.float64(own * amount))
 
 
 @njit(nogil=True, cache=True)
-def _write_vector(state, row, plan, vector, scratch):
-    """Write a card's features of a row; `state` is the one before it."""
-    event_ms = row["event_ms"]
-    look = scratch["look"]
-    _sum_windows(state, event_ms, scratch)
-    _look_at_place(state, row, look)
-    is_purchase = row["kind"] == _PURCHASE
+def _write_windows(state, bits, row, plan, vector, scratch):
+    """Write the features of buckets; those of one window stand together in the plan."""
+    amount, is_purchase = row["amount"], row["kind"] == _PURCHASE
+    summed_level, summed_span = -1, -1
+    own = 0
     for position in range(plan.shape[0]):
-        place, aggregation = plan[position, 0], plan[position, 1]
         level, span = plan[position, 2], plan[position, 3]
-        if aggregation <= _RATIO_TO_MEAN:
-            is_kept = event_ms // _WIDTH_MS[level] > state["head"][level] - _BUCKETS[level]
+        if level != summed_level or span != summed_span:
+            _sum_window(state, bits, level, span, scratch)
+            is_kept = scratch["bucket"][level] > state["head"][level] - _BUCKETS[level]
             own = 1 if is_purchase and is_kept else 0
-            value = _window_feature(aggregation, _START[level] + span - 1, own, row, scratch)
-        elif aggregation >= _IS_NEW:
-            number = aggregation - _IS_NEW
-            value = _is_new(state, row["value"][number], number)
-        elif aggregation >= _DISTINCT:
-            value = _distinct(state, row, aggregation - _DISTINCT, span, scratch)
-        elif _STD <= aggregation <= _LARGEST_RATIO:
-            value = _recent_feature(aggregation, state, span, scratch)
-        elif _NIGHT_SHARE <= aggregation <= _NOT_PRESENT_SHARE:
-            value = look[_NIGHT + aggregation - _NIGHT_SHARE]
-        elif aggregation >= _KM:
-            value = look[_DISTANCE + aggregation - _KM]
+            summed_level, summed_span = level, span
+        vector[plan[position, 0]] = _window_feature(plan[position, 1], own, amount, scratch)
+
+
+@njit(nogil=True, cache=True)
+def _write_recent(state, bits, row, plan, vector, scratch):
+    """Write the features of the ring's rows inside a window."""
+    for position in range(plan.shape[0]):
+        aggregation, window_ms = plan[position, 1], plan[position, 3]
+        if aggregation >= _DISTINCT:
+            value = _distinct(state, row, aggregation - _DISTINCT, window_ms, scratch)
+        elif aggregation == _UNUSUAL_COUNT:
+            value = _unusual_count(window_ms, scratch)
+        elif aggregation == _LARGEST_RATIO:
+            value = _largest_ratio(bits, window_ms, scratch)
         else:
-            value = _row_feature(aggregation, state, row, scratch)
-        vector[place] = value
+            value = _spread(state, window_ms, scratch)
+        vector[plan[position, 0]] = value
+
+
+@njit(nogil=True, cache=True)
+def _write_vector(state, bits, row, ratio, plan, parts, vector, scratch):
+    """Write a card's features of a row; `state` is the one before it."""
+    found = scratch["found"]
+    _look_at_ring(state, bits, row["event_ms"], scratch)
+    _look_at_place(state, row, found)
+    _look_at_values(state, bits, row, scratch)
+    _look_at_row(state, row, ratio, found)
+    _write_windows(state, bits, row, plan[: parts[0]], vector, scratch)
+    _write_recent(state, bits, row, plan[parts[0] : parts[1]], vector, scratch)
+    for position in range(parts[1], plan.shape[0]):
+        vector[plan[position, 0]] = found[plan[position, 1]]
+
+
+@njit(nogil=True, cache=True)
+def _write_steps(state, event_ms, place, sequence):
+    """Write rows of the ring from a place on, one a step of `sequence`."""
+    amounts, at_ms, hours = state["ring_amount"], state["ring_event_ms"], state["ring_hour"]
+    kinds, channels, values = state["ring_kind"], state["ring_channel"], state["ring_value"]
+    for step in range(sequence.shape[0]):
+        at = place + step
+        sequence[step, 0] = amounts[at]
+        sequence[step, 1] = max(event_ms - at_ms[at], 0) / 1000.0
+        sequence[step, 2] = kinds[at]
+        sequence[step, 3] = channels[at]
+        sequence[step, 4] = values[_MCC, at]
+        sequence[step, 5] = hours[at]
 
 
 @njit(nogil=True, cache=True)
 def _write_sequence(state, row, sequence):
     """Write the last T-1 rows of the ring and the row itself into `sequence` float32 [T, C]."""
     event_ms = row["event_ms"]
-    rows = state["rows"]
-    kept = min(rows, _T - 1)
-    for step in range(_T - 1 - kept):
+    kept = min(state["rows"], _T - 1)
+    padding = _T - 1 - kept
+    for step in range(padding):
         sequence[step, :] = 0.0
         sequence[step, 1] = -1.0
-    amounts, at_ms, hours = state["ring_amount"], state["ring_event_ms"], state["ring_hour"]
-    kinds, channels, values = state["ring_kind"], state["ring_channel"], state["ring_value"]
-    for back in range(kept):
-        step = _T - 2 - back
-        place = (rows - 1 - back) & _MASK
-        sequence[step, 0] = amounts[place]
-        sequence[step, 1] = max(0.0, (event_ms - at_ms[place]) / 1000.0)
-        sequence[step, 2] = kinds[place]
-        sequence[step, 3] = channels[place]
-        sequence[step, 4] = values[_MCC, place]
-        sequence[step, 5] = hours[place]
+    place = (state["rows"] - kept) & _MASK
+    unbroken = padding + min(kept, _T - place)  # the ring goes on at its begin
+    _write_steps(state, event_ms, place, sequence[padding:unbroken])
+    _write_steps(state, event_ms, 0, sequence[unbroken : _T - 1])
     sequence[_T - 1, 0] = row["amount"]
     sequence[_T - 1, 1] = 0.0
     sequence[_T - 1, 2] = row["kind"]
@@ -492,24 +602,41 @@ def _write_sequence(state, row, sequence):
 
 
 @njit(nogil=True, cache=True)
-def _advance_cards(states, state_of, rows, places, plan, vectors, sequences, unusual, scratches):
-    scratch = scratches[0]
+def _parts_of(plan):
+    """Return where the windows of the plan end, and where the recent rows do."""
+    windows = 0
+    recent = 0
+    for position in range(plan.shape[0]):
+        aggregation = plan[position, 1]
+        is_window = aggregation <= _RATIO_TO_MEAN
+        is_distinct = aggregation >= _DISTINCT and aggregation < _IS_NEW
+        windows += 1 if is_window else 0
+        is_recent = aggregation >= _STD and aggregation <= _LARGEST_RATIO
+        recent += 1 if is_window or is_recent or is_distinct else 0
+    return windows, recent
+
+
+@njit(nogil=True, cache=True)
+def _advance_cards(cards, rows, places, plan, outputs, unusual, scratches):
+    states, all_bits, state_of = cards
+    vectors, sequences = outputs
+    scratch, parts = scratches[0], _parts_of(plan)
     for position in range(rows.shape[0]):
         row = rows[position]
         state = states[state_of[position]]
         event_ms = row["event_ms"]
         _expire(state, event_ms)
+        _find_buckets(event_ms, scratch)
         ratio = _ratio_to_usual(state, row)
         if places[position] >= 0:
-            _look_at_ring(state, event_ms, scratch)
-            scratch["look"][_USUAL] = ratio
-            _write_vector(state, row, plan, vectors[places[position]], scratch)
+            bits, vector = all_bits[state_of[position]], vectors[places[position]]
+            _write_vector(state, bits, row, ratio, plan, parts, vector, scratch)
             _write_sequence(state, row, sequences[places[position]])
         known = np.float32(0.0)
         if row["kind"] == _PURCHASE and not np.isnan(ratio):
             known = np.float32(ratio)
         unusual[position] = 1 if known > _UNUSUAL else 0
-        _advance(state, row, known)
+        _advance(state, row, known, scratch)
 
 
 _Ints = npt.NDArray[np.int64]
@@ -520,7 +647,8 @@ def card_plan(catalogue: Sequence[Feature]) -> _Ints:
     """Return a catalogue's card features as the kernel reads them.
 
     int64 [n, 4]: place in the vector, aggregation, bucket level, and span: buckets of the level,
-    or milliseconds for what looks at the ring.
+    or milliseconds for what looks at the ring. Windows come first, each window's together, then
+    what looks at recent rows, then what has no window.
 
     >>> card_plan(CATALOGUE[:1]).tolist() == [[0, Aggregation.AMOUNT, 0, 0]]
     True
@@ -532,7 +660,15 @@ def card_plan(catalogue: Sequence[Feature]) -> _Ints:
             if feature.aggregation > Aggregation.RATIO_TO_MEAN:
                 span = feature.window_h * HOUR_MS
             plan.append((place, int(feature.aggregation), level, span))
-    return np.array(plan, np.int64)
+    return np.array(sorted(plan, key=_order), np.int64)
+
+
+def _order(line: tuple[int, int, int, int]) -> tuple[int, ...]:
+    """Return where a line of the plan stands."""
+    place, aggregation, level, span = line
+    if aggregation <= Aggregation.RATIO_TO_MEAN:
+        return 0, level, span, place
+    return 1 if span else 2, place
 
 
 def bucket_span(window_h: int) -> tuple[int, int]:
@@ -596,9 +732,8 @@ def advance_cards(
     """
     unusual = np.zeros(len(rows), np.int8)
     scratch = np.zeros(1, _SCRATCH)
-    _advance_cards(
-        states, state_of, rows, places, CARD_PLAN, outputs[0], outputs[1], unusual, scratch
-    )
+    cards = (states, states.view(_BITS), state_of)
+    _advance_cards(cards, rows, places, CARD_PLAN, outputs, unusual, scratch)
     return unusual
 
 

@@ -58,8 +58,9 @@ _FRAUD_RUN = int(Aggregation.FRAUD_RUN)
 # What a reader is told of an entity, from its own time backwards: sums of the newest k + 1 days.
 _SCRATCH = np.dtype(
     [
-        ("day_count", "<i8", (MONTH_D,)),
-        ("day_spend", "<i8", (MONTH_D,)),
+        ("day_count", "<i8"),
+        ("day_spend", "<i8"),
+        ("spend_count", "<i8"),  # purchases of the days whose spend is kept
         ("settled_count", "<i8", (MONTH_D,)),
         ("settled_fraud", "<i8", (MONTH_D,)),
         ("unexplained", "<i8", (MONTH_D,)),
@@ -142,57 +143,94 @@ def _advance(state, row):
 @njit(nogil=True, cache=True)
 def _closed(buckets, size, head, bucket, span):
     """Sum the `span` buckets before `bucket` that are still kept."""
+    first, last = max(bucket - span, head - size + 1), min(bucket - 1, head)
+    count = last - first + 1
+    if count <= 0:
+        return np.int64(0)
+    begin = first % size
+    unbroken = min(count, size - begin)  # the buckets go on at the array's begin
     total = np.int64(0)
-    for number in range(max(bucket - span, head - size + 1), min(bucket - 1, head) + 1):
-        total += buckets[number % size]
+    for number in buckets[begin : begin + unbroken]:
+        total += number
+    for number in buckets[: count - unbroken]:
+        total += number
     return total
 
 
 @njit(nogil=True, cache=True)
-def _sum_days(state, event_ms, scratch):
-    """Sum the closed days before the reader's, newest first."""
+def _sum_days(state, event_ms, span, scratch):
+    """Sum the `span` closed days before the reader's."""
     today, head = event_ms // DAY_MS, state["newest_ms"] // DAY_MS
-    count = np.int64(0)
-    spend = np.int64(0)
-    for back in range(_MONTH):
-        day = today - 1 - back
-        if head - SHARED_DAYS < day <= head:
-            count += state["day_count"][day % SHARED_DAYS]
-        if head - SHARED_SPEND_DAYS < day <= head:
-            spend += state["day_spend"][day % SHARED_SPEND_DAYS]
-        scratch["day_count"][back] = count
-        scratch["day_spend"][back] = spend
+    scratch["day_count"] = _closed(state["day_count"], SHARED_DAYS, head, today, span)
+    scratch["day_spend"] = _closed(state["day_spend"], SHARED_SPEND_DAYS, head, today, span)
+    kept = max(0, min(span, today - 1 - (head - SHARED_SPEND_DAYS)))
+    scratch["spend_count"] = _closed(state["day_count"], SHARED_DAYS, head, today, kept)
+
+
+@njit(nogil=True, cache=True)
+def _find_genuine(state, event_ms, scratch):
+    """Write what `_sum_settled` does, for an entity without any known fraud."""
+    last, head = event_ms // DAY_MS - LABEL_DELAY_D - 1, state["newest_ms"] // DAY_MS
+    counts = state["day_count"]
+    scratch["settled_fraud"][:] = 0
+    scratch["unexplained"][:] = 0
+    scratch["run"] = 0
+    scratch["run_days"] = 0
+    scratch["since_genuine"] = np.nan
+    newest = max(last - head, 0)
+    slot = (last - newest) % SHARED_DAYS
+    for back in range(newest, min(_MONTH, last - head + SHARED_DAYS)):
+        if counts[slot] > 0:
+            scratch["since_genuine"] = np.float64(back)
+            return
+        slot = SHARED_DAYS - 1 if slot == 0 else slot - 1
 
 
 @njit(nogil=True, cache=True)
 def _sum_settled(state, event_ms, scratch):
     """Sum the settled days, newest first, and find the frauds since the last genuine purchase."""
     last, head = event_ms // DAY_MS - LABEL_DELAY_D - 1, state["newest_ms"] // DAY_MS
+    counts, frauds, unusual = state["day_count"], state["day_fraud"], state["day_unusual"]
+    ahead = last - head
+    slot = last % SHARED_DAYS
     count = np.int64(0)
     fraud = np.int64(0)
     unexplained = np.int64(0)
-    scratch["since_genuine"] = np.nan
-    scratch["run"] = 0
-    scratch["run_days"] = 0
+    genuine = -1
+    run = np.int64(0)
+    run_days = 0
     for back in range(_MONTH):
-        day = last - back
-        if head - SHARED_DAYS < day <= head:
-            slot = day % SHARED_DAYS
-            rows = np.int64(state["day_count"][slot])
-            frauds = np.int64(state["day_fraud"][slot])
-            own = max(np.int64(0), frauds - state["day_unusual"][slot])
-            count += rows
-            fraud += frauds
+        if ahead <= back and back < ahead + SHARED_DAYS:
+            known = np.int64(frauds[slot])
+            own = max(np.int64(0), known - np.int64(unusual[slot]))
+            count += counts[slot]
+            fraud += known
             unexplained += own
-            if np.isnan(scratch["since_genuine"]):
-                if rows > frauds:
-                    scratch["since_genuine"] = np.float64(back)
+            if genuine < 0:
+                if counts[slot] > known:
+                    genuine = back
                 elif own > 0:
-                    scratch["run"] += own
-                    scratch["run_days"] = back + 1
+                    run += own
+                    run_days = back + 1
+        slot = SHARED_DAYS - 1 if slot == 0 else slot - 1
         scratch["settled_count"][back] = count
         scratch["settled_fraud"][back] = fraud
         scratch["unexplained"][back] = unexplained
+    scratch["since_genuine"] = np.nan if genuine < 0 else np.float64(genuine)
+    scratch["run"] = run
+    scratch["run_days"] = run_days
+
+
+@njit(nogil=True, cache=True)
+def _look_at_labels(state, event_ms, scratch):
+    """Write what the settled days say; most entities have no fraud, and need less work."""
+    known = 0
+    for frauds in state["day_fraud"]:
+        known += frauds
+    if known == 0:
+        _find_genuine(state, event_ms, scratch)
+    else:
+        _sum_settled(state, event_ms, scratch)
 
 
 @njit(nogil=True, cache=True)
@@ -223,12 +261,12 @@ def _since_first(state, event_ms):
 
 
 @njit(nogil=True, cache=True)
-def _amount_feature(aggregation, span, amount, scratch):
+def _amount_feature(aggregation, amount, scratch):
     """Return one feature of an entity's spend."""
-    spend = np.float64(scratch["day_spend"][span - 1])
+    spend = np.float64(scratch["day_spend"])
     if aggregation == _SUM:
         return spend
-    count = scratch["day_count"][span - 1]
+    count = scratch["spend_count"]
     if count == 0:
         return np.nan
     if aggregation == _MEAN:
@@ -241,7 +279,7 @@ def _count_feature(state, level, span, event_ms, scratch):
     """Return the purchases of the closed buckets before the reader's."""
     newest_ms = state["newest_ms"]
     if level == _LEVEL_DAYS:
-        return np.float64(scratch["day_count"][span - 1])
+        return np.float64(scratch["day_count"])
     if level == _LEVEL_HOURS:
         head, bucket = newest_ms // HOUR_MS, event_ms // HOUR_MS
         return np.float64(_closed(state["hour_count"], SHARED_HOURS, head, bucket, span))
@@ -254,11 +292,13 @@ def _count_feature(state, level, span, event_ms, scratch):
 def _read(state, event_ms, amount, plan, vector, scratch):
     """Write the features of one reader."""
     if plan[0, 4] != 0:
-        _sum_days(state, event_ms, scratch)
-    if plan[0, 5] != 0:
-        _sum_settled(state, event_ms, scratch)
+        _look_at_labels(state, event_ms, scratch)
+    summed = 0
     for position in range(plan.shape[0]):
         aggregation, level, span = plan[position, 1], plan[position, 2], plan[position, 3]
+        if level == _LEVEL_DAYS and aggregation <= _RATIO_TO_MEAN and span != summed:
+            _sum_days(state, event_ms, span, scratch)
+            summed = span
         if aggregation >= _FRAUD_COUNT:
             value = _label_feature(aggregation, span, scratch)
         elif aggregation == _SINCE_FIRST:
@@ -266,7 +306,7 @@ def _read(state, event_ms, amount, plan, vector, scratch):
         elif aggregation == _COUNT:
             value = _count_feature(state, level, span, event_ms, scratch)
         else:
-            value = _amount_feature(aggregation, span, amount, scratch)
+            value = _amount_feature(aggregation, amount, scratch)
         vector[plan[position, 0]] = value
 
 
@@ -299,10 +339,10 @@ _NOTHING: Final = np.zeros(0, np.int64)
 def shared_plan(entity: Entity, catalogue: Sequence[Feature]) -> _Ints:
     """Return an entity's features of a catalogue as the kernel reads them.
 
-    int64 [n, 6]: place in the vector, aggregation, bucket level, buckets, and whether any feature
-    of the entity reads days, and settled days.
+    int64 [n, 5]: place in the vector, aggregation, bucket level, buckets, and whether any feature
+    of the entity reads settled days. Features of one span of days stand together.
 
-    >>> shared_plan(Entity.CARD, CATALOGUE)[:, 5].tolist()
+    >>> shared_plan(Entity.CARD, CATALOGUE)[:, 4].tolist()
     [1, 1]
     """
     of_entity = [
@@ -318,8 +358,8 @@ def shared_plan(entity: Entity, catalogue: Sequence[Feature]) -> _Ints:
         level = _LEVEL_DAYS if is_days else _LEVEL_HOURS if hours > 1 else _LEVEL_MINUTES
         span = max(1, hours // HOURS_OF_DAY) if is_days else hours
         plan.append((place, int(feature.aggregation), level, span))
-    needs_days = any(level == _LEVEL_DAYS for _, _, level, _ in plan)
-    return np.array([(*line, needs_days, needs_settled) for line in plan], np.int64)
+    plan.sort(key=lambda line: (line[1] >= _FRAUD_COUNT, line[2], line[3], line[0]))
+    return np.array([(*line, needs_settled) for line in plan], np.int64)
 
 
 _PLANS: Final = {entity: shared_plan(entity, CATALOGUE) for entity in SHARED_ENTITIES}
