@@ -13,7 +13,6 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 from google.protobuf.internal.enum_type_wrapper import EnumTypeWrapper
 
 from fraudstream.errors import InvalidSettings
@@ -176,7 +175,7 @@ def enum_numbers(name: str, column: pa.ChunkedArray) -> npt.NDArray[np.int32]:
 
     Args:
         name: Of the column, one of `ENUM_COLUMNS`.
-        column: Its names, plain or dictionary-encoded; an array of one chunk will do too.
+        column: Its names, plain or dictionary-encoded.
 
     Raises:
         InvalidSettings: It holds a name that the enum does not have.
@@ -184,17 +183,16 @@ def enum_numbers(name: str, column: pa.ChunkedArray) -> npt.NDArray[np.int32]:
     >>> enum_numbers("kind", pa.chunked_array([["purchase", None, "reversal"]])).tolist()
     [1, 0, 3]
     """
-    numbers, names = zip(*ENUM_COLUMNS[name].items(), strict=True)
-    texts = column.cast(TEXT)
-    places = pc.index_in(texts, value_set=pa.array(names, TEXT))
-    unknown = pc.and_(pc.is_null(places), pc.is_valid(texts))
-    if pc.any(unknown).as_py():
-        found = texts.filter(unknown)[0].as_py()
-        msg = f"column {name}: expected one of {', '.join(names)}, found {found!r}"
-        raise InvalidSettings(msg)
-    by_place: npt.NDArray[np.int32] = np.array([*numbers, 0], np.int32)
-    filled: npt.NDArray[np.int32] = pc.fill_null(places, len(numbers)).to_numpy()
-    return by_place[filled]
+    numbers = {text: number for number, text in ENUM_COLUMNS[name].items()}
+    encoded = column.cast(TEXT).combine_chunks().dictionary_encode()
+    found = encoded.dictionary.to_pylist()
+    for text in found:
+        if text not in numbers:
+            msg = f"column {name}: expected one of {', '.join(numbers)}, found {text!r}"
+            raise InvalidSettings(msg)
+    by_place: npt.NDArray[np.int32] = np.array([*(numbers[text] for text in found), 0], np.int32)
+    places: npt.NDArray[np.int32] = encoded.indices.fill_null(len(found)).to_numpy()
+    return by_place[places]
 
 
 def check_canonical(schema: pa.Schema) -> None:

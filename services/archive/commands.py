@@ -10,7 +10,7 @@ import signal
 import sys
 from collections.abc import Sequence
 from threading import Event
-from typing import Final, NoReturn
+from typing import NoReturn
 
 from kafka.errors import KafkaError
 
@@ -22,8 +22,6 @@ from fraudstream.telemetry import serve_metrics
 from services.archive.build import build
 from services.archive.settings import ArchiveSettings
 from services.archive.streams import STREAMS
-
-_LOG: Final = logging.getLogger(__name__)
 
 
 class _Parser(argparse.ArgumentParser):

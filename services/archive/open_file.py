@@ -36,7 +36,10 @@ class OpenFile:
         # Packed numbers do not repeat; a dictionary of them only costs.
         repeating = [f.name for f in schema if not pa.types.is_binary(f.type)]
         self._writer = pq.ParquetWriter(
-            self._temporary, schema, compression=_COMPRESSION, use_dictionary=repeating
+            self._temporary,
+            schema,
+            compression=_COMPRESSION,
+            use_dictionary=repeating,  # pyright: ignore[reportArgumentType]  # its stubs: bool only
         )
 
     def write(self, batch: pa.RecordBatch) -> None:
