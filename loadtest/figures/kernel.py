@@ -108,7 +108,10 @@ class OfflineKernel:
         history = handbook_of(self._machine, plan.rows(_ROWS))
         room = _Room(*empty_outputs(len(history.rows)))
         room.sequences[:] = 0
-        sides = {"ours": lambda: _ours(history, room), "floor": lambda: _floor(history, room)}
+        sides: dict[str, Side] = {
+            "ours": lambda: _ours(history, room),
+            "floor": lambda: _floor(history, room),
+        }
         for side in sides.values():
             side()
         yield sides
@@ -158,7 +161,7 @@ def _floor(history: History, room: _Room) -> Sample:
     terminals = np.zeros((int(terminal.max()) + 1, SHARED_STATE.itemsize // 8), np.uint64)
     sequences = room.sequences.reshape(len(history.rows), -1)
     began, began_cpu = time.perf_counter(), time.thread_time()
-    _move_bytes(cards, history.card, terminals, terminal, room.vectors, sequences)  # type: ignore[no-untyped-call]  # Numba's
+    _move_bytes(cards, history.card, terminals, terminal, room.vectors, sequences)
     return _sample(len(history.rows), began, began_cpu)
 
 

@@ -3,6 +3,7 @@
 A row counts if it is the first in the log with the digest of its identity's first decision. What
 the stream may not have finished with (its entity rows, its letters) is left to the stream: the
 filling stops at the first row beyond the known `next` that is undecided, or whose record lives.
+What came by gRPC and has its decision in the log, but not its row, is put into the outbox again.
 Memory: a card's state, 2.7 KB, for each card of the shard, besides `first_decisions`.
 """
 

@@ -122,7 +122,7 @@ class SteppedNodes(StoreNodes):
             return []
 
         def command(client: redis.Redis) -> Any:
-            pipeline = client.pipeline(transaction=False)
+            pipeline: Any = client.pipeline(transaction=False)
             for each in commands:
                 pipeline.execute_command(*each)
             return pipeline.execute()

@@ -279,7 +279,7 @@ class Worker:
         )
         self.process.start(self._poll_forever())
 
-    def mending(self, store: StateStore) -> MendingParts:
+    def _mending(self, store: StateStore) -> MendingParts:
         """Return what shards are mended with."""
         around = self._around
         return MendingParts(
@@ -298,7 +298,7 @@ class Worker:
         positions.broker = broker
         positions.seek = self._fetch_at.__setitem__
         positions.highwater = lambda partition: len(self._log(partition))
-        return ShardOwner(positions, SteppedMender(self.mending(store), self.role), _end)
+        return ShardOwner(positions, SteppedMender(self._mending(store), self.role), _end)
 
     def _card_parts(
         self,

@@ -225,7 +225,7 @@ class ProtocolWorld:
 
     def served(self, shard: ShardRef) -> ShardRef:
         """Return a shard in the generation that its marker names."""
-        named = self.server.client.hget(self.names(shard).marker, "generation")
+        named: Any = self.server.client.hget(self.names(shard).marker, "generation")
         return replace(shard, generation=named.decode()) if named else shard
 
     def is_open(self) -> bool:

@@ -177,7 +177,8 @@ class Stage:
 
         task = process.start(work())
         await self.schedule.run_until(task.done, "the slow rebuilder ends")
-        return task.result()
+        outcome: Switch = task.result()
+        return outcome
 
     async def marker(self) -> Marker:
         """Return the card shard's marker."""

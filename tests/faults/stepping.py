@@ -10,9 +10,13 @@ from __future__ import annotations
 import asyncio
 import selectors
 from collections.abc import Callable, Coroutine
+from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Final
+from typing import Any, Final, TypeVar, TypeVarTuple, Unpack
+
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 
 # Virtual time of one turn. A shard that failed waits 0.2 s, the sweep 0.3 s: some tens of turns.
 TURN_S: Final = 0.01
@@ -44,9 +48,11 @@ class SteppedLoop(asyncio.SelectorEventLoop):
         """Return seconds since the loop was made."""
         return self._jumping.now_s
 
-    def run_in_executor(self, executor: Any, func: Any, *args: Any) -> asyncio.Future[Any]:
+    def run_in_executor(
+        self, executor: Executor | None, func: Callable[[Unpack[Ts]], T], *args: *Ts
+    ) -> asyncio.Future[T]:
         """Run at once what would go to a thread: no other step can come between."""
-        done = self.create_future()
+        done: asyncio.Future[T] = self.create_future()
         try:
             done.set_result(func(*args))
         except Exception as exc:  # noqa: BLE001  # whoever awaits the future raises it

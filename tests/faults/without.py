@@ -8,9 +8,10 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+import grpc.aio
 from aiokafka import ConsumerRecord
 
-from fraudstream.errors import BrokerUnavailable
+from fraudstream.errors import BrokerUnavailable, ModelNotLoaded
 from fraudstream.generations import Generations
 from fraudstream.shard import ShardRef, pack_claim
 from fraudstream.state_store import RECORD_LIFE_S, StateStore, StoredValue
@@ -203,7 +204,11 @@ class DeafToConflicts(LocalScoring):
 
     async def decide(self, request: FeatureBatchRequest) -> list[Decision]:
         """Return whatever came."""
-        response = await self._stub.ScoreBatch(request, timeout=self._timeout_s)
+        try:
+            response = await self._stub.ScoreBatch(request, timeout=self._timeout_s)
+        except grpc.aio.AioRpcError as exc:
+            msg = "no scorer answers"
+            raise ModelNotLoaded(msg) from exc
         return [result.decision for result in response.results]
 
 

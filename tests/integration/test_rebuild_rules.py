@@ -69,14 +69,15 @@ class HandLog:
     async def decide(
         self,
         transaction: Transaction,
-        applied: int = 0,
+        applied: int | None = 0,
         age_ms: int = 0,
         score: float = 0.5,
-        *,
-        is_of_door: bool = False,
     ) -> Decision:
-        """Append the decision of a row that was decided while `next` was `applied`."""
-        at = LogCoordinates(topic_id=self.log.topic_id, partition=self.partition)
+        """Append the decision of a row that was decided while `next` was `applied`.
+
+        None is what came by gRPC.
+        """
+        coordinates = LogCoordinates(topic_id=self.log.topic_id, partition=self.partition)
         made = Decision(
             decision_id=decision_id_of(identity(transaction)),
             bank_id=transaction.bank_id,
@@ -86,8 +87,8 @@ class HandLog:
             score=score,
             feature_set_hash=FEATURE_SET_HASH,
             vector=bytes(4 * len(FEATURE_NAMES)),
-            coordinates=None if is_of_door else at,
-            freshness=Freshness(applied_offset=applied),
+            coordinates=None if applied is None else coordinates,
+            freshness=Freshness(applied_offset=applied or 0),
             transaction=transaction,
         )
         await self.append(DECISIONS, [made.SerializeToString()], age_ms)
@@ -254,18 +255,19 @@ async def test_rebuilt_rows_leave_the_pending_list(logs: HandLog) -> None:
     assert [entry.identity for entry in answer.pending] == [identity(other)]
 
 
-async def test_decision_by_grpc_whose_row_was_lost_is_sent_on_again(logs: HandLog) -> None:
-    """The outbox that was to send the accepted row went with the store: it names it again."""
-    sent, lost = transaction_of("sent"), transaction_of("lost")
-    for transaction in (sent, lost):
-        await logs.decide(transaction, is_of_door=True)
-    await logs.accept([sent])
+async def test_accepted_row_that_a_loss_cut_off_is_sent_again(logs: HandLog) -> None:
+    """The door's decision is in the log and its row is not: a scorer publishes both once more."""
+    streamed, sent, unsent = (transaction_of(f"t-{number}") for number in range(3))
+    await logs.decide(streamed)
+    for row in (sent, unsent):
+        await logs.decide(row, applied=None)
+    await logs.accept([transaction_of("t-9"), sent, transaction_of("t-2", 999)])
 
-    await logs.fill()
+    filled = await logs.fill()
+    await logs.rebuilder.switch(filled)
 
-    shard = ShardRef(Role.CARD, logs.partition, logs.log.incarnation)
-    waiting = await logs.store.unpublished(shard, clock_ms() + 1, limit=10)
-    assert [entry.identity for entry in waiting] == [identity(lost)]
+    found = await logs.store.unpublished(filled.job.shard, clock_ms(), 9)
+    assert [entry.identity for entry in found] == [identity(unsent)]
 
 
 async def test_store_that_lost_some_of_the_filling_is_not_switched(logs: HandLog) -> None:
