@@ -151,6 +151,17 @@ def test_mean_of_a_terminal_is_of_the_days_before_today() -> None:
     assert np.isnan(outside["terminal_amount_to_mean_30d"])
 
 
+def test_mean_of_a_terminal_is_of_days_whose_spend_is_kept() -> None:
+    """A late row looks further back than spend is kept: count and spend are of the same days."""
+    newest, kept, dropped = (_DAY - days * DAY_MS for days in (0, 31, 33))
+    log = [_line(newest), _line(kept), _line(dropped)]
+
+    seen = _seen(_DAY - 5 * DAY_MS, log)
+
+    assert seen["terminal_count_30d"] == 2.0
+    assert seen["terminal_mean_30d"] == 100.0
+
+
 @pytest.mark.parametrize(
     ("before_ms", "expected"),
     [(0, None), (1, 0.001), (HOUR_MS, 3_600.0), (31 * DAY_MS, 30 * 86_400.0)],
