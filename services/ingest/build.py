@@ -11,7 +11,7 @@ from typing import Final
 from kafka import ConsumerRebalanceListener, KafkaConsumer
 from kafka.structs import TopicPartition
 
-from fraudstream.bus import kafka_python_options
+from fraudstream.bus import kafka_python_options, subscribe
 from fraudstream.dead_letter import LetterWriter, load_public_key
 from fraudstream.errors import InvalidSettings
 from fraudstream.money import indicative_rate_table, load_rate_table
@@ -103,7 +103,7 @@ def build(
         )
         consumer = raw_consumer(kafka, settings)
         try:
-            consumer.subscribe([kafka.topic(RAW)], listener=AnnounceReady(announce))
+            subscribe(consumer, [kafka.topic(RAW)], AnnounceReady(announce))
             yield IngestLoop(consumer, processor, outlet, telemetry)
         finally:
             consumer.close(autocommit=False)
