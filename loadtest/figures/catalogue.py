@@ -7,6 +7,8 @@ from fraudstream.settings import KafkaSettings
 from loadtest.bench.figure import Experiment
 from loadtest.figures.line import LineExperiment
 from loadtest.figures.line_vs_plain import LineVsPlain
+from loadtest.figures.offline_kernel import OfflineKernel
+from loadtest.figures.stored_bytes import StoredBytes
 
 
 def experiments() -> tuple[Experiment, ...]:
@@ -15,4 +17,6 @@ def experiments() -> tuple[Experiment, ...]:
     return (
         LineExperiment(KafkaSettings.read(), machine),
         LineVsPlain(machine),
+        OfflineKernel(machine),
+        StoredBytes(),
     )
