@@ -5,9 +5,11 @@ from __future__ import annotations
 from demo.settings import MachineSettings
 from fraudstream.settings import KafkaSettings
 from loadtest.bench.figure import Experiment
+from loadtest.figures.join_vs_feast import JoinVsFeast
 from loadtest.figures.line import LineExperiment
 from loadtest.figures.line_vs_plain import LineVsPlain
 from loadtest.figures.offline_kernel import OfflineKernel
+from loadtest.figures.online_read import OnlineReadVsFeast
 from loadtest.figures.stored_bytes import StoredBytes
 
 
@@ -18,5 +20,7 @@ def experiments() -> tuple[Experiment, ...]:
         LineExperiment(KafkaSettings.read(), machine),
         LineVsPlain(machine),
         OfflineKernel(machine),
+        JoinVsFeast(machine),
+        OnlineReadVsFeast(),
         StoredBytes(),
     )

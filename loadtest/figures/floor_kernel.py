@@ -1,4 +1,4 @@
-"""The floor of the offline kernel: a loop that reads and writes the same bytes, and computes nothing."""
+"""The floor of the offline kernel: a loop that moves the same bytes and computes nothing."""
 
 from __future__ import annotations
 

@@ -52,6 +52,8 @@ def write_cards(machine: MachineSettings, cards: int, path: Path) -> int:
     """Write the rows of the first cards into a file of the same form; return how many there are."""
     table = pq.read_table(handbook_path(machine))
     customers = np.unique(table["CUSTOMER_ID"].to_numpy())
-    chosen = table.filter(pc.less(table["CUSTOMER_ID"], int(customers[min(cards, len(customers) - 1)])))
+    chosen = table.filter(
+        pc.less(table["CUSTOMER_ID"], int(customers[min(cards, len(customers) - 1)]))
+    )
     pq.write_table(chosen, path)
     return int(chosen.num_rows)
