@@ -5,6 +5,8 @@ from __future__ import annotations
 from demo.settings import MachineSettings
 from fraudstream.settings import KafkaSettings
 from loadtest.bench.figure import Experiment
+from loadtest.figures.batch_agent import BatchAgentVsStock
+from loadtest.figures.features_floor import FeaturesVsFloor
 from loadtest.figures.join_vs_feast import JoinVsFeast
 from loadtest.figures.line import LineExperiment
 from loadtest.figures.line_vs_plain import LineVsPlain
@@ -22,5 +24,7 @@ def experiments() -> tuple[Experiment, ...]:
         OfflineKernel(machine),
         JoinVsFeast(machine),
         OnlineReadVsFeast(),
+        FeaturesVsFloor(KafkaSettings.read(), machine),
+        BatchAgentVsStock(machine),
         StoredBytes(),
     )
