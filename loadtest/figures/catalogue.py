@@ -5,9 +5,15 @@ from __future__ import annotations
 from demo.settings import MachineSettings
 from fraudstream.settings import KafkaSettings
 from loadtest.bench.figure import Experiment
-from loadtest.figures.kernel import CardGrowth, OfflineKernel, StateSizes
+from loadtest.figures.batch_agent import BatchAgentVsStock
+from loadtest.figures.card_growth import CardGrowth
+from loadtest.figures.features_floor import FeaturesVsFloor
+from loadtest.figures.join_vs_feast import JoinVsFeast
 from loadtest.figures.line import LineExperiment
 from loadtest.figures.line_vs_plain import LineVsPlain
+from loadtest.figures.offline_kernel import OfflineKernel
+from loadtest.figures.online_read import OnlineReadVsFeast
+from loadtest.figures.stored_bytes import StoredBytes
 
 
 def experiments() -> tuple[Experiment, ...]:
@@ -17,6 +23,10 @@ def experiments() -> tuple[Experiment, ...]:
         LineExperiment(KafkaSettings.read(), machine),
         LineVsPlain(machine),
         OfflineKernel(machine),
-        StateSizes(),
+        JoinVsFeast(machine),
+        OnlineReadVsFeast(),
+        FeaturesVsFloor(KafkaSettings.read(), machine),
+        BatchAgentVsStock(machine),
+        StoredBytes(),
         CardGrowth(),
     )

@@ -133,6 +133,11 @@ class Worker:
                 self.app, override_logging=False, redirect_stdouts=False, stdout=nowhere
             ).execute_from_commandline()
 
+    def make_scoring_stub(self) -> ScoringStub:
+        """Return the way to scoring; gRPC connects at the first call."""
+        features = self._settings.features
+        return ScoringStub(features.scoring_address, features.scoring_timeout_s)
+
     async def _connect_card(self) -> PollHandler:
         settings = self._settings
         await self._store.connect()
@@ -146,9 +151,7 @@ class Worker:
                 sender=EntityRowSender(
                     producer, self._entities, self._log, _now_ms if is_wall else None
                 ),
-                scoring=ScoringStub(
-                    settings.features.scoring_address, settings.features.scoring_timeout_s
-                ),
+                scoring=self.make_scoring_stub(),
                 letters=await self._letters(producer),
                 spans=SpanWriter(self._telemetry, _now_us),
                 clock_us=_now_us,

@@ -1,0 +1,134 @@
+"""The features stage without scoring, against its floor.
+
+Both sides are one batch agent over the same accepted rows, with a Valkey each that holds a value
+for every card and shared entity of the rows, so both read and write as many bytes. A row is
+admitted, judged, computed, sent on to its entities and made into a request by the features side
+only; the floor decodes it and moves its bytes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from itertools import islice
+from pathlib import Path
+from typing import Final
+
+from demo.servers import choose_broker
+from demo.settings import MachineSettings, kafka_settings_in, redis_settings_in
+from fraudstream.features.codec import CARD, CARD_VALUE
+from fraudstream.features.state import SHARED_STATE
+from fraudstream.privacy import Tokeniser, TokenKeys
+from fraudstream.settings import KafkaSettings
+from fraudstream.shard import Role, ShardRef
+from fraudstream.state_store import STATE_LIFE_S, StateStore, StoredValue
+from fraudstream.topics import ACCEPTED, ENTITIES, partition_of
+from fraudstream.v1.decision_pb2 import AcceptedTransaction
+from loadtest.bench.cpu import lacking_for_cpu
+from loadtest.bench.figure import Figure, Plan, Round, Sample, Side
+from loadtest.bench.spent import beside
+from loadtest.figures.backlog import BacklogRow, accepted_rows, traffic_settings
+from loadtest.figures.consumption import Consumption, running_worker
+from loadtest.figures.servers import running_broker, side_servers
+from loadtest.workers.features import FLOOR_GROUP, shared_keys
+from services.features.logs import find_log
+
+ROWS: Final = 8_000
+_WARM_UP: Final = 1_000
+_FILL_LOT: Final = 500
+_SIDES: Final = (("features", "features-card"), ("floor", FLOOR_GROUP))
+
+
+class FeaturesVsFloor:
+    """What the features stage adds to moving its bytes."""
+
+    figures = (
+        Figure(
+            "features_vs_floor",
+            "Features stage without scoring, CPU a transaction: ours / decoding and moving bytes",
+            "ratio",
+            must=1.5,
+            aim=1.25,
+            is_cost=True,
+        ),
+    )
+
+    def __init__(self, kafka: KafkaSettings, machine: MachineSettings) -> None:
+        self._kafka = kafka
+        self._machine = machine
+
+    def lacking(self) -> str:
+        """Return why this machine cannot run it, empty where it can."""
+        return lacking_for_cpu()
+
+    @contextmanager
+    def open(self, plan: Plan) -> Iterator[Mapping[str, Side]]:
+        """Start broker, stores and both workers, warm them up, and end all on leaving."""
+        broker = choose_broker(self._kafka, self._machine, plan.folder)
+        with ExitStack() as stack:
+            pids = stack.enter_context(running_broker(broker))
+            sides: dict[str, Side] = {}
+            for side, group in _SIDES:
+                servers = stack.enter_context(side_servers(broker, pids, side, plan.folder))
+                folder = plan.folder / side
+                worker = stack.enter_context(
+                    running_worker(side, group, servers.environment, folder)
+                )
+                sides[side] = _Stage(worker, servers.environment, folder, plan).run
+            yield sides
+
+    def values(self, measured: Round) -> dict[str, float]:
+        """Return the ratio of one round, with what each side spent on a transaction."""
+        ratio = measured["features"]["cpu_us"] / measured["floor"]["cpu_us"]
+        return {"features_vs_floor": ratio, **beside(dict(measured))}
+
+
+class _Stage:
+    """One side with its rows; its store holds what they will read."""
+
+    def __init__(
+        self, worker: Consumption, environment: Mapping[str, str], folder: Path, plan: Plan
+    ) -> None:
+        self._worker = worker
+        self._environment = environment
+        self._count = plan.rows(ROWS)
+        tokeniser = Tokeniser(TokenKeys.load(folder / "token-keys.json"))
+        self._rows = accepted_rows(traffic_settings(), tokeniser, worker.partitions)
+        self._work_off(_WARM_UP)
+
+    def run(self) -> Sample:
+        """Fill the store with what the next rows read, then work them off."""
+        return self._work_off(self._count)
+
+    def _work_off(self, count: int) -> Sample:
+        rows = list(islice(self._rows, count))
+        asyncio.run(fill_store(self._environment, rows))
+        return self._worker.run([row.record for row in rows])
+
+
+async def fill_store(environment: Mapping[str, str], rows: Sequence[BacklogRow]) -> None:
+    """Write an empty state of full size for each card and entity of some rows that has none."""
+    kafka = kafka_settings_in(environment)
+    log = await asyncio.to_thread(find_log, kafka, ACCEPTED)
+    entities = await asyncio.to_thread(find_log, kafka, ENTITIES)
+    store = StateStore(redis_settings_in(environment), lambda: 0)
+    transactions = [AcceptedTransaction.FromString(row.record.value).transaction for row in rows]
+    cards = [
+        store.keys(_shard(t.card_token, log.incarnation, log.partitions)).state(CARD, t.card_token)
+        for t in transactions
+    ]
+    shared, _ = shared_keys(store, transactions, entities.partitions)
+    sized = {key: bytes(CARD_VALUE.itemsize) for key in cards}
+    sized |= {key: bytes(SHARED_STATE.itemsize) for key in shared}
+    keys = list(sized)
+    for begin in range(0, len(keys), _FILL_LOT):
+        lot = keys[begin : begin + _FILL_LOT]
+        known, _ = await store.read_many(lot, ())
+        missing = [key for key, value in zip(lot, known, strict=True) if value is None]
+        await store.fill([StoredValue(key, sized[key], STATE_LIFE_S) for key in missing])
+    await store.close()
+
+
+def _shard(card_token: str, incarnation: str, partitions: int) -> ShardRef:
+    return ShardRef(Role.CARD, partition_of(card_token.encode(), partitions), incarnation)

@@ -1,0 +1,92 @@
+"""Two agents that only count records: a stock Faust agent, and our batch agent.
+
+Both consume by Faust, commit by the same timer, and decode nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any, Final
+
+import faust
+
+from fraudstream.batch_agent import AgentSettings, Finished, Records, batch_app
+from fraudstream.settings import KafkaSettings
+from fraudstream.topics import ACCEPTED
+
+EVENTS_GROUP: Final = "count-events"
+BATCHES_GROUP: Final = "count-batches"
+# As the batch agent commits.
+_COMMIT_S: Final = 0.25
+
+
+class CountingHandler:
+    """Counts the records of each poll."""
+
+    def __init__(self) -> None:
+        self._count = 0
+
+    def assigned(self, partitions: set[int]) -> None:
+        """Say that it is ready to be given records."""
+        if partitions:
+            _say_ready()
+
+    async def handle(self, records: Records) -> Finished:
+        """Count."""
+        self._count += sum(map(len, records.values()))
+        return {partition: lot[-1].offset + 1 for partition, lot in records.items() if lot}
+
+
+def count_batches(kafka: KafkaSettings) -> None:
+    """Count by our batch agent until a signal; never returns."""
+    topic, group = kafka.topic(ACCEPTED), kafka.group(BATCHES_GROUP)
+    run_app(batch_app(kafka, AgentSettings(group, topic, "", _state_dir()), CountingHandler()))
+
+
+def count_events(kafka: KafkaSettings) -> None:
+    """Count by a stock agent, one event at a time, until a signal; never returns."""
+    app = faust.App(
+        kafka.group(EVENTS_GROUP),
+        broker=[f"kafka://{address}" for address in kafka.bootstrap.split(",")],
+        datadir=_state_dir(),
+        key_serializer="raw",
+        value_serializer="raw",
+        consumer_auto_offset_reset="earliest",
+        broker_commit_interval=_COMMIT_S,
+        broker_max_poll_records=512,
+        stream_recovery_delay=0,
+        topic_disable_leader=True,
+        web_enabled=False,
+    )
+    counted = [0]
+
+    @app.agent(app.topic(kafka.topic(ACCEPTED), key_serializer="raw", value_serializer="raw"))
+    async def work(stream: Any) -> None:
+        async for _ in stream:
+            counted[0] += 1
+
+    @app.on_partitions_assigned.connect
+    async def announce(*_: Any, **__: Any) -> None:
+        _say_ready()
+
+    run_app(app)
+
+
+def run_app(app: faust.App) -> None:
+    """Run a Faust app until a signal, without its spinner."""
+    with Path(os.devnull).open("w") as nowhere:
+        faust.Worker(
+            app, override_logging=False, redirect_stdouts=False, stdout=nowhere
+        ).execute_from_commandline()
+
+
+def _state_dir() -> str:
+    return str(Path(tempfile.mkdtemp(prefix="fraud-bench-")) / "faust")
+
+
+def _say_ready() -> None:
+    sys.stdout.write("ready\n")
+    sys.stdout.flush()
