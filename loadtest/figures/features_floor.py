@@ -124,7 +124,7 @@ async def fill_store(environment: Mapping[str, str], rows: Sequence[BacklogRow])
     keys = list(sized)
     for begin in range(0, len(keys), _FILL_LOT):
         lot = keys[begin : begin + _FILL_LOT]
-        known, _ = await store.read_many(lot, ())
+        known, _, _ = await store.read_many(lot)
         missing = [key for key, value in zip(lot, known, strict=True) if value is None]
         await store.fill([StoredValue(key, sized[key], STATE_LIFE_S) for key in missing])
     await store.close()

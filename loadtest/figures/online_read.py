@@ -140,7 +140,7 @@ def _keys_of(cards: list[str]) -> list[EntityKey]:
 def _write_feast(feast: FeatureStore, cards: list[str], vectors: Vectors) -> None:
     """Write the vectors through Feast's own store."""
     decided = datetime.fromtimestamp(_DECIDED_MS / 1000, UTC)
-    rows = [
+    rows: list[tuple[EntityKey, dict[str, Value], datetime, datetime | None]] = [
         (
             key,
             {
@@ -184,7 +184,7 @@ async def _hot(store: StateStore, keys: list[str], times: int) -> Vectors:
     """Read as the services do: one pipelined round trip, then one array."""
     vectors: Vectors = np.zeros(0, np.float32)
     for _ in range(times):
-        values, _ = await store.read_many(keys, ())
+        values, _, _ = await store.read_many(keys)
         vectors = unpack_values(values, CARD_VALUE)["vector"]
     return vectors
 
