@@ -83,6 +83,8 @@ def make_alert(spec: AlertSpec) -> Alert:
         channel=CHANNEL_ECOMMERCE if spec.number % 2 else CHANNEL_POS,
         entry_mode=ENTRY_MODE_MANUAL if spec.number % 2 else ENTRY_MODE_CONTACTLESS,
         country="DE",
+        device_id=f"device-{spec.number}" if spec.number % 2 else "",
+        ip=f"192.0.2.{spec.number % 256}" if spec.number % 2 else "",
     )
     identity = identity_of(spent.bank_id, spent.card_token, spent.transaction_id)
     decision = Decision(

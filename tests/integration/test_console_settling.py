@@ -10,6 +10,7 @@ import pytest
 from kafka.errors import KafkaTimeoutError
 
 from fraudstream.errors import CaseChanged, CaseNotFound
+from fraudstream.features.codec import SHARED_FIELDS
 from fraudstream.settings import KafkaSettings
 from fraudstream.v1.label_pb2 import DISPOSITION_GENUINE, Label
 from services.console.verdict import Disposition
@@ -89,6 +90,20 @@ def test_a_verdict_writes_one_label_whatever_is_sent_again() -> None:
         START_MS + 5,
         "Nordlicht Electronics",
     )
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_a_label_names_every_entity_of_its_transaction(number: int) -> None:
+    """A label must reach the states of them all, device and address too where there are any."""
+    from services.console.settling import settle_alert
+
+    spent = make_alert(AlertSpec(number)).decision.transaction
+    settle_alert(_verdict(_store(number)))
+
+    label = Label.FromString(bytes(_outbox()[0].payload))
+    for name in SHARED_FIELDS:
+        assert getattr(label, name) == getattr(spent, name), name
+    assert bool(label.device_id) == bool(label.ip) == (number == 1)
 
 
 @pytest.mark.parametrize(("analyst", "version"), [("bob", 0), ("ada", 1)])
