@@ -262,11 +262,6 @@ class Worker:
         self._generation = -1
         self._fetch_at: dict[int, int] = {}
 
-    @property
-    def handler(self) -> PollHandler:
-        """Return the role that handles polls."""
-        return self._handler
-
     def start(
         self, store: StateStore, scoring: ScoringStub, wants_beat: Callable[[], bool]
     ) -> None:
