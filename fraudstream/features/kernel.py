@@ -8,7 +8,7 @@ Cost: about 1.5 microseconds a row. Axes: B rows, F features, T steps, C channel
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -120,7 +120,7 @@ _BIT_FIELDS = {
     "ring_is_weekend": ("<i8", (_T // 8,)),
     "ring_is_remote": ("<i8", (_T // 8,)),
 }
-_FIELDS: Mapping[str, tuple[Any, ...]] = CARD_STATE.fields or {}
+_FIELDS: Any = CARD_STATE.fields
 _BITS = np.dtype(
     {
         "names": list(_BIT_FIELDS),

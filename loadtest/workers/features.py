@@ -87,7 +87,7 @@ class FloorHandler:
         shard = ShardRef(Role.CARD, partition, self._log.incarnation)
         if partition not in self._next:
             self._next[partition] = (await self._store.open_shard(shard, 0)).next_offset
-        rows = [AcceptedTransaction.FromString(record.value).transaction for record in lot]
+        rows = [AcceptedTransaction.FromString(record.value or b"").transaction for record in lot]
         names = self._store.keys(shard)
         identities = [identity_of(r.bank_id, r.card_token, r.transaction_id) for r in rows]
         states = [names.state(CARD, card) for card in dict.fromkeys(r.card_token for r in rows)]

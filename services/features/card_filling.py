@@ -10,7 +10,7 @@ Memory: a card's state, 2.7 KB, for each card of the shard, besides `first_decis
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -215,7 +215,7 @@ class CardFiller:
         tokens = list(replay.cards.tokens)
         return Filled(job, next_offset, states, lambda n: (n.state(CARD, t) for t in tokens))
 
-    async def _decisions(self, replay: _Replay) -> Any:
+    async def _decisions(self, replay: _Replay) -> AsyncIterator[list[MadeDecision]]:
         """Yield all decisions of the shard, lot by lot, the oldest partition first."""
         job = replay.job
         for partition in (*job.other_partitions, job.shard.partition):

@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
@@ -115,15 +115,12 @@ def write_part(
 
 def _write(path: Path, table: pa.Table) -> str:
     unfinished = path.with_suffix(".unfinished")
-    pq.write_table(
-        table,
-        unfinished,
-        compression="zstd",
-        compression_level=1,
-        use_dictionary=["card_token"],
-        use_byte_stream_split=list(FEATURE_NAMES),
-        write_statistics=["event_time_ms", "arrival_time_ms"],
-    )
+    options: dict[str, Any] = {
+        "use_dictionary": ["card_token"],
+        "use_byte_stream_split": list(FEATURE_NAMES),
+        "write_statistics": ["event_time_ms", "arrival_time_ms"],
+    }
+    pq.write_table(table, unfinished, compression="zstd", compression_level=1, **options)
     with unfinished.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
         os.fsync(file.fileno())

@@ -78,7 +78,8 @@ def _follow_log(rows: Records, name: str) -> None:
     """Check the order of one partition's rows; its log time never falls, whatever clocks said."""
     falls = np.flatnonzero(np.diff(rows["second"]) <= 0)
     if len(falls):
-        raise out_of_order(name, rows["second"][falls[0]], rows["second"][falls[0] + 1])
+        earlier, later = rows["second"][falls[0] : falls[0] + 2].tolist()
+        raise out_of_order(name, earlier, later)
     rows["arrival_ms"] = np.maximum.accumulate(rows["arrival_ms"])
 
 
