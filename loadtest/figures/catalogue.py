@@ -6,6 +6,7 @@ from demo.settings import MachineSettings
 from fraudstream.settings import KafkaSettings
 from loadtest.bench.figure import Experiment
 from loadtest.figures.batch_agent import BatchAgentVsStock
+from loadtest.figures.card_growth import CardGrowth
 from loadtest.figures.features_floor import FeaturesVsFloor
 from loadtest.figures.join_vs_feast import JoinVsFeast
 from loadtest.figures.line import LineExperiment
@@ -26,5 +27,6 @@ def experiments() -> tuple[Experiment, ...]:
         OnlineReadVsFeast(),
         FeaturesVsFloor(KafkaSettings.read(), machine),
         BatchAgentVsStock(machine),
+        CardGrowth(),
         StoredBytes(),
     )
