@@ -78,7 +78,7 @@ class CardGrowth:
                 valkey.start()
                 cards = _Cards(plan.rows(full), valkey, child_sessions() - before)
                 runner.run(cards.open())
-                stack.callback(lambda cards=cards: runner.run(cards.store.close()))
+                stack.callback(_close, runner, cards)
                 sides[f"{name} kernel"] = _kernel_side(cards.count, plan.rows(KERNEL_ROWS))
                 sides[name] = _stage_side(runner, cards, plan.rows(STORED_ROWS))
             for side in sides.values():
@@ -131,6 +131,10 @@ def _kernel_side(cards: int, count: int) -> Side:
         return spent(lambda: advance_cards(states, card, rows, outputs, places), count)
 
     return run
+
+
+def _close(runner: asyncio.Runner, cards: _Cards) -> None:
+    runner.run(cards.store.close())
 
 
 class _Cards:
