@@ -7,6 +7,7 @@ from fraudstream.settings import KafkaSettings
 from loadtest.bench.figure import Experiment
 from loadtest.figures.batch_agent import BatchAgentVsStock
 from loadtest.figures.card_growth import CardGrowth
+from loadtest.figures.dataset_vs_pandas import DatasetVsPandas
 from loadtest.figures.features_floor import FeaturesVsFloor
 from loadtest.figures.join_vs_feast import JoinVsFeast
 from loadtest.figures.line import LineExperiment
@@ -27,6 +28,7 @@ def experiments() -> tuple[Experiment, ...]:
         OnlineReadVsFeast(),
         FeaturesVsFloor(KafkaSettings.read(), machine),
         BatchAgentVsStock(machine),
-        StoredBytes(),
         CardGrowth(),
+        DatasetVsPandas(machine),
+        StoredBytes(),
     )

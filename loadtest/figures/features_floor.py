@@ -34,7 +34,7 @@ from loadtest.figures.servers import running_broker, side_servers
 from loadtest.workers.features import FLOOR_GROUP, shared_keys
 from services.features.logs import find_log
 
-ROWS: Final = 8_000
+ROWS: Final = 4_000
 _WARM_UP: Final = 1_000
 _FILL_LOT: Final = 500
 _SIDES: Final = (("features", "features-card"), ("floor", FLOOR_GROUP))

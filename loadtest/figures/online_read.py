@@ -43,6 +43,7 @@ _SHARDS: Final = 4
 _INCARNATION: Final = f"ab:{_SHARDS}"
 
 Vectors = npt.NDArray[np.float32]
+_FeastRow = tuple[EntityKey, dict[str, Value], datetime, datetime | None]
 
 
 class OnlineReadVsFeast:
@@ -140,7 +141,7 @@ def _keys_of(cards: list[str]) -> list[EntityKey]:
 def _write_feast(feast: FeatureStore, cards: list[str], vectors: Vectors) -> None:
     """Write the vectors through Feast's own store."""
     decided = datetime.fromtimestamp(_DECIDED_MS / 1000, UTC)
-    rows: list[tuple[EntityKey, dict[str, Value], datetime, datetime | None]] = [
+    rows: list[_FeastRow] = [
         (
             key,
             {
