@@ -145,6 +145,8 @@ LABEL_SCHEMA: Final = pa.schema(
         ("customer_id", TEXT),
         ("merchant_id", TEXT),
         ("terminal_id", TEXT),
+        ("device_id", TEXT),
+        ("ip", TEXT),
         ("analyst", CODE),
         ("settled_at_ms", WHOLE),
         *_ARRIVAL,
