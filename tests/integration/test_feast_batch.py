@@ -130,7 +130,7 @@ def test_view_that_is_gone_leaves_no_rows(
     after = set(client.scan_iter(f"{prefix}:*"))
     assert len(before) == 1
     assert not {key for key in after if b":batch:" in key}
-    assert any(b":state:" in key for key in after)
+    assert any(b":card:" in key for key in after)
 
 
 def test_history_keeps_every_row_of_the_question(world: FeastWorld) -> None:
