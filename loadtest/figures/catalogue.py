@@ -13,7 +13,7 @@ from loadtest.figures.join_vs_feast import JoinVsFeast
 from loadtest.figures.line import LineExperiment
 from loadtest.figures.line_vs_plain import LineVsPlain
 from loadtest.figures.offline_kernel import OfflineKernel
-from loadtest.figures.online_read import OnlineReadVsFeast
+from loadtest.figures.online_read_vs_feast import OnlineReadVsFeast
 from loadtest.figures.stored_bytes import StoredBytes
 
 

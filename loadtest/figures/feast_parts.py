@@ -12,9 +12,8 @@ from feast.value_type import ValueType
 
 from fraudstream.features.catalogue import FEATURE_NAMES
 from fraudstream.features.state import EXPIRY_D
+from loadtest.figures.feast_keys import CARD_KEY, TIME
 
-CARD_KEY: Final = "card_token"
-TIME: Final = "event_timestamp"
 VIEW: Final = "card_features"
 # Every feature by the name that Feast's reads take.
 REFERENCES: Final = [f"{VIEW}:{name}" for name in FEATURE_NAMES]

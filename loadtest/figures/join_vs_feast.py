@@ -21,7 +21,7 @@ from fraudstream.features.history import replay_history
 from fraudstream.features.warm_up import warm_up
 from loadtest.bench.figure import Figure, MeasurementFailed, Plan, Round, Side
 from loadtest.bench.spent import beside, spent
-from loadtest.figures.feast_parts import CARD_KEY, REFERENCES, TIME, open_feast
+from loadtest.figures.feast_keys import CARD_KEY, TIME
 from loadtest.figures.handbook import lacking_for_handbook, write_cards
 from training.histories import LabelledHistory, handbook_history
 
@@ -54,6 +54,9 @@ class JoinVsFeast:
     @contextmanager
     def open(self, plan: Plan) -> Iterator[Mapping[str, Side]]:
         """Compute Feast's feature rows, register them, and check that both sides agree."""
+        # Importing Feast takes ten seconds, which other figures shall not wait for.
+        from loadtest.figures.feast_parts import REFERENCES, open_feast
+
         plan.folder.mkdir(parents=True, exist_ok=True)
         transactions, features = plan.folder / "rows.parquet", plan.folder / "features.parquet"
         write_cards(self._machine, CARDS, transactions)

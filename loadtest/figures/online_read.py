@@ -1,9 +1,4 @@
-"""An online read of 64 cards: Feast's own Redis store, our store behind Feast, and our hot path.
-
-All three read the whole catalogue of the same cards from one Valkey and end with numbers in
-memory: Feast's stores with one `Value` a feature, the hot path with one array. What the client
-spends is measured; the figure is the hot path's, our store behind Feast stands beside it.
-"""
+"""The three readers of `online_read_vs_feast`, and the values that they read."""
 
 from __future__ import annotations
 
@@ -29,9 +24,10 @@ from fraudstream.features.codec import CARD, CARD_VALUE, unpack_values
 from fraudstream.shard import Role, ShardRef
 from fraudstream.state_store import STATE_LIFE_S, StateStore, StoredValue
 from fraudstream.topics import partition_of
-from loadtest.bench.figure import Figure, MeasurementFailed, Plan, Round, Sample, Side
-from loadtest.bench.spent import beside, spent
-from loadtest.figures.feast_parts import CARD_KEY, VIEW, open_feast
+from loadtest.bench.figure import MeasurementFailed, Plan, Sample, Side
+from loadtest.bench.spent import spent
+from loadtest.figures.feast_keys import CARD_KEY
+from loadtest.figures.feast_parts import VIEW, open_feast
 
 CARDS: Final = 64
 # Reads of one run: as many as take about a second.
@@ -46,57 +42,31 @@ Vectors = npt.NDArray[np.float32]
 _FeastRow = tuple[EntityKey, dict[str, Value], datetime, datetime | None]
 
 
-class OnlineReadVsFeast:
-    """Three readers of the same vectors."""
-
-    figures = (
-        Figure(
-            "online_read_vs_feast",
-            "Online read of 64 cards, client CPU: Feast's Redis store / our hot path",
-            "ratio",
-            must=4.0,
-            aim=6.0,
-        ),
-    )
-
-    def lacking(self) -> str:
-        """Return nothing: Valkey comes as a wheel."""
-        return ""
-
-    @contextmanager
-    def open(self, plan: Plan) -> Iterator[Mapping[str, Side]]:
-        """Start Valkey, write the same vectors in both forms, and check all three readers."""
-        cards = [f"bank.k1.{number:08d}" for number in range(CARDS)]
-        vectors = np.random.default_rng(3).random((CARDS, len(CATALOGUE)), np.float32)
-        with ExitStack() as stack:
-            valkey = ValkeyServer(plan.folder / "valkey")
-            stack.callback(valkey.stop)
-            valkey.start()
-            settings = redis_settings_in(valkey.environment())
-            address = valkey.url.removeprefix("redis://").removesuffix("/0")
-            feast = open_feast(plan.folder / "feast", plan.folder / "none.parquet", address)
-            stack.enter_context(_variables(valkey.environment()))
-            runner = stack.enter_context(asyncio.Runner())
-            store = StateStore(settings, lambda: _DECIDED_MS)
-            stack.callback(lambda: runner.run(store.close()))
-            keys = runner.run(_write_packed(store, cards, vectors))
-            _write_feast(feast, cards, vectors)
-            theirs, packed = _reader(feast, cards), _packed_reader(feast, cards)
-            for answer in (theirs(), packed(), runner.run(_hot(store, keys, 1))):
-                _check(answer, vectors)
-            yield {
-                "feast": _repeated(theirs, plan.rows(FEAST_READS, 2)),
-                "packed": _repeated(packed, plan.rows(PACKED_READS, 2)),
-                "hot": _hot_side(runner, store, keys, plan.rows(HOT_READS, 2)),
-            }
-
-    def values(self, measured: Round) -> dict[str, float]:
-        """Return the ratio of the hot path, and beside it that of our store behind Feast."""
-        theirs = measured["feast"]["cpu_us"]
-        return {
-            "online_read_vs_feast": theirs / measured["hot"]["cpu_us"],
-            "behind Feast ratio": theirs / measured["packed"]["cpu_us"],
-            **beside(dict(measured)),
+@contextmanager
+def running_readers(plan: Plan) -> Iterator[Mapping[str, Side]]:
+    """Start Valkey, write the same vectors in both forms, and check all three readers."""
+    cards = [f"bank.k1.{number:08d}" for number in range(CARDS)]
+    vectors = np.random.default_rng(3).random((CARDS, len(CATALOGUE)), np.float32)
+    with ExitStack() as stack:
+        valkey = ValkeyServer(plan.folder / "valkey")
+        stack.callback(valkey.stop)
+        valkey.start()
+        settings = redis_settings_in(valkey.environment())
+        address = valkey.url.removeprefix("redis://").removesuffix("/0")
+        feast = open_feast(plan.folder / "feast", plan.folder / "none.parquet", address)
+        stack.enter_context(_variables(valkey.environment()))
+        runner = stack.enter_context(asyncio.Runner())
+        store = StateStore(settings, lambda: _DECIDED_MS)
+        stack.callback(lambda: runner.run(store.close()))
+        keys = runner.run(_write_packed(store, cards, vectors))
+        _write_feast(feast, cards, vectors)
+        theirs, packed = _reader(feast, cards), _packed_reader(feast, cards)
+        for answer in (theirs(), packed(), runner.run(_hot(store, keys, 1))):
+            _check(answer, vectors)
+        yield {
+            "feast": _repeated(theirs, plan.rows(FEAST_READS, 2)),
+            "packed": _repeated(packed, plan.rows(PACKED_READS, 2)),
+            "hot": _hot_side(runner, store, keys, plan.rows(HOT_READS, 2)),
         }
 
 
