@@ -23,6 +23,7 @@ from fraudstream.features.catalogue import (
     Aggregation,
     Feature,
 )
+from fraudstream.features.prefetch import AHEAD, LINE_BYTES, prefetch
 from fraudstream.features.state import (
     CARD_ALL,
     CARD_BUCKETS,
@@ -45,6 +46,7 @@ _WIDTH_0_MS, _WIDTH_1_MS, _WIDTH_2_MS = CARD_WIDTH_MS
 _SIZE_0, _SIZE_1, _SIZE_2 = CARD_BUCKETS
 _BUCKETS = np.array(CARD_BUCKETS, dtype=np.int64)
 _START = np.array(CARD_START, dtype=np.int64)
+_STATE_BYTES = CARD_STATE.itemsize
 _EXPIRY_MS = EXPIRY_D * DAY_MS
 # How new a card is matters for a month; an age without bound would only tell the calendar.
 _NOT_NEW_S = 30.0 * DAY_MS / 1000.0
@@ -622,6 +624,10 @@ def _advance_cards(cards, rows, places, plan, outputs, unusual, scratches):
     vectors, sequences = outputs
     scratch, parts = scratches[0], _parts_of(plan)
     for position in range(rows.shape[0]):
+        if position + AHEAD < rows.shape[0]:
+            coming = states[state_of[position + AHEAD]]
+            for offset in range(0, _STATE_BYTES, LINE_BYTES):
+                prefetch(coming, offset)
         row = rows[position]
         state = states[state_of[position]]
         event_ms = row["event_ms"]

@@ -25,6 +25,7 @@ from fraudstream.features.catalogue import (
     Entity,
     Feature,
 )
+from fraudstream.features.prefetch import AHEAD, LINE_BYTES, prefetch
 from fraudstream.features.state import (
     DAY_MS,
     HOUR_MS,
@@ -40,6 +41,7 @@ from fraudstream.features.state import (
 _PURCHASE = 1  # TRANSACTION_KIND_PURCHASE
 _MINUTES_OF_HOUR = 60
 _MONTH = MONTH_D
+_STATE_BYTES = SHARED_STATE.itemsize
 _LARGEST_U2 = 65_535
 _NOT_NEW_S = 30.0 * DAY_MS / 1000.0
 _LEVEL_MINUTES, _LEVEL_HOURS, _LEVEL_DAYS = 0, 1, 2
@@ -315,6 +317,10 @@ def _replay(states, state_of, rows, reader, plan, vectors, scratches):
     next_row = 0
     read_after, read_of, events_ms, amounts, places = reader
     for position in range(read_after.shape[0]):
+        if position + AHEAD < read_after.shape[0]:
+            coming = states[read_of[position + AHEAD]]
+            for offset in range(0, _STATE_BYTES, LINE_BYTES):
+                prefetch(coming, offset)
         while next_row < read_after[position]:
             _advance(states[state_of[next_row]], rows[next_row])
             next_row += 1
