@@ -44,6 +44,7 @@ _MONTH = MONTH_D
 _STATE_BYTES = SHARED_STATE.itemsize
 _LARGEST_U2 = 65_535
 _NOT_NEW_S = 30.0 * DAY_MS / 1000.0
+_RUNS_TOO = 2
 _LEVEL_MINUTES, _LEVEL_HOURS, _LEVEL_DAYS = 0, 1, 2
 
 _COUNT = int(Aggregation.COUNT)
@@ -171,11 +172,9 @@ def _sum_days(state, event_ms, span, scratch):
 
 @njit(nogil=True, cache=True)
 def _find_genuine(state, event_ms, scratch):
-    """Write what `_sum_settled` does, for an entity without any known fraud."""
+    """Write the last genuine purchase of an entity without any known fraud: it has no run."""
     last, head = event_ms // DAY_MS - LABEL_DELAY_D - 1, state["newest_ms"] // DAY_MS
     counts = state["day_count"]
-    scratch["settled_fraud"][:] = 0
-    scratch["unexplained"][:] = 0
     scratch["run"] = 0
     scratch["run_days"] = 0
     scratch["since_genuine"] = np.nan
@@ -224,13 +223,16 @@ def _sum_settled(state, event_ms, scratch):
 
 
 @njit(nogil=True, cache=True)
-def _look_at_labels(state, event_ms, scratch):
+def _look_at_labels(state, event_ms, needs_runs, scratch):
     """Write what the settled days say; most entities have no fraud, and need less work."""
     known = 0
     for frauds in state["day_fraud"]:
         known += frauds
     if known == 0:
-        _find_genuine(state, event_ms, scratch)
+        scratch["settled_fraud"][:] = 0
+        scratch["unexplained"][:] = 0
+        if needs_runs:
+            _find_genuine(state, event_ms, scratch)
     else:
         _sum_settled(state, event_ms, scratch)
 
@@ -294,7 +296,7 @@ def _count_feature(state, level, span, event_ms, scratch):
 def _read(state, event_ms, amount, plan, vector, scratch):
     """Write the features of one reader."""
     if plan[0, 4] != 0:
-        _look_at_labels(state, event_ms, scratch)
+        _look_at_labels(state, event_ms, plan[0, 4] == _RUNS_TOO, scratch)
     summed = 0
     for position in range(plan.shape[0]):
         aggregation, level, span = plan[position, 1], plan[position, 2], plan[position, 3]
@@ -345,8 +347,8 @@ _NOTHING: Final = np.zeros(0, np.int64)
 def shared_plan(entity: Entity, catalogue: Sequence[Feature]) -> _Ints:
     """Return an entity's features of a catalogue as the kernel reads them.
 
-    int64 [n, 5]: place in the vector, aggregation, bucket level, buckets, and whether any feature
-    of the entity reads settled days. Features of one span of days stand together.
+    int64 [n, 5]: place in the vector, aggregation, bucket level, buckets, and what the entity's
+    features read of settled days (`_days_read`). Features of one span of days stand together.
 
     >>> shared_plan(Entity.CARD, CATALOGUE)[:, 4].tolist()
     [1, 1]
@@ -356,7 +358,7 @@ def shared_plan(entity: Entity, catalogue: Sequence[Feature]) -> _Ints:
         for place, feature in enumerate(catalogue)
         if feature.entity is entity and not feature.is_of_card
     ]
-    needs_settled = any(feature.reads_labels for _, feature in of_entity)
+    settled = max(_days_read(feature.aggregation) for _, feature in of_entity)
     plan = []
     for place, feature in of_entity:
         hours = feature.window_h
@@ -365,7 +367,14 @@ def shared_plan(entity: Entity, catalogue: Sequence[Feature]) -> _Ints:
         span = max(1, hours // HOURS_OF_DAY) if is_days else hours
         plan.append((place, int(feature.aggregation), level, span))
     plan.sort(key=lambda line: (line[1] >= _FRAUD_COUNT, line[2], line[3], line[0]))
-    return np.array([(*line, needs_settled) for line in plan], np.int64)
+    return np.array([(*line, settled) for line in plan], np.int64)
+
+
+def _days_read(aggregation: Aggregation) -> int:
+    """Return what a feature reads of settled days: nothing, their sums, or runs of frauds too."""
+    if aggregation < Aggregation.FRAUD_COUNT:
+        return 0
+    return _RUNS_TOO if aggregation >= Aggregation.DAYS_SINCE_GENUINE else 1
 
 
 _PLANS: Final = {entity: shared_plan(entity, CATALOGUE) for entity in SHARED_ENTITIES}
