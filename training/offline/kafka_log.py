@@ -189,17 +189,8 @@ def _batch(content: Content, messages: Sequence[Message], rows: LogRows) -> pa.R
     if content is Content.ROWS:
         return accepted_batch([m for m in messages if isinstance(m, Transaction)], rows)
     if content is Content.LABELS:
-        return _label_batch([m for m in messages if isinstance(m, Label)], rows)
+        return label_batch([m for m in messages if isinstance(m, Label)], rows)
     return _digest_batch([m for m in messages if isinstance(m, Decision)], rows)
-
-
-def _label_batch(labels: Sequence[Label], rows: LogRows) -> pa.RecordBatch:
-    """Return labels with all their entities: the archive's columns have not all."""
-    batch = label_batch(labels, rows)
-    for name in ("device_id", "ip"):
-        if name not in batch.schema.names:
-            batch = batch.append_column(name, pa.array([getattr(m, name) for m in labels]))
-    return batch
 
 
 def _digest_batch(decisions: Sequence[Decision], rows: LogRows) -> pa.RecordBatch:
