@@ -9,8 +9,7 @@ import asyncio
 import ssl
 import time
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
@@ -125,8 +124,7 @@ def subscribe(
         time.sleep(_TOPICS_PAUSE_S)
 
 
-@dataclass(frozen=True, slots=True)
-class OutRecord:
+class OutRecord(NamedTuple):
     """One record to send.
 
     Attributes:
@@ -140,7 +138,7 @@ class OutRecord:
     key: bytes
     value: bytes
     partition: int
-    headers: Sequence[tuple[str, bytes]] = field(default_factory=tuple)
+    headers: Sequence[tuple[str, bytes]] = ()
     timestamp_ms: int | None = None
 
 

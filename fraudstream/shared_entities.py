@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -16,10 +16,11 @@ from fraudstream.shard import Role, topic_id_of
 from fraudstream.shard_markers import ShardMarkers
 from fraudstream.state_store import StateStore
 from fraudstream.topics import partition_of
-from fraudstream.v1.decision_pb2 import SharedRead
+from fraudstream.v1.decision_pb2 import Freshness
 
 Floats = npt.NDArray[np.float32]
 _WIDTHS_MS = tuple(bucket_width_ms(entity) for entity in SHARED_ENTITIES)
+_KINDS = tuple(KIND_OF_ENTITY[entity] for entity in SHARED_ENTITIES)
 
 
 def source_field(topic_id: bytes, partition: int) -> str:
@@ -81,13 +82,21 @@ class SharedView:
 
     Attributes:
         states: `SHARED_STATE` [n].
+        partitions: Partition of the entities topic that feeds each of them, [n].
         watermarks_ms: Watermark of each state's shard, [n].
         places: Where each key's state stands, by kind in the order of `SHARED_ENTITIES`.
+        applied: Offset in the entities topic up to which each state stands, [n]; 0 for none.
     """
 
     states: npt.NDArray[np.void]
+    partitions: Sequence[int]
     watermarks_ms: Sequence[int]
     places: Sequence[Mapping[str, int]]
+    applied: Sequence[int] = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Take the offsets out once: one at a time they cost a microsecond each."""
+        object.__setattr__(self, "applied", self.states["applied"].tolist())
 
     def write_features(
         self, keys: Sequence[EntityKeys], rows: npt.NDArray[np.void], vectors: Floats
@@ -113,12 +122,12 @@ class SharedView:
                 )
                 read_shared(entity, self.states, readers, vectors)
 
-    def freshness(self, keys: EntityKeys, event_time_ms: int) -> tuple[list[SharedRead], int, bool]:
-        """Return what a row read, the oldest watermark of it, and whether that is too old.
+    def write_freshness(self, keys: EntityKeys, event_time_ms: int, freshness: Freshness) -> None:
+        """Write what a row read, the oldest watermark of it, and whether that is too old.
 
         It is where a bucket that a feature needs was not closed yet.
         """
-        reads, oldest_ms, is_stale = [], 0, False
+        reads, oldest_ms, is_stale = freshness.shared_reads, 0, False
         for number, key in enumerate(keys):
             place = self.places[number].get(key)
             if place is None:
@@ -126,11 +135,10 @@ class SharedView:
             width_ms, watermark_ms = _WIDTHS_MS[number], self.watermarks_ms[place]
             is_stale |= watermark_ms < event_time_ms // width_ms * width_ms
             oldest_ms = min(oldest_ms, watermark_ms) if oldest_ms else watermark_ms
-            applied = int(self.states["applied"][place])
-            if applied:
-                kind = KIND_OF_ENTITY[SHARED_ENTITIES[number]]
-                reads.append(SharedRead(entity_kind=kind, applied_offset=applied))
-        return reads, oldest_ms, is_stale
+            if self.applied[place]:
+                reads.add(entity_kind=_KINDS[number], applied_offset=self.applied[place])
+        freshness.shared_watermark_ms = oldest_ms
+        freshness.shared_stale = is_stale
 
 
 class EntityReader:
@@ -179,11 +187,7 @@ class EntityReader:
         names = {partition: self._store.keys(shard) for partition, shard in shards.items()}
         of_kinds = zip(SHARED_ENTITIES, wanted, strict=True)
         states, marks, markers = await self._store.read_many(
-            [
-                names[p].state(entity.value, k)
-                for entity, found in of_kinds
-                for k, p in found.items()
-            ],
+            [names[p].state(entity, k) for entity, found in of_kinds for k, p in found.items()],
             [names[partition].marks for partition in partitions],
             [self._markers.marker_key(partition) for partition in partitions],
         )
@@ -201,8 +205,10 @@ class EntityReader:
         for found in wanted:
             places.append({key: count + place for place, key in enumerate(found)})
             count += len(found)
+        shards_of = [partition for found in wanted for partition in found.values()]
         return SharedView(
             unpack_values(states, SHARED_STATE),
-            [progress[partition] for found in wanted for partition in found.values()],
+            shards_of,
+            [progress[partition] for partition in shards_of],
             places,
         )

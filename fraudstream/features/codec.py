@@ -101,4 +101,4 @@ def log_key(entity: Entity, key: str) -> bytes:
     >>> log_key(Entity.TERMINAL, "bank/t-1")
     b'terminal:bank/t-1'
     """
-    return f"{entity.value}:{key}".encode()
+    return f"{entity}:{key}".encode()

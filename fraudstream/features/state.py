@@ -7,6 +7,9 @@ Cost: a card 2,704 bytes, a shared entity 832.
 from __future__ import annotations
 
 import hashlib
+import math
+import struct
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
@@ -19,7 +22,7 @@ from fraudstream.features.catalogue import (
     MONTH_D,
     SEQUENCE_LENGTH,
 )
-from fraudstream.v1.transaction_pb2 import Transaction
+from fraudstream.v1.transaction_pb2 import Location, Transaction
 
 MINUTE_MS: Final = 60_000
 HOUR_MS: Final = 3_600_000
@@ -100,6 +103,10 @@ ROW: Final = np.dtype(
     ]
 )
 
+# The same as a form of `struct`: a fifth of the cost of numpy's assignment of a nested tuple.
+_ROW_FORM: Final = struct.Struct("<qq6Iffhbb")
+_NOWHERE: Final = Location(latitude=math.nan, longitude=math.nan)
+
 # A row of a shared entity: a counted transaction (`kind` not 0), or a label (`kind` 0).
 SHARED_ROW: Final = np.dtype(
     [
@@ -154,45 +161,38 @@ def mcc_number(mcc: str) -> int:
     return int(mcc) if len(mcc) == _MCC_DIGITS and mcc.isdecimal() else 0
 
 
-def fill_row(row: npt.NDArray[np.void], position: int, transaction: Transaction) -> None:
-    """Write a transaction into `row[position]` (dtype `ROW`). Amounts are reference minor units.
+def pack_row(transaction: Transaction) -> bytes:
+    """Return a transaction as the bytes of one `ROW`. Amounts are reference minor units.
 
-    >>> row = np.zeros(1, ROW)
-    >>> fill_row(row, 0, Transaction(amount_reference_minor=250))
-    >>> row["amount"].tolist()
+    >>> np.frombuffer(pack_row(Transaction(amount_reference_minor=250)), ROW)["amount"].tolist()
     [250]
     """
     bank = transaction.bank_id
-    has_place = transaction.HasField("location")
-    row[position] = (
+    place = transaction.location if transaction.HasField("location") else _NOWHERE
+    return _ROW_FORM.pack(
         transaction.event_time_ms,
         transaction.amount_reference_minor,
-        (
-            hash_value(bank, transaction.terminal_id),
-            hash_value(bank, transaction.merchant_id),
-            hash_value(bank, transaction.device_id),
-            hash_value(bank, transaction.ip),
-            country_number(transaction.country),
-            mcc_number(transaction.mcc),
-        ),
-        transaction.location.latitude if has_place else np.nan,
-        transaction.location.longitude if has_place else np.nan,
+        hash_value(bank, transaction.terminal_id),
+        hash_value(bank, transaction.merchant_id),
+        hash_value(bank, transaction.device_id),
+        hash_value(bank, transaction.ip),
+        country_number(transaction.country),
+        mcc_number(transaction.mcc),
+        place.latitude,
+        place.longitude,
         transaction.utc_offset_minutes,
         transaction.kind,
         transaction.channel,
     )
 
 
-def rows_of(transactions: list[Transaction]) -> npt.NDArray[np.void]:
+def rows_of(transactions: Sequence[Transaction]) -> npt.NDArray[np.void]:
     """Return transactions as packed rows, dtype `ROW` [B].
 
     >>> rows_of([Transaction(event_time_ms=5, mcc="5411")])["value"][0, 5].item()
     5411
     """
-    rows = np.zeros(len(transactions), ROW)
-    for position, transaction in enumerate(transactions):
-        fill_row(rows, position, transaction)
-    return rows
+    return np.frombuffer(bytearray().join(map(pack_row, transactions)), ROW)
 
 
 def is_sound(states: npt.NDArray[np.void]) -> npt.NDArray[np.bool_]:

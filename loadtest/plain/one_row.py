@@ -71,7 +71,8 @@ def compute_row(accepted: AcceptedTransaction, keys: EntityKeys, stored: Stored)
     vectors, sequences = outputs = empty_outputs(1)
     unusual = advance_cards(states, _FIRST, rows, outputs, _FIRST)
     places = [{key: place} if key else {} for place, key in enumerate(keys)]
-    view = SharedView(unpack_values(stored.shared, SHARED_STATE), [0] * len(keys), places)
+    nowhere = [0] * len(keys)
+    view = SharedView(unpack_values(stored.shared, SHARED_STATE), nowhere, nowhere, places)
     view.write_features([keys], rows, vectors)
     return Computed(vectors[0], sequences[0], bool(unusual[0]), states.tobytes(), previous_ms)
 

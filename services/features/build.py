@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import sys
@@ -83,6 +84,9 @@ class LateHandler:
             role = await self.connect()
             role.assigned(self._assigned)
             self.role = role
+            # What lives now lives to the end: the collector need not walk it again and again.
+            gc.collect()
+            gc.freeze()
             sys.stdout.write("ready\n")
             sys.stdout.flush()
         return await self.role.handle(records)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -110,13 +111,16 @@ class CardRole:
         )
         count = len(rows)
         verdicts = judge_rows(rows, values[:count], values[count : 2 * count])
-        conflicts = []
-        for row, verdict in zip(rows, verdicts, strict=True):
-            FEATURES_ROWS.labels(verdict.value).inc()
-            if verdict is Verdict.CONFLICT:
-                message = "the id is known with another digest"
-                conflicts.append(BadRow(row.record, "ID_CONFLICT", message))
-        await self._parts.letters.bury(conflicts)
+        for verdict, times in Counter(verdicts).items():
+            FEATURES_ROWS.labels(verdict.value).inc(times)
+        message = "the id is known with another digest"
+        await self._parts.letters.bury(
+            [
+                BadRow(row.record, "ID_CONFLICT", message)
+                for row, verdict in zip(rows, verdicts, strict=True)
+                if verdict is Verdict.CONFLICT
+            ]
+        )
         counted = [r for r, v in zip(rows, verdicts, strict=True) if v is Verdict.COUNTED]
         BATCH_ROWS.labels("features").observe(len(counted))
         return advance_batch(

@@ -22,6 +22,7 @@ from fraudstream.features.codec import (
     log_key,
 )
 from fraudstream.identity import identity_of
+from fraudstream.shared_entities import SharedView
 from fraudstream.topics import partition_of
 from fraudstream.v1.features_pb2 import EntityRow, EntityRowKind
 from fraudstream.v1.label_pb2 import Disposition, Label
@@ -33,10 +34,15 @@ from services.features.rows import AcceptedRow
 _BEAT_S: Final = 1.0
 _SETTLED: Final = (Disposition.DISPOSITION_CONFIRMED_FRAUD, Disposition.DISPOSITION_GENUINE)
 _PURCHASE: Final = TransactionKind.TRANSACTION_KIND_PURCHASE
+_TRANSACTION: Final = EntityRowKind.ENTITY_ROW_KIND_TRANSACTION
 # A mark of one source offset knows kinds by number, so rows of one record go in that order.
 _IN_ORDER: Final = sorted(
     enumerate(SHARED_ENTITIES), key=lambda numbered: KIND_OF_ENTITY[numbered[1]]
 )
+
+_SHARED_IN_ORDER: Final = [
+    (number, entity) for number, entity in _IN_ORDER if entity is not Entity.CARD
+]
 
 
 class EntityRowSender:
@@ -74,9 +80,10 @@ class EntityRowSender:
             BrokerUnavailable: Not all were acknowledged; the batch must not be written.
         """
         rows = [
-            self._out(entity_row)
+            record
             for row, is_unusual in zip(batch.rows, batch.unusual.tolist(), strict=True)
-            for entity_row in self._rows_of(row, bool(is_unusual))
+            if row.accepted.transaction.kind == _PURCHASE
+            for record in self._records_of(row, bool(is_unusual), batch.shared)
         ]
         await self._producer.send(self._entities.name, rows)
         partition = batch.shard.partition
@@ -126,25 +133,30 @@ class EntityRowSender:
             OutRecord(b"heartbeat", content, target) for target in range(self._entities.partitions)
         ]
 
-    def _rows_of(self, row: AcceptedRow, is_unusual: bool) -> Iterator[EntityRow]:
-        transaction = row.accepted.transaction
-        if transaction.kind != _PURCHASE:
-            return
-        for number, entity in _IN_ORDER:
-            if row.entities[number] and entity is not Entity.CARD:
-                yield EntityRow(
-                    kind=EntityRowKind.ENTITY_ROW_KIND_TRANSACTION,
-                    entity_kind=KIND_OF_ENTITY[entity],
-                    entity_key=row.entities[number],
-                    source_topic_id=self._source.topic_id,
-                    source_partition=row.record.partition,
-                    source_offset=row.record.offset,
-                    source_time_ms=row.record.timestamp,
-                    event_time_ms=transaction.event_time_ms,
-                    amount_reference_minor=transaction.amount_reference_minor,
-                    transaction_kind=transaction.kind,
-                    is_unusual=is_unusual,
-                )
+    def _records_of(
+        self, row: AcceptedRow, is_unusual: bool, shared: SharedView
+    ) -> Iterator[OutRecord]:
+        """Yield a purchase for each of its entities, in whose shards it was just read."""
+        transaction, record = row.accepted.transaction, row.record
+        # One message, since its rows differ in two fields only.
+        message = EntityRow(
+            kind=_TRANSACTION,
+            source_topic_id=self._source.topic_id,
+            source_partition=record.partition,
+            source_offset=record.offset,
+            source_time_ms=record.timestamp,
+            event_time_ms=transaction.event_time_ms,
+            amount_reference_minor=transaction.amount_reference_minor,
+            transaction_kind=transaction.kind,
+            is_unusual=is_unusual,
+        )
+        for number, entity in _SHARED_IN_ORDER:
+            key = row.entities[number]
+            if key:
+                message.entity_kind = KIND_OF_ENTITY[entity]
+                message.entity_key = key
+                partition = shared.partitions[shared.places[number][key]]
+                yield OutRecord(log_key(entity, key), message.SerializeToString(), partition)
 
     def _out(self, row: EntityRow) -> OutRecord:
         key = log_key(ENTITY_OF_KIND[row.entity_kind], row.entity_key)

@@ -18,6 +18,8 @@ from fraudstream.v1.transaction_pb2 import Transaction
 
 _LARGEST_ENUM: Final = 127
 _MINUTES_OF_DAY: Final = 1440
+_POLE: Final = 90.0
+_HALF_TURN: Final = 180.0
 # The year 9999: a time beyond it would close every window of its card for ever.
 _LATEST_MS: Final = 253_402_300_800_000
 
@@ -93,6 +95,8 @@ def _is_packable(transaction: Transaction) -> bool:
         and 0 <= transaction.kind <= _LARGEST_ENUM
         and 0 <= transaction.channel <= _LARGEST_ENUM
         and abs(transaction.utc_offset_minutes) <= _MINUTES_OF_DAY
+        and abs(transaction.location.latitude) <= _POLE
+        and abs(transaction.location.longitude) <= _HALF_TURN
     )
 
 

@@ -149,15 +149,11 @@ def _freshness(
     arrival: Arrival, answer: DoorAnswer, previous_ms: int, shared: SharedView
 ) -> Freshness:
     pending_ms = [int(np.frombuffer(entry.row, ROW)["event_ms"][0]) for entry in answer.pending]
-    reads, watermark_ms, is_stale = shared.freshness(
-        arrival.entities, arrival.transaction.event_time_ms
-    )
-    return Freshness(
+    freshness = Freshness(
         applied_offset=answer.next_offset,
         previous_event_time_ms=max([previous_ms, *pending_ms]),
-        shared_watermark_ms=watermark_ms,
-        shared_stale=is_stale,
         cold_start=answer.state is None and not answer.pending,
         pending_identities=[entry.identity for entry in answer.pending],
-        shared_reads=reads,
     )
+    shared.write_freshness(arrival.entities, arrival.transaction.event_time_ms, freshness)
+    return freshness

@@ -8,7 +8,7 @@ from typing import Final
 
 from fraudstream.errors import InvalidTransaction
 from fraudstream.features.codec import EntityKeys, entity_keys
-from fraudstream.features.state import rows_of
+from fraudstream.features.state import pack_row
 from fraudstream.identity import Identity, digest_of, identity_of
 from fraudstream.money import RateTable
 from fraudstream.privacy import Tokeniser, TokenKeys
@@ -110,7 +110,7 @@ class Reception:
     def _arrival(self, transaction: Transaction, parent: TraceContext | None) -> Arrival:
         token = transaction.card_token
         identity = identity_of(transaction.bank_id, token, transaction.transaction_id)
-        packed = rows_of([transaction]).tobytes()
+        packed = pack_row(transaction)
         return Arrival(
             transaction=transaction,
             partition=partition_of(token.encode(), self.partitions),

@@ -93,9 +93,11 @@ class StreamedStates:
     def view(self) -> SharedView:
         """Return what the shards of all shared entities say now."""
         kinds = range(len(SHARED_ENTITIES))
+        nowhere = [0] * _SIZE * len(kinds)
         return SharedView(
             np.concatenate([self.shared[entity] for entity in SHARED_ENTITIES]),
-            [0] * _SIZE * len(SHARED_ENTITIES),
+            nowhere,
+            nowhere,
             [{str(n): kind * _SIZE + n for n in range(_SIZE)} for kind in kinds],
         )
 

@@ -58,7 +58,7 @@ def _view_of(counts: dict[tuple[Entity, str], bytes]) -> SharedView:
     for number, (entity, key) in enumerate(counts):
         places[SHARED_ENTITIES.index(entity)][key] = number
     states = unpack_values(list(counts.values()), SHARED_STATE)
-    return SharedView(states, [0] * len(states), places)
+    return SharedView(states, [0] * len(states), [0] * len(states), places)
 
 
 def test_rows_one_by_one_give_the_features_of_our_batch(

@@ -27,7 +27,7 @@ from services.features.rows import AcceptedRow, decode_row
 from tests.accepted_rows import EVENT_MS, accepted_record, transaction_of
 
 _SHARD = ShardRef(Role.CARD, 0, "61:1")
-_NO_ENTITIES = SharedView(np.zeros(0, SHARED_STATE), (), [{} for _ in SHARED_ENTITIES])
+_NO_ENTITIES = SharedView(np.zeros(0, SHARED_STATE), (), (), [{} for _ in SHARED_ENTITIES])
 
 
 def _advanced(rows: npt.NDArray[np.void]) -> tuple[npt.NDArray[np.void], dict[str, float]]:

@@ -117,6 +117,15 @@ def test_number_that_no_state_can_hold_is_refused(field: str, number: int) -> No
     assert _bad(accepted_record(transaction, 0)) == "RANGE"
 
 
+@pytest.mark.parametrize(("field", "degrees"), [("latitude", 1e300), ("longitude", -181.0)])
+def test_place_that_is_not_on_earth_is_refused(field: str, degrees: float) -> None:
+    """A coordinate beyond its range may not even fit into a packed row."""
+    transaction = transaction_of("t-1")
+    setattr(transaction.location, field, degrees)
+
+    assert _bad(accepted_record(transaction, 0)) == "RANGE"
+
+
 def test_merchant_code_that_is_no_number_of_four_digits_counts_as_unknown() -> None:
     """An odd MCC is packed as 0, whatever its digits."""
     rows = rows_of([Transaction(mcc=mcc) for mcc in ("5411", "99999", "x", "")])

@@ -15,7 +15,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from fraudstream.features.state import ROW, rows_of
+from fraudstream.features.state import ROW, pack_row, rows_of
 from fraudstream.identity import digest_of, identity_of
 from fraudstream.log_reader import LogReader, LogRecord
 from fraudstream.settings import KafkaSettings
@@ -140,7 +140,7 @@ class LogPartitions:
                 continue  # the first record of an identity is its decision
             decided.digests[identity] = decision.digest
             if not decision.HasField("coordinates"):
-                decided.door_rows[identity] = rows_of([decision.transaction]).tobytes()
+                decided.door_rows[identity] = pack_row(decision.transaction)
             if self._span.from_ms <= decision.event_time_ms < self._span.until_ms:
                 fault = self._fault_of(decision)
                 if fault:
