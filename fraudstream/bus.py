@@ -104,7 +104,9 @@ def kafka_python_producer_options(settings: KafkaSettings) -> Options:
 
 
 def subscribe(
-    consumer: KafkaConsumer, names: Collection[str], listener: ConsumerRebalanceListener
+    consumer: KafkaConsumer,
+    names: Collection[str],
+    listener: ConsumerRebalanceListener | None = None,
 ) -> None:
     """Subscribe a consumer of a group, and wait until it knows the topics' partitions.
 

@@ -17,6 +17,7 @@ from django.db import close_old_connections
 from kafka import KafkaConsumer
 from kafka.errors import CommitFailedError
 
+from fraudstream.bus import subscribe
 from fraudstream.settings import KafkaSettings
 from fraudstream.telemetry import (
     CONSOLE_ALERTS,
@@ -58,11 +59,12 @@ class AlertConsumer:
         """Consume until `stop` is set.
 
         Raises:
-            KafkaError: The broker is out of reach; run again later.
+            BrokerUnavailable, KafkaError: The broker is out of reach; run again later.
             DatabaseError: So is the database; nothing was committed, run again later.
         """
-        consumer = KafkaConsumer(self.kafka.topic(ALERTS), **alert_consumer_options(self.kafka))
+        consumer = KafkaConsumer(**alert_consumer_options(self.kafka))
         with closing(consumer):
+            subscribe(consumer, [self.kafka.topic(ALERTS)])
             while not stop.is_set():
                 polled = consumer.poll(timeout_ms=_POLL_MS, max_records=_MAX_RECORDS)
                 records = [record for batch in polled.values() for record in batch]

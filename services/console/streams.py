@@ -14,6 +14,8 @@ from typing import Final
 from django.db import DatabaseError, connections
 from kafka.errors import KafkaError
 
+from fraudstream.errors import BrokerUnavailable
+
 _LOG: Final = logging.getLogger(__name__)
 _FIRST_DELAY_S: Final = 0.5
 _LONGEST_DELAY_S: Final = 15.0
@@ -71,7 +73,7 @@ class Streams:
             started_s = time.monotonic()
             try:
                 loop(self.stop_asked)
-            except (KafkaError, DatabaseError) as exc:
+            except (BrokerUnavailable, KafkaError, DatabaseError) as exc:
                 if time.monotonic() - started_s > _LONGEST_DELAY_S:
                     delay_s = _FIRST_DELAY_S
                 _LOG.warning("%s: %s; again in %.1f s", name, type(exc).__name__, delay_s)
