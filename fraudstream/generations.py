@@ -24,8 +24,6 @@ T = TypeVar("T")
 
 # 256 card states are 600 KB: an answer well within a time-out of a second.
 LOT: Final = 256
-# Longer than any filling takes; a filling that was given up leaves no more than its states' life.
-_WITNESS_LIFE_S: Final = 7 * 86_400
 _WAITS_S: Final = (0.2, 0.5, 1.0, 2.0, 4.0)
 
 
@@ -61,10 +59,7 @@ class Generations:
     async def begin(self, shard: ShardRef, now_ms: int) -> ShardRef:
         """Return a shard's new generation, with a witness of what becomes of its filling."""
         begun = replace(shard, generation=name_generation(now_ms))
-        keys = [self._store.keys(begun).witness]
-        await self._patient(
-            lambda: self._nodes.run("begin_generation", keys, (_WITNESS_LIFE_S,)),
-        )
+        await self._patient(partial(self._store.leave_witness, self._store.keys(begun).witness))
         return begun
 
     async def fill(self, values: Iterable[StoredValue]) -> int:

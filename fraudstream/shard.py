@@ -115,6 +115,10 @@ class ShardKeys:
         """Digest and offset of the counted row of an identity."""
         return self._generation(f"claim:{identity.hex()}")
 
+    def opening(self, name: str) -> str:
+        """Primary that an opener of the shard looked at; gone when that is over."""
+        return self._name(f"opening:{name}")
+
     def rebuild(self, name: str) -> str:
         """What a run of the rebuild command has filled of the shard."""
         return self._name(f"rebuild:{name}")

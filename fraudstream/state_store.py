@@ -6,6 +6,7 @@ caller reads the marker again. Cost: one round trip a call; about a microsecond 
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -40,6 +41,8 @@ PENDING_LIFE_S: Final = 24 * 3600
 PENDING_LONGEST: Final = 256
 # No call may wait longer for its decision: an older entry without one has lost its scorer.
 PENDING_UNDECIDED_MS: Final = 60_000
+# Longer than any opening or filling takes; one that takes longer is refused, and begins again.
+_WITNESS_LIFE_S: Final = 7 * 86_400
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,13 +111,41 @@ class StateStore:
         """Return a shard's marker, None where there is none."""
         return _marker_of(await self.nodes.run("read_marker", [self.keys(shard).marker], ()))
 
-    async def open_shard(self, shard: ShardRef, next_offset: int) -> Marker:
-        """Make a shard's marker where there is none, and return the one that stands afterwards."""
-        keys = [self.keys(shard).marker]
+    async def leave_witness(self, witness: str) -> None:
+        """Leave a key that tells, to whoever comes back, whether the store lost anything since."""
+        await self.nodes.run("leave_witness", [witness], [_WITNESS_LIFE_S])
+
+    async def begin_opening(self, shard: ShardRef) -> str:
+        """Leave a witness of a shard's opening, and return its key for `open_shard`.
+
+        Between the two the opener looks at the logs, or fills states: a store that lost its writes
+        meanwhile may have had the shard open, with decisions that the opener did not see.
+        """
+        witness = self.keys(shard).opening(secrets.token_hex(8))
+        await self.leave_witness(witness)
+        return witness
+
+    async def open_shard(
+        self, shard: ShardRef, next_offset: int, witness: str | None = None
+    ) -> Marker:
+        """Make a shard's marker where there is none, and return the one that stands afterwards.
+
+        Args:
+            shard: The shard.
+            next_offset: First offset that is not applied.
+            witness: What `begin_opening` returned; None where nothing was looked at.
+
+        Raises:
+            ShardClosed: There is no marker, and the witness is gone or another primary's.
+        """
+        keys = [self.keys(shard).marker, witness or await self.begin_opening(shard)]
         arguments = [*_fence(shard), next_offset]
         marker = _marker_of(await self.nodes.run("open_shard", keys, arguments))
         if marker is None:
-            msg = f"shard {shard.role}{shard.partition} lost its marker as it was opened"
+            msg = (
+                f"shard {shard.role}{shard.partition} stays closed: the store lost its last writes"
+                " while the shard was about to be opened"
+            )
             raise ShardClosed(msg)
         return marker
 

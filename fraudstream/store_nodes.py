@@ -24,9 +24,9 @@ from fraudstream.settings import RedisSettings
 
 _SCRIPTS: Final = (
     "admit",
-    "begin_generation",
     "drop_pending",
     "fill_values",
+    "leave_witness",
     "open_shard",
     "read_marker",
     "read_shard",

@@ -54,23 +54,29 @@ async def load_states(
         progress: Called with the number of states written so far.
 
     Raises:
-        ShardClosed: A shard is open already; its states would be overwritten.
+        ShardClosed: A shard is open already, and its states would be overwritten; or the store lost
+            its last writes meanwhile.
         OnlineStoreUnavailable: The store does not answer in time.
     """
     shards = [ShardRef(Role.CARD, p, accepted.incarnation) for p in range(accepted.partitions)]
     shards += [ShardRef(Role.ENTITY, p, entities.incarnation) for p in range(entities.partitions)]
-    for shard in shards:
-        if await store.marker(shard) is not None:
-            msg = f"shard {shard.role}{shard.partition} is open already: expected an empty store"
-            raise ShardClosed(msg)
+    witnesses = [await _begin(store, shard) for shard in shards]
     values = _values(store, accepted, entities, history)
     written = 0
     while lot := list(islice(values, _LOT)):
         await store.fill(lot)
         written += len(lot)
         progress(written)
-    for shard in shards:
-        await store.open_shard(shard, next_offset=0)
+    for shard, witness in zip(shards, witnesses, strict=True):
+        await store.open_shard(shard, 0, witness)
+
+
+async def _begin(store: StateStore, shard: ShardRef) -> str:
+    """Begin to open a shard that must have no marker yet."""
+    if await store.marker(shard) is not None:
+        msg = f"shard {shard.role}{shard.partition} is open already: expected an empty store"
+        raise ShardClosed(msg)
+    return await store.begin_opening(shard)
 
 
 def _values(

@@ -132,12 +132,18 @@ class Positions:
         return fresh
 
     async def _read_marker(self, partition: int) -> int:
-        """Adopt the generation that the marker names, and return its `next`."""
+        """Adopt the generation that the marker names, and return its `next`.
+
+        A shard without marker is opened if the logs show that it never held anything. The witness
+        holds off a worker that looked at them, stood still, and goes on after the shard was opened
+        by another and lost with its decisions in the log.
+        """
         own = ShardRef(self._role, partition, self._log.incarnation, FIRST_GENERATION)
         marker = await self._store.marker(own)
         if marker is None:
+            witness = await self._store.begin_opening(own)
             await self._refuse_if_read_before(own)
-            marker = await self._store.open_shard(own, next_offset=0)
+            marker = await self._store.open_shard(own, 0, witness)
             _LOG.info("opened shard %s%d, which was never opened before", own.role, partition)
         reason = loss_of(own, marker)
         if reason in (LossReason.LOG_MADE_ANEW, LossReason.LOG_WIDENED):

@@ -65,6 +65,7 @@ _GHOST: Final = (
     "  if struct.unpack('<i8', entry, 49) >= decided_by then return false end",
     "  do return false end",
 )
+_OPENING: Final = (" and redis.call('GET', KEYS[2]) == serving() then", " then")
 _PUT_BACK: Final = ("redis.call('EXISTS', KEYS[position]) == 1", "true")
 
 
@@ -234,6 +235,7 @@ APPEND_IF_ABSENT: Final = Without({"admit": [_KNOWN_READ]})
 DROP_GHOSTS: Final = Without({"admit": [_GHOST]})
 IDLE_CHECK: Final = Without(classes=Classes(positions=NeverLooks))
 PUT_BACK: Final = Without({"settle_published": [_PUT_BACK]})
+OPENING_WITNESSED: Final = Without({"open_shard": [_OPENING]})
 CLAIMS_WITH_STATES: Final = Without(classes=Classes(card_role=ClaimsEarly))
 CLAIMS_RESTORED: Final = Without(classes=Classes(card_filler=ForgetsClaims))
 RECORDS_RESTORED: Final = Without(classes=Classes(card_filler=ForgetsRecords))

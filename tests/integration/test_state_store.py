@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from fraudstream.errors import ShardMoved
+from fraudstream.errors import ShardClosed, ShardMoved
 from fraudstream.state_store import ShardWrite, StateStore, StoredValue
 from tests.store_shard import CARD, SHARD, X, next_offset
 
@@ -66,3 +68,15 @@ async def test_open_shard_is_not_opened_twice(store: StateStore) -> None:
     await store.write_shard(SHARD, ShardWrite(1, 7))
 
     assert (await store.open_shard(SHARD, 0)).next_offset == 7
+
+
+async def test_opening_is_refused_where_the_store_lost_its_witness(store: StateStore) -> None:
+    """What the opener saw in the logs meanwhile may be old: nothing is opened."""
+    shard = replace(SHARD, partition=SHARD.partition + 1)
+    lost, kept = await store.begin_opening(shard), await store.begin_opening(shard)
+    await store.nodes.pipeline([("DEL", lost)])
+
+    with pytest.raises(ShardClosed):
+        await store.open_shard(shard, 0, lost)
+    assert await store.marker(shard) is None
+    assert (await store.open_shard(shard, 0, kept)).next_offset == 0
