@@ -9,9 +9,10 @@ from enum import IntEnum, StrEnum
 from typing import Final
 
 # A new output for the same input needs a new version: it is part of every feature's hash.
-KERNEL_VERSION: Final = 2
+KERNEL_VERSION: Final = 3
 
-# Labels are read only when their transaction is this old: what is newer is not yet settled.
+# Labels are read only when the quarter of a day of their transaction is this old: what is newer is
+# not settled yet.
 LABEL_DELAY_D: Final = 7
 
 HOURS_OF_DAY: Final = 24

@@ -1,7 +1,7 @@
 """What is kept of an entity: one fixed-size packed value each, and the rows that move them on.
 
 Buckets take event time, the ring takes arrival order. All fields are zero in an empty state.
-Cost: a card 2,704 bytes, a shared entity 832.
+Cost: a card 2,704 bytes, a shared entity 976.
 """
 
 from __future__ import annotations
@@ -27,6 +27,8 @@ from fraudstream.v1.transaction_pb2 import Location, Transaction
 MINUTE_MS: Final = 60_000
 HOUR_MS: Final = 3_600_000
 DAY_MS: Final = 86_400_000
+# Labels settle a quarter of a day at a time.
+QUARTER_MS: Final = DAY_MS // 4
 
 # A card's bucket levels lie one behind the other in one array: 12 of 5 minutes, 24 of an hour,
 # 30 of a day. All windows of days share the days.
@@ -41,6 +43,8 @@ SHARED_MINUTES: Final = 64
 SHARED_HOURS: Final = 26
 SHARED_DAYS: Final = MONTH_D + LABEL_DELAY_D + 3
 SHARED_SPEND_DAYS: Final = MONTH_D + 2
+# A quarter is read until its whole day has settled.
+SHARED_QUARTERS: Final = 4 * (LABEL_DELAY_D + 1) + 4
 
 # A card silent for longer (in event time) starts afresh; the store's TTL is longer than this.
 EXPIRY_D: Final = 90
@@ -87,6 +91,9 @@ SHARED_STATE: Final = np.dtype(
         ("day_spend", "<i8", (SHARED_SPEND_DAYS,)),
         ("day_fraud", "<u2", (SHARED_DAYS,)),
         ("day_unusual", "<u2", (SHARED_DAYS,)),
+        ("quarter_count", "<u2", (SHARED_QUARTERS,)),
+        ("quarter_fraud", "<u1", (SHARED_QUARTERS,)),
+        ("quarter_unusual", "<u1", (SHARED_QUARTERS,)),
     ]
 )
 

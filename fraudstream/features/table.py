@@ -25,7 +25,7 @@ Made by `python -m fraudstream.features.table > docs/features.md` from
 vector. A missing value is NaN. A hash names what a feature computes, whatever it is called.
 
 Kernel version {KERNEL_VERSION}; feature set `{FEATURE_SET_HASH}`; labels are read {LABEL_DELAY_D}
-days after the day of their transaction.
+days after the quarter of a day of their transaction, and by whole days before that.
 
 | # | name | entity | window | unit | what it is | hash |
 |---|---|---|---|---|---|---|

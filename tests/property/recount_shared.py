@@ -1,4 +1,4 @@
-"""Count again what a row reads of a shared entity: from closed buckets and settled days only."""
+"""Count again what a row reads of a shared entity: closed buckets and settled labels only."""
 
 from __future__ import annotations
 
@@ -21,6 +21,8 @@ from tests.property.rows import (
 DAYS_KEPT = 40
 SPEND_DAYS_KEPT = 32
 LABEL_DELAY_D = 7
+QUARTER_MS = DAY_MS // 4
+QUARTERS_KEPT = 36
 RUN_D = 30  # how far back a run of frauds is followed
 
 
@@ -39,10 +41,11 @@ def spend_level(window_h: int) -> Level:
 
 
 @dataclass(frozen=True, slots=True)
-class SettledDay:
-    """One day of an entity: known frauds, purchases, and those of them that were unusual."""
+class Settled:
+    """A day, or a quarter of one: known frauds, purchases, and those of them that were unusual."""
 
-    number: int
+    begin_ms: int
+    end_ms: int
     frauds: int
     purchases: int
     unusual: int
@@ -93,21 +96,30 @@ class SharedView:
         return age_s(first_ms, self.row.event_ms)
 
     @property
-    def last_settled(self) -> int:
-        """The newest day whose labels a row may read."""
-        return self.row.event_ms // DAY_MS - LABEL_DELAY_D - 1
+    def settled_until_ms(self) -> int:
+        """The end of the newest quarter of a day whose labels a row may read."""
+        return (self.row.event_ms // QUARTER_MS) * QUARTER_MS - LABEL_DELAY_D * DAY_MS
 
-    def settled(self, days: int) -> list[SettledDay]:
-        """Return the last settled days that the entity still holds, oldest first."""
-        first = max(self.last_settled - days, self.newest_ms // DAY_MS - DAYS_KEPT) + 1
-        return [self.day(number) for number in range(first, self.last_settled + 1)]
+    def settled(self, days: int) -> list[Settled]:
+        """Return the last settled days, then quarters, that are still held, oldest first."""
+        today_ms = self.settled_until_ms // DAY_MS * DAY_MS
+        first_ms = (self.newest_ms // DAY_MS - DAYS_KEPT + 1) * DAY_MS
+        first_ms = max(today_ms - days * DAY_MS, first_ms)
+        whole = [self.span(at, DAY_MS) for at in range(first_ms, today_ms, DAY_MS)]
+        kept_ms = (self.newest_ms // QUARTER_MS - QUARTERS_KEPT + 1) * QUARTER_MS
+        begins = range(today_ms, self.settled_until_ms, QUARTER_MS)
+        return whole + [self.span(at, QUARTER_MS) for at in begins if at >= kept_ms]
 
-    def day(self, number: int) -> SettledDay:
-        """Return what is known of one day."""
-        frauds = sum(change for row, change in self.labels if row.event_ms // DAY_MS == number)
-        purchases = sum(row.event_ms // DAY_MS == number for row in self.purchases)
-        unusual = sum(row.event_ms // DAY_MS == number for row in self.unusual)
-        return SettledDay(number, frauds, purchases, unusual)
+    def span(self, begin_ms: int, width_ms: int) -> Settled:
+        """Return what is known of a day or a quarter."""
+        end_ms = begin_ms + width_ms
+
+        def inside(row: Row) -> bool:
+            return begin_ms <= row.event_ms < end_ms
+
+        frauds = sum(change for row, change in self.labels if inside(row))
+        purchases, unusual = sum(map(inside, self.purchases)), sum(map(inside, self.unusual))
+        return Settled(begin_ms, end_ms, frauds, purchases, unusual)
 
     def fraud_count(self, days: int) -> int:
         """Return the known frauds of the last settled days."""
@@ -122,27 +134,27 @@ class SharedView:
         """Return the frauds beyond the unusual purchases, day by day."""
         return sum(day.unexplained for day in self.settled(days))
 
-    def last_genuine(self) -> int | None:
-        """Return the newest day with more purchases than frauds."""
-        days = [day.number for day in self.settled(RUN_D) if day.purchases > day.frauds]
-        return days[-1] if days else None
+    def last_genuine(self) -> Settled | None:
+        """Return the newest day or quarter with more purchases than frauds."""
+        spans = [span for span in self.settled(RUN_D) if span.purchases > span.frauds]
+        return spans[-1] if spans else None
 
     def days_since_genuine(self) -> float:
         """Return the settled days since one with more purchases than frauds, NaN for none."""
         genuine = self.last_genuine()
-        return math.nan if genuine is None else self.last_settled - genuine
+        return math.nan if genuine is None else (self.settled_until_ms - genuine.end_ms) / DAY_MS
 
-    def run(self) -> list[SettledDay]:
-        """Return the days with unexplained frauds after the last genuine day."""
+    def run(self) -> list[Settled]:
+        """Return what has unexplained frauds after the last genuine day or quarter."""
         genuine = self.last_genuine()
-        days = self.settled(RUN_D)
-        after = [day for day in days if genuine is None or day.number > genuine]
-        return [day for day in after if day.unexplained]
+        spans = self.settled(RUN_D)
+        after = [span for span in spans if genuine is None or span.begin_ms >= genuine.end_ms]
+        return [span for span in after if span.unexplained]
 
-    def fraud_run_days(self) -> int:
+    def fraud_run_days(self) -> float:
         """Return how many settled days ago the run began, that day included; 0 for no run."""
         run = self.run()
-        return self.last_settled - run[0].number + 1 if run else 0
+        return (self.settled_until_ms - run[0].begin_ms) / DAY_MS if run else 0.0
 
 
 # Each takes the entity as the row sees it, and the window in hours.
