@@ -6,7 +6,7 @@ in the order of each partition: one poll is in flight, only offsets of finished 
 committed, and a failed poll is given again.
 
 Private names of Faust used here: `Consumer._wait_next_records`, `Consumer._commit_offsets`,
-`Fetcher._fetcher`, and on the embedded broker `AIOKafkaConsumerThread._create_worker_consumer`.
+`Fetcher._fetcher`; `consumer_thread.py` has its own.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from faust.types import TP
 from mode import Service
 
 from fraudstream.bus import tls_context
+from fraudstream.consumer_thread import ConsumerThread, ShortPollThread
 from fraudstream.crashpoint import crash_point
 from fraudstream.settings import KafkaSettings
 
@@ -32,8 +33,8 @@ _LOG = logging.getLogger(__name__)
 
 POLL_S: Final = 1.0
 _BACKOFF_S: Final = (0.1, 0.5, 2.0)
-# The embedded broker answers a long poll only at its end.
-_EMBEDDED_FETCH_WAIT_MS: Final = 50
+# A stop does not wait for a broker that is away: what is not committed is given again.
+_LAST_COMMIT_S: Final = 3.0
 
 Records = Mapping[int, Sequence[ConsumerRecord]]
 Finished = Mapping[int, int]
@@ -78,9 +79,10 @@ class BatchConsumer(driver.Consumer):
         self.progress = 0
         self._finished: dict[TP, int] = {}
         self._in_flight = asyncio.Lock()
+        self._committing = asyncio.Lock()
 
-    def _new_consumer_thread(self) -> driver.AIOKafkaConsumerThread:
-        kind = _ShortPollThread if self.is_embedded else driver.AIOKafkaConsumerThread
+    def _new_consumer_thread(self) -> ConsumerThread:
+        kind = ShortPollThread if self.is_embedded else ConsumerThread
         return kind(self, loop=self.loop, beacon=self.beacon)
 
     def verify_event_path(self, now: float, tp: TP) -> None:
@@ -113,24 +115,31 @@ class BatchConsumer(driver.Consumer):
         """Wait for the poll in flight, then commit; called at revocation and at shutdown."""
         async with self._in_flight:
             pass
-        await self.commit_and_end_transactions()
+        try:
+            async with asyncio.timeout(_LAST_COMMIT_S if self.app.should_stop else None):
+                await self.commit_and_end_transactions()
+        except TimeoutError:
+            _LOG.warning("stopping without a last commit: the broker does not answer")
 
     async def commit(  # Faust's signature
         self, topics: Any = None, start_new_transaction: bool = True
     ) -> bool:
-        """Commit the positions of finished shards that moved since the last commit."""
+        """Commit the positions of finished shards that moved since the last commit.
+
+        One at a time: a revocation waits for the timer's commit, so that none outlives its
+        generation.
+        """
         del topics  # there is one
-        if await self.maybe_wait_for_commit_to_finish():
-            return False
-        offsets = {
-            tp: offset
-            for tp, offset in self._finished.items()
-            if offset > (self._committed_offset[tp] or -1)
-        }
-        if not offsets:
-            return False
-        crash_point("features.before_commit")
-        return bool(await self._commit_offsets(offsets, start_new_transaction))
+        async with self._committing:
+            offsets = {
+                tp: offset
+                for tp, offset in self._finished.items()
+                if offset > (self._committed_offset[tp] or -1)
+            }
+            if not offsets:
+                return False
+            crash_point("features.before_commit")
+            return bool(await self._commit_offsets(offsets, start_new_transaction))
 
     async def drain(self, fetcher: Service) -> None:
         """Poll, hand over, wait; one poll at a time until the fetcher stops."""
@@ -192,15 +201,6 @@ class BatchConsumer(driver.Consumer):
             await asyncio.wait({poll.done})
             return True
         return False
-
-
-class _ShortPollThread(driver.AIOKafkaConsumerThread):
-    """Consumer thread whose fetches wait 50 ms at most, for the embedded broker."""
-
-    def _create_worker_consumer(self, transport: Any) -> Any:
-        consumer = super()._create_worker_consumer(transport)
-        consumer._fetch_max_wait_ms = _EMBEDDED_FETCH_WAIT_MS
-        return consumer
 
 
 class BatchFetcher(Fetcher):

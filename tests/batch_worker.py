@@ -9,13 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import sys
 from pathlib import Path
 
-import faust
-
 from fraudstream.batch_agent import AgentSettings, Finished, Records, batch_app
+from fraudstream.faust_worker import leave_when_asked, run_until_asked
 from fraudstream.settings import KafkaSettings
 from fraudstream.topics import ACCEPTED
 
@@ -64,6 +62,7 @@ class JournalHandler:
 def main(folder: Path, name: str) -> None:
     """Work until a signal."""
     logging.basicConfig(level=logging.INFO)
+    leave_when_asked()
     kafka = KafkaSettings.read()
     app = batch_app(
         kafka,
@@ -72,10 +71,7 @@ def main(folder: Path, name: str) -> None:
     )
     sys.stdout.write("ready\n")
     sys.stdout.flush()
-    with Path(os.devnull).open("w") as nowhere:
-        faust.Worker(
-            app, override_logging=False, redirect_stdouts=False, stdout=nowhere
-        ).execute_from_commandline()
+    run_until_asked(app)
 
 
 if __name__ == "__main__":

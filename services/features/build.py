@@ -5,13 +5,12 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
-import os
 import sys
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Any, Final, NoReturn, cast
 
 import faust
 
@@ -19,6 +18,7 @@ from fraudstream.batch_agent import AgentSettings, BatchConsumer, PollHandler, b
 from fraudstream.bus import BatchProducer
 from fraudstream.dead_letter import LetterWriter, load_public_key
 from fraudstream.errors import InvalidSettings
+from fraudstream.faust_worker import run_until_asked
 from fraudstream.features.warm_up import warm_up
 from fraudstream.settings import KafkaSettings, RedisSettings, TelemetrySettings
 from fraudstream.shard import Role
@@ -128,14 +128,10 @@ class Worker:
             LateHandler(connect[role]),
         )
 
-    def run(self) -> None:
+    def run(self) -> NoReturn:
         """Work until a signal; never returns."""
         warm_up()
-        # Faust's spinner would write terminal codes between our lines.
-        with Path(os.devnull).open("w") as nowhere:
-            faust.Worker(
-                self.app, override_logging=False, redirect_stdouts=False, stdout=nowhere
-            ).execute_from_commandline()
+        run_until_asked(self.app)
 
     def make_scoring_stub(self) -> ScoringStub:
         """Return the way to scoring; gRPC connects at the first call."""

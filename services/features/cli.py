@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from fraudstream.errors import BrokerUnavailable, InvalidSettings, OnlineStoreUnavailable
+from fraudstream.faust_worker import leave_when_asked
 from fraudstream.json_log import log_json
 from fraudstream.telemetry import serve_metrics
 from services.features import rebuild_command
@@ -39,6 +40,7 @@ def main(arguments: Sequence[str]) -> int:
     try:
         if asked.role_or_command == "rebuild":
             return rebuild_command.rebuild(rebuild_command.asked_of(asked))
+        leave_when_asked()
         settings = AllSettings()
         serve_metrics(settings.features.metrics_port)
         build(asked.role_or_command, settings).run()

@@ -10,7 +10,7 @@ from kafka import KafkaConsumer, KafkaProducer
 from kafka.structs import TopicPartition
 
 from demo.processes import wait_until
-from demo.servers import Broker, ValkeyServer
+from demo.servers import Broker, EmbeddedBroker, ValkeyServer
 from demo.service_process import ServiceProcess
 from demo.settings import kafka_settings_in
 from fraudstream.bus import kafka_python_options, kafka_python_producer_options
@@ -201,3 +201,39 @@ def test_kill_mid_batch_loses_nothing(kafka_world: AgentWorld) -> None:
 
     assert wait_until(world.is_all_handled, _WAIT_S)
     assert {line[0] for line in world.journal("rows")} == {"two"}
+
+
+@pytest.mark.parametrize(
+    "moment",
+    ["ready", "Thread]: Starting", "(Re-)joining group"],
+    ids=["before it starts", "starting", "joining"],
+)
+def test_stop_is_clean_at_any_moment(
+    line_env: Mapping[str, str], tmp_path: Path, service: ServiceLauncher, moment: str
+) -> None:
+    """A stop that was asked for is no failure, however far the worker has come."""
+    world = AgentWorld(line_env, tmp_path, service)
+    create_topics(line_env, tmp_path)
+    worker = world.start("one")
+    assert wait_until(lambda: moment in worker.log_text(), _WAIT_S)
+
+    assert worker.stop() == 0
+
+
+def test_stop_is_clean_while_the_broker_is_away(
+    valkey: ValkeyServer, tmp_path: Path, service: ServiceLauncher
+) -> None:
+    """What cannot be committed is given again: a stop does not wait for the broker's return."""
+    broker = EmbeddedBroker(tmp_path / "broker")
+    broker.start()
+    world = _world(broker, valkey, tmp_path, service)
+    world.tell("hold")
+    world.put(20)
+    worker = world.start("one")
+    assert wait_until(lambda: bool(world.journal("begin")), _WAIT_S)
+
+    broker.stop()
+    world.untell("hold")
+
+    assert worker.stop(30.0) == 0
+    assert world.journal("rows")

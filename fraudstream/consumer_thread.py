@@ -1,0 +1,72 @@
+"""The thread that the batch agent's Kafka client lives in, fit for rebalances and stops.
+
+Faust takes an error in here for a crash of the worker. Three are none, and happen only now and
+then, when a member joins or leaves while a request is under way:
+
+- Partitions that are sought or committed move to another member meanwhile: they are left out.
+- The client does not close in order: aiokafka raises what it cancelled itself, or waits for a group
+  that waits for others. What matters was committed before, so closing has a time limit.
+
+Private names of Faust used here: `AIOKafkaConsumerThread._commit`, and on the embedded broker
+`AIOKafkaConsumerThread._create_worker_consumer` (and aiokafka's `_fetch_max_wait_ms`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from typing import Any, Final
+
+from aiokafka.errors import KafkaError
+from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread
+from faust.types import TP
+
+_LOG: Final = logging.getLogger(__name__)
+
+# A join that is under way is waited for: 5 s on the embedded broker. A member that goes without a
+# word costs its group a session, 10 s.
+_CLOSE_S: Final = 7.0
+# The embedded broker answers a long poll only at its end.
+_EMBEDDED_FETCH_WAIT_MS: Final = 50
+
+
+class ConsumerThread(AIOKafkaConsumerThread):
+    """Faust's consumer thread, for which a moved partition and a late close are no crash."""
+
+    async def seek_to_committed(self) -> Mapping[TP, int]:
+        """Seek every assigned partition that has a committed position to it, and return those."""
+        found: Mapping[TP, int] = await self.call_thread(self._seek_assigned)
+        return found
+
+    async def on_thread_stop(self) -> None:
+        """Close the client, within the limit."""
+        try:
+            async with asyncio.timeout(_CLOSE_S):
+                await super().on_thread_stop()
+        except (asyncio.CancelledError, KafkaError, TimeoutError) as exc:
+            _LOG.warning("the Kafka client did not close in order: %s", type(exc).__name__)
+
+    async def _seek_assigned(self) -> Mapping[TP, int]:
+        consumer = self._ensure_consumer()
+        found: dict[TP, int] = {}
+        for tp in self.assignment():
+            offset = await consumer.committed(tp)
+            if offset and tp in self.assignment():
+                consumer.seek(tp, offset)
+                found[tp] = offset
+        return found
+
+    async def _commit(self, offsets: Mapping[TP, int]) -> bool:
+        assigned = self.assignment()
+        ours = {tp: offset for tp, offset in offsets.items() if tp in assigned}
+        return bool(ours) and bool(await super()._commit(ours))
+
+
+class ShortPollThread(ConsumerThread):
+    """The same with fetches that wait 50 ms at most, for the embedded broker."""
+
+    def _create_worker_consumer(self, transport: Any) -> Any:
+        consumer = super()._create_worker_consumer(transport)
+        consumer._fetch_max_wait_ms = _EMBEDDED_FETCH_WAIT_MS
+        return consumer
