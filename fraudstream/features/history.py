@@ -13,7 +13,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from fraudstream.features.catalogue import SHARED_ENTITIES, Entity
+from fraudstream.features.catalogue import SEQUENCE_LENGTH, SHARED_ENTITIES, Entity
 from fraudstream.features.kernel import advance_cards, empty_outputs
 from fraudstream.features.shared_kernel import Readers, replay_shared
 from fraudstream.features.state import CARD_STATE, SHARED_ROW, SHARED_STATE
@@ -65,7 +65,7 @@ class Replayed:
 
     Attributes:
         vectors: float32 [K, F], in the order of the wanted rows.
-        sequences: float32 [K, T, C].
+        sequences: float32 [K, S, C], the last steps that were asked for.
         cards: `CARD_STATE` [cards].
         shared: `SHARED_STATE` [entities] of each kind, with every label that arrived.
     """
@@ -98,19 +98,22 @@ def fraud_labels(event_ms: Ints, entities: Numbers, label_arrival_ms: Ints) -> L
     )
 
 
-def replay_history(history: History, wanted: npt.NDArray[np.bool_]) -> Replayed:
+def replay_history(
+    history: History, wanted: npt.NDArray[np.bool_], steps: int = SEQUENCE_LENGTH
+) -> Replayed:
     """Compute features of the wanted rows, each from what had arrived before it.
 
     Args:
         history: All rows, wanted or not: they all move the states.
         wanted: bool [N], rows whose features are kept.
+        steps: Last steps of each sequence, 1 (the row itself) to T.
 
     Returns:
-        Features of the wanted rows and the final states. Memory: about 1.1 KB a wanted row, 2.5 KB
-        a card, 0.8 KB a shared entity. Cost: about two microseconds a row.
+        Features of the wanted rows and the final states. Memory: about 0.3 KB a wanted row and
+        24 bytes a step, 2.5 KB a card, 0.8 KB a shared entity. Cost: about two microseconds a row.
     """
     places = np.where(wanted, np.cumsum(wanted) - 1, -1).astype(np.int64)
-    outputs = empty_outputs(int(wanted.sum()))
+    outputs = empty_outputs(int(wanted.sum()), steps)
     cards = np.zeros(int(history.card.max(initial=-1)) + 1, CARD_STATE)
     unusual = advance_cards(cards, history.card, history.rows, outputs, places)
     readers = np.flatnonzero(wanted)
