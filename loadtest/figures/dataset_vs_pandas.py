@@ -8,25 +8,25 @@ costs spread, and terminals with more rows would cost pandas more.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from demo.settings import MachineSettings
 from fraudstream.features.catalogue import FEATURE_NAMES
-from fraudstream.features.history import replay_history
 from fraudstream.features.warm_up import warm_up
 from loadtest.bench.figure import Figure, Plan, Round, Side
 from loadtest.bench.spent import beside, spent
 from loadtest.figures.handbook import lacking_for_handbook, write_cards
 from loadtest.figures.pandas_features import pandas_features
+from training.dataset import examples_between
 from training.histories import handbook_history
+from training.offline.parts import feature_columns, sequence_column, write_parquet
 
 CARDS: Final = 1_000
 PANDAS_CARDS: Final = 200
@@ -83,18 +83,20 @@ def _side(write: Writer, rows: Path, out: Path, count: int) -> Side:
 
 
 def write_dataset(rows: Path, out: Path) -> None:
-    """Write the training set of a file of transactions: features, label, card and time.
-
-    The one place to change when the training set has a command of its own.
-    """
-    labelled = handbook_history(rows)
-    history = labelled.history
-    vectors = replay_history(history, np.ones(len(history.rows), np.bool_)).vectors
-    features = {name: vectors[:, place] for place, name in enumerate(FEATURE_NAMES)}
-    keys = {"card": history.card, "event_ms": history.rows["event_ms"]}
-    pq.write_table(
-        pa.table({**keys, **features, "is_fraud": labelled.is_fraud}), out, use_dictionary=False
-    )
+    """Write the training set of a file of transactions, as boosting reads it."""
+    examples = examples_between(handbook_history(rows), 0, sys.maxsize, steps=1)
+    columns = {
+        "card": examples.card,
+        "event_time_ms": examples.event_time_ms,
+        **dict(zip(FEATURE_NAMES, feature_columns(examples.vectors), strict=True)),
+        "sequence": sequence_column(examples.sequences.reshape(len(examples), -1)),
+        "is_fraud": examples.is_fraud,
+    }
+    fields = [
+        pa.field(name, pa.array(column[:0]).type, nullable=False)
+        for name, column in columns.items()
+    ]
+    write_parquet(out, pa.table(columns, schema=pa.schema(fields)))
 
 
 def write_pandas(rows: Path, out: Path) -> None:

@@ -32,8 +32,9 @@ def walk_entities(plan: Plan, events: tuple[Path, ...], kind: tuple[Entity, int]
     entity, shard = kind
     folder = fresh_folder(plan.work / "entities" / f"{entity.value}-{shard:05}")
     found = read_shard(events, shard, EVENT)
-    keys = ("order", "is_transaction", "arrival_ms", "entity")
-    found = found[np.lexsort([np.ascontiguousarray(found[key]) for key in keys])]
+    # At one moment labels come first; columns on their own are sorted quicker.
+    moment = 2 * found["arrival_ms"] + found["is_transaction"]
+    found = found[np.lexsort((found["order"].copy(), moment, found["entity"].copy()))]
     readers = found["is_reader"] == 1
     places = vector_places(entity)
     features = np.empty((int(readers.sum()), len(places)), np.float32)

@@ -77,7 +77,7 @@ def write_part(
     numbers = np.sort(np.concatenate([lot.outcomes["number"] for lot in lots]))
     outcomes = np.empty(len(numbers), OUTCOME)
     vectors = np.empty((len(numbers), len(FEATURE_NAMES)), np.float32)
-    sequences = np.empty((len(numbers), *lots[0].sequences.shape[1:]), np.float32)
+    sequences = np.empty((len(numbers), lots[0].sequences.shape[1]), np.float32)
     for lot in lots:
         row = np.searchsorted(numbers, lot.outcomes["number"])
         outcomes[row] = lot.outcomes
@@ -114,8 +114,8 @@ class _CardLot:
     Attributes:
         outcomes: `OUTCOME` [n] in order.
         places: Where each lies in the shard's files, int32 [n].
-        vectors: All vectors of the shard.
-        sequences: All sequences.
+        vectors: All vectors of the shard, float32 [n, F].
+        sequences: All its sequences, float32 [n, S * C].
     """
 
     outcomes: Records
@@ -130,12 +130,12 @@ class _CardLot:
         begin, end = np.searchsorted(outcomes["number"], (rows.begin, rows.end)).tolist()
         if begin == end:
             return None
-        steps = (-1, plan.request.steps, len(SEQUENCE_CHANNELS))
+        width = plan.request.steps * len(SEQUENCE_CHANNELS)
         return cls(
             outcomes[begin:end],
             np.load(folder / "places.npy", mmap_mode="r")[begin:end],
             np.memmap(folder / VECTORS, np.float32, "r").reshape(-1, len(FEATURE_NAMES)),
-            np.memmap(folder / SEQUENCES, np.float32, "r").reshape(steps),
+            np.memmap(folder / SEQUENCES, np.float32, "r").reshape(-1, width),
         )
 
 

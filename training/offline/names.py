@@ -86,7 +86,7 @@ def text_bits(*columns: pa.StringArray) -> Names:
 
 
 @njit(nogil=True, cache=True)
-def _add_texts(bits, bounds, texts):
+def _add_texts(bits: Names, bounds: NDArray[np.int32], texts: NDArray[np.uint8]) -> None:
     for row in range(bits.shape[0]):
         found = bits[row]
         for place in range(bounds[row], bounds[row + 1]):

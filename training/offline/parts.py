@@ -21,7 +21,6 @@ from fraudstream.features.catalogue import (
 )
 
 ID_COLUMNS: Final = ("card_token", "transaction_id")
-_LEVEL: Final = 1
 _BLOCK_ROWS: Final = 256  # whose vectors stay in the processor's cache while they are turned
 
 
@@ -67,24 +66,24 @@ def feature_columns(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def sequence_column(sequences: NDArray[np.float32]) -> pa.Array:
-    """Return sequences float32 [N, S, C] as bytes, one value a row."""
-    width = 4 * int(np.prod(sequences.shape[1:]))
-    buffer = pa.py_buffer(np.ascontiguousarray(sequences))
-    return pa.Array.from_buffers(pa.binary(width), len(sequences), [None, buffer])
+    """Return sequences float32 [N, S * C] as bytes, one value a row.
+
+    >>> sequence_column(np.zeros((2, 6), np.float32)).type
+    FixedSizeBinaryType(fixed_size_binary[24])
+    """
+    width = pa.binary(sequences.itemsize * sequences.shape[1])
+    return pa.Array.from_buffers(width, len(sequences), [None, pa.py_buffer(sequences)])
 
 
 def write_parquet(path: Path, table: pa.Table) -> None:
     """Write rows of a training set as one file.
 
-    Features are numbers of which most columns repeat themselves: what is quickest to write is
-    small. Sequences are most of the bytes.
+    The bytes of numbers are split, first bytes first: LZ4 then makes them smaller than zstd makes
+    whole numbers, in half the time.
     """
-    compression = dict.fromkeys(table.schema.names, "lz4") | {"sequence": "zstd"}
     options: dict[str, Any] = {
         "use_dictionary": ["card_token"],
-        "use_byte_stream_split": [name for name in FEATURE_NAMES if name in table.schema.names],
+        "use_byte_stream_split": [*FEATURE_NAMES, "sequence"],
         "write_statistics": ["event_time_ms", "arrival_time_ms"],
-        "compression": {name: compression[name] for name in table.schema.names},
-        "compression_level": {"sequence": _LEVEL},
     }
-    pq.write_table(table, path, **options)
+    pq.write_table(table, path, compression="lz4", **options)
