@@ -188,7 +188,8 @@ class _Log:
         state_of = np.empty(len(log), np.int64)
         is_label = np.zeros(len(log), np.bool_)
         # Of what arrived at once, labels come first.
-        is_label[np.arange(len(label_at)) + np.searchsorted(history.arrival_ms[row_at], label_ms)] = 1
+        rows_before = np.searchsorted(history.arrival_ms[row_at], label_ms)
+        is_label[rows_before + np.arange(len(label_at))] = True
         self._place_labels(log, is_label, label_at)
         self._place_transactions(log, ~is_label, row_at)
         state_of[is_label], state_of[~is_label] = of_labels[label_at], self.numbers[row_at]

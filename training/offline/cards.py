@@ -1,8 +1,8 @@
 """Third stage: one card shard through the kernel, and what its rows mean to other entities.
 
 Cards are walked one after the other, a block of them at a time, so memory does not grow with the
-number of cards. Leaves outcomes of the wanted rows, in order, their vectors and sequences, card by
-card, and events by entity kind and shard.
+number of cards. Leaves vectors, sequences and outcomes of the wanted rows, in order, and events by
+entity kind and shard.
 """
 
 from __future__ import annotations
@@ -52,9 +52,6 @@ from training.offline.work import (
     write_sharded,
 )
 
-# Files of a card shard: float32 [K, F] and [K, S, C], card by card, as bytes.
-VECTORS: Final = "vectors.f4"
-SEQUENCES: Final = "sequences.f4"
 _PURCHASE: Final = int(TransactionKind.TRANSACTION_KIND_PURCHASE)
 Mask = NDArray[np.bool_]
 
@@ -141,39 +138,34 @@ def _write_outcomes(
 ) -> Records:
     rows, wanted = chosen
     is_fraud, arrival = verdicts.final(groups, plan.request.labels_until_ms)
-    kept, group = rows[wanted], groups.of_rows[wanted]
+    kept = np.flatnonzero(wanted)
+    group = groups.of_rows[kept]
     outcomes = np.zeros(len(kept), OUTCOME)
-    outcomes["number"], outcomes["arrival_ms"] = kept["number"], kept["arrival_ms"]
-    outcomes["event_ms"], outcomes["amount"] = kept["row"]["event_ms"], kept["row"]["amount"]
+    for name in ("number", "arrival_ms"):
+        outcomes[name] = rows[name][kept]
+    for name in ("event_ms", "amount"):
+        outcomes[name] = rows["row"][name][kept]
     outcomes["is_fraud"], outcomes["label_arrival_ms"] = is_fraud[group], arrival[group]
     np.save(folder / "outcomes.npy", outcomes)
     return outcomes
 
 
 def _advance(folder: Path, rows: Records, wanted: Mask, steps: int) -> NDArray[np.int8]:
-    """Write vectors and sequences of the wanted rows, card by card; `places.npy` says which where.
-
-    Returns:
-        Which rows are unusual, int8 [N].
-    """
+    """Write vectors and sequences of the wanted rows; return which rows are unusual, int8 [N]."""
+    outputs = empty_outputs(int(wanted.sum()), steps)
+    places = np.where(wanted, np.cumsum(wanted) - 1, -1)
     unusual = np.zeros(len(rows), np.int8)
     cards = np.ascontiguousarray(rows["card"])
     by_card = np.argsort(cards, kind="stable")
-    is_kept = wanted[by_card]
-    place_of = np.empty(len(rows), np.int32)
-    place_of[by_card] = np.cumsum(is_kept) - 1
-    np.save(folder / "places.npy", place_of[wanted])
-    blocks = list(blocks_of(cards[by_card]))
-    outputs = empty_outputs(max((end - begin for begin, end in blocks), default=0), steps)
-    with (folder / VECTORS).open("wb") as vectors, (folder / SEQUENCES).open("wb") as sequences:
-        for begin, end in blocks:
-            place, kept = by_card[begin:end], is_kept[begin:end]
-            state_of = numbers_of(cards[place])
-            states = np.zeros(int(state_of[-1]) + 1, CARD_STATE)
-            places = np.where(kept, np.cumsum(kept) - 1, -1)
-            unusual[place] = advance_cards(states, state_of, rows["row"][place], outputs, places)
-            for file, found in zip((vectors, sequences), outputs, strict=True):
-                file.write(found[: int(kept.sum())].data)
+    for begin, end in blocks_of(cards[by_card]):
+        place = by_card[begin:end]
+        state_of = numbers_of(cards[place])
+        states = np.zeros(int(state_of[-1]) + 1, CARD_STATE)
+        packed = rows["row"][place]
+        unusual[place] = advance_cards(states, state_of, packed, outputs, places[place])
+    vectors, sequences = outputs
+    np.save(folder / "vectors.npy", vectors)
+    np.save(folder / "sequences.npy", sequences)
     return unusual
 
 

@@ -14,10 +14,9 @@ from numpy.typing import NDArray
 
 from fraudstream.features.catalogue import (
     FEATURE_NAMES,
-    SEQUENCE_CHANNELS,
     SHARED_ENTITIES,
 )
-from training.offline.cards import SEQUENCES, VECTORS, vector_places
+from training.offline.cards import vector_places
 from training.offline.layout import OUTCOME, PART_ROWS, RANGE_ROWS
 from training.offline.parts import (
     ID_COLUMNS,
@@ -73,16 +72,15 @@ def write_part(
     Returns:
         Its rows and SHA-256.
     """
-    lots = [lot for s in range(plan.shards) if (lot := _CardLot.of(plan, s, rows)) is not None]
+    lots = [lot for s in range(plan.shards) if (lot := _CardLot.of(plan.work, s, rows)) is not None]
     numbers = np.sort(np.concatenate([lot.outcomes["number"] for lot in lots]))
     outcomes = np.empty(len(numbers), OUTCOME)
     vectors = np.empty((len(numbers), len(FEATURE_NAMES)), np.float32)
-    sequences = np.empty((len(numbers), lots[0].sequences.shape[1]), np.float32)
+    sequences = np.empty((len(numbers), *lots[0].sequences.shape[1:]), np.float32)
     for lot in lots:
         row = np.searchsorted(numbers, lot.outcomes["number"])
         outcomes[row] = lot.outcomes
-        vectors[row] = lot.vectors[lot.places]
-        sequences[row] = lot.sequences[lot.places]
+        vectors[row], sequences[row] = lot.vectors, lot.sequences
     columns = feature_columns(vectors)
     _add_shared(plan, numbers, columns)
     table = pa.Table.from_arrays(
@@ -113,29 +111,25 @@ class _CardLot:
 
     Attributes:
         outcomes: `OUTCOME` [n] in order.
-        places: Where each lies in the shard's files, int32 [n].
-        vectors: All vectors of the shard, float32 [n, F].
-        sequences: All its sequences, float32 [n, S * C].
+        vectors: float32 [n, F].
+        sequences: float32 [n, S, C].
     """
 
     outcomes: Records
-    places: NDArray[np.int32]
     vectors: NDArray[np.float32]
     sequences: NDArray[np.float32]
 
     @classmethod
-    def of(cls, plan: Plan, shard: int, rows: PartRows) -> _CardLot | None:
-        folder = plan.work / "cards" / f"{shard:05}"
+    def of(cls, work: Path, shard: int, rows: PartRows) -> _CardLot | None:
+        folder = work / "cards" / f"{shard:05}"
         outcomes = np.load(folder / "outcomes.npy", mmap_mode="r").view(OUTCOME)
         begin, end = np.searchsorted(outcomes["number"], (rows.begin, rows.end)).tolist()
         if begin == end:
             return None
-        width = plan.request.steps * len(SEQUENCE_CHANNELS)
         return cls(
             outcomes[begin:end],
-            np.load(folder / "places.npy", mmap_mode="r")[begin:end],
-            np.memmap(folder / VECTORS, np.float32, "r").reshape(-1, len(FEATURE_NAMES)),
-            np.memmap(folder / SEQUENCES, np.float32, "r").reshape(-1, width),
+            np.load(folder / "vectors.npy", mmap_mode="r")[begin:end],
+            np.load(folder / "sequences.npy", mmap_mode="r")[begin:end],
         )
 
 

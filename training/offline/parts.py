@@ -66,12 +66,13 @@ def feature_columns(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def sequence_column(sequences: NDArray[np.float32]) -> pa.Array:
-    """Return sequences float32 [N, S * C] as bytes, one value a row.
+    """Return sequences float32 [N, S, C] as bytes, one value a row.
 
-    >>> sequence_column(np.zeros((2, 6), np.float32)).type
+    >>> sequence_column(np.zeros((2, 1, 6), np.float32)).type
     FixedSizeBinaryType(fixed_size_binary[24])
     """
-    width = pa.binary(sequences.itemsize * sequences.shape[1])
+    _, steps, channels = sequences.shape
+    width = pa.binary(sequences.itemsize * steps * channels)
     return pa.Array.from_buffers(width, len(sequences), [None, pa.py_buffer(sequences)])
 
 
