@@ -1,6 +1,6 @@
 """Training sets: the rows of a history that a model learns from, with features and labels.
 
-Axes: K rows kept, F features, T steps, C channels.
+Axes: K rows kept, F features, S last steps of T, C channels.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 from numpy.typing import NDArray
 
+from fraudstream.features.catalogue import SEQUENCE_LENGTH
 from fraudstream.features.history import replay_history
 from training.histories import LabelledHistory
 
@@ -21,7 +22,7 @@ class Examples:
 
     Attributes:
         vectors: float32 [K, F].
-        sequences: float32 [K, T, C].
+        sequences: float32 [K, S, C].
         is_fraud: bool [K].
         event_time_ms: int64 [K].
         card: int64 [K].
@@ -50,11 +51,20 @@ class Examples:
         return Examples(**{field.name: getattr(self, field.name)[kept] for field in fields(self)})
 
 
-def examples_between(labelled: LabelledHistory, from_ms: int, until_ms: int) -> Examples:
-    """Replay a whole history and return the rows with event time in [from, until)."""
+def examples_between(
+    labelled: LabelledHistory, from_ms: int, until_ms: int, steps: int = SEQUENCE_LENGTH
+) -> Examples:
+    """Replay a whole history and return the rows with event time in [from, until).
+
+    Args:
+        labelled: The history.
+        from_ms: First event time that is kept.
+        until_ms: The one after the last.
+        steps: Last steps of each sequence; boosting reads the row itself alone, 1.
+    """
     event_ms = labelled.event_time_ms
     wanted = (event_ms >= from_ms) & (event_ms < until_ms)
-    replayed = replay_history(labelled.history, wanted)
+    replayed = replay_history(labelled.history, wanted, steps)
     return Examples(
         vectors=replayed.vectors,
         sequences=replayed.sequences,

@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from fraudstream.errors import InvalidSettings
+from fraudstream.features.catalogue import SEQUENCE_LENGTH
 from training.dataset import Examples, examples_between
 from training.evaluate import Fold, Scored, handbook_filter
 from training.histories import DAY_MS, handbook_history, simulated_history
@@ -62,11 +63,16 @@ def dataset_slices(folder: Path) -> Slices:
     """Return slices of a finished training set; what warmed its states is not in it.
 
     Raises:
-        InvalidSettings: It is not finished, was made for other features, or is empty.
+        InvalidSettings: It is not finished, was made for other features, keeps fewer steps than
+            the network reads, or is empty.
     """
     kept = load_dataset(folder)
     if not len(kept):
         raise InvalidSettings(f"{folder}: expected transactions, found none")
+    steps = kept.sequences.shape[1]
+    if steps != SEQUENCE_LENGTH:
+        msg = f"{folder}: the network reads {SEQUENCE_LENGTH} steps, found {steps} (--steps)"
+        raise InvalidSettings(msg + "; make the training set anew")
     begin_ms, until_ms = int(kept.event_time_ms.min()), int(kept.event_time_ms.max()) + 1
     warm, *shares = _ENDS
     fit_ms, stop_ms, tune_ms = (

@@ -3,7 +3,7 @@
 Rows go in order; a row's features are the state before it plus the row itself, then the state
 moves on. Sums are int64, no fastmath, so the same input gives the same bits on one CPU class.
 Everything is in one file, since Numba's cache looks at the file of the function alone.
-Cost: about 1.5 microseconds a row. Axes: B rows, F features, T steps, C channels.
+Cost: about 1.5 microseconds a row. Axes: B rows, F features, T steps, S kept ones, C channels.
 """
 
 from __future__ import annotations
@@ -584,23 +584,24 @@ def _write_steps(state, event_ms, place, sequence):
 
 @njit(nogil=True, cache=True)
 def _write_sequence(state, row, sequence):
-    """Write the last T-1 rows of the ring and the row itself into `sequence` float32 [T, C]."""
+    """Write the newest rows of the ring and the row itself into `sequence` float32 [S, C]."""
     event_ms = row["event_ms"]
-    kept = min(state["rows"], _T - 1)
-    padding = _T - 1 - kept
+    last = sequence.shape[0] - 1
+    kept = min(state["rows"], last)
+    padding = last - kept
     for step in range(padding):
         sequence[step, :] = 0.0
         sequence[step, 1] = -1.0
     place = (state["rows"] - kept) & _MASK
     unbroken = padding + min(kept, _T - place)  # the ring goes on at its begin
     _write_steps(state, event_ms, place, sequence[padding:unbroken])
-    _write_steps(state, event_ms, 0, sequence[unbroken : _T - 1])
-    sequence[_T - 1, 0] = row["amount"]
-    sequence[_T - 1, 1] = 0.0
-    sequence[_T - 1, 2] = row["kind"]
-    sequence[_T - 1, 3] = row["channel"]
-    sequence[_T - 1, 4] = row["value"][_MCC]
-    sequence[_T - 1, 5] = _local_hour(event_ms, row["utc_offset"])
+    _write_steps(state, event_ms, 0, sequence[unbroken:last])
+    sequence[last, 0] = row["amount"]
+    sequence[last, 1] = 0.0
+    sequence[last, 2] = row["kind"]
+    sequence[last, 3] = row["channel"]
+    sequence[last, 4] = row["value"][_MCC]
+    sequence[last, 5] = _local_hour(event_ms, row["utc_offset"])
 
 
 @njit(nogil=True, cache=True)
@@ -696,15 +697,19 @@ def bucket_span(window_h: int) -> tuple[int, int]:
 CARD_PLAN: Final = card_plan(CATALOGUE)
 
 
-def empty_outputs(rows: int) -> tuple[_Floats, _Floats]:
-    """Return room for the vectors float32 [rows, F], all missing, and sequences [rows, T, C].
+def empty_outputs(rows: int, steps: int = SEQUENCE_LENGTH) -> tuple[_Floats, _Floats]:
+    """Return room for the vectors float32 [rows, F], all missing, and sequences [rows, steps, C].
 
-    >>> [room.shape[0] for room in empty_outputs(3)]
-    [3, 3]
+    Args:
+        rows: How many.
+        steps: Last steps of each sequence, 1 (the row itself) to T.
+
+    >>> [room.shape[:-1] for room in empty_outputs(3)]
+    [(3,), (3, 32)]
     """
     return (
         np.full((rows, len(CATALOGUE)), np.nan, np.float32),
-        np.empty((rows, SEQUENCE_LENGTH, len(SEQUENCE_CHANNELS)), np.float32),
+        np.empty((rows, steps, len(SEQUENCE_CHANNELS)), np.float32),
     )
 
 
@@ -721,7 +726,7 @@ def advance_cards(
         states: `CARD_STATE` [cards], changed in place.
         state_of: int64 [B], the state of each row.
         rows: `ROW` [B], in the order of the log.
-        outputs: Vectors float32 [K, F] and sequences float32 [K, T, C], as `empty_outputs` makes
+        outputs: Vectors float32 [K, F] and sequences float32 [K, S, C], as `empty_outputs` makes
             them; of a vector, the places of shared entities are left alone.
         places: int64 [B], where in `outputs` each row goes, -1 for nowhere.
 
@@ -754,4 +759,4 @@ def advance_states(
     >>> states["rows"].tolist()
     [3]
     """
-    advance_cards(states, state_of, rows, empty_outputs(0), np.full(len(rows), -1, np.int64))
+    advance_cards(states, state_of, rows, empty_outputs(0, 1), np.full(len(rows), -1, np.int64))

@@ -84,8 +84,27 @@ _SCRATCH = np.dtype(
 @njit(nogil=True, cache=True)
 def _clear(buckets, size, head, bucket):
     """Zero the slots that the head passes on its way from `head` to `bucket`."""
-    for number in range(max(head + 1, bucket - size + 1), bucket + 1):
-        buckets[number % size] = 0
+    if bucket - head >= size:
+        for slot in range(size):
+            buckets[slot] = 0
+        return
+    slot = (head + 1) % size
+    for _ in range(bucket - head):
+        buckets[slot] = 0
+        slot = 0 if slot == size - 1 else slot + 1
+
+
+@njit(nogil=True, cache=True)
+def _clear_days(state, head, day):
+    """Zero the days that the head passes on its way from `head` to `day`."""
+    counts, frauds, unusual = state["day_count"], state["day_fraud"], state["day_unusual"]
+    slot = (head + 1) % SHARED_DAYS
+    for _ in range(min(day - head, SHARED_DAYS)):
+        counts[slot] = 0
+        frauds[slot] = 0
+        unusual[slot] = 0
+        slot = 0 if slot == SHARED_DAYS - 1 else slot + 1
+    _clear(state["day_spend"], SHARED_SPEND_DAYS, head, day)
 
 
 @njit(nogil=True, cache=True)
@@ -98,14 +117,13 @@ def _move_head(state, event_ms):
     head_day = newest_ms // DAY_MS
     _clear(state["minute_count"], SHARED_MINUTES, newest_ms // MINUTE_MS, minute)
     _clear(state["hour_count"], SHARED_HOURS, newest_ms // HOUR_MS, hour)
-    _clear(state["day_count"], SHARED_DAYS, head_day, day)
-    _clear(state["day_spend"], SHARED_SPEND_DAYS, head_day, day)
-    _clear(state["day_fraud"], SHARED_DAYS, head_day, day)
-    _clear(state["day_unusual"], SHARED_DAYS, head_day, day)
+    if day > head_day:
+        _clear_days(state, head_day, day)
     quarter, head_quarter = event_ms // QUARTER_MS, newest_ms // QUARTER_MS
-    _clear(state["quarter_count"], SHARED_QUARTERS, head_quarter, quarter)
-    _clear(state["quarter_fraud"], SHARED_QUARTERS, head_quarter, quarter)
-    _clear(state["quarter_unusual"], SHARED_QUARTERS, head_quarter, quarter)
+    if quarter > head_quarter:
+        _clear(state["quarter_count"], SHARED_QUARTERS, head_quarter, quarter)
+        _clear(state["quarter_fraud"], SHARED_QUARTERS, head_quarter, quarter)
+        _clear(state["quarter_unusual"], SHARED_QUARTERS, head_quarter, quarter)
     state["newest_ms"] = event_ms
 
 

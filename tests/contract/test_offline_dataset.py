@@ -85,6 +85,18 @@ def test_features_are_those_of_the_in_memory_replay(
     assert made["counts"]["frauds"] == int(expected.is_fraud.sum())
 
 
+def test_set_may_keep_the_last_steps_alone(
+    source: Path, expected: Examples, tmp_path: Path
+) -> None:
+    """Boosting reads the row's own step; the network, which reads all, refuses such a set."""
+    make_dataset(request_of(source, steps=1), tmp_path / "set", 1)
+
+    found = load_dataset(tmp_path / "set")
+    assert_same(found, replace(expected, sequences=expected.sequences[:, -1:]))
+    with pytest.raises(InvalidSettings, match="reads 32 steps, found 1"):
+        dataset_slices(tmp_path / "set")
+
+
 def test_labels_of_a_file_are_those_of_the_rows(
     simulated: Simulated, expected: Examples, tmp_path: Path
 ) -> None:
@@ -251,6 +263,21 @@ def test_offsets_win_over_times(tmp_path: Path) -> None:
     found = pq.read_table(tmp_path / "set" / "part-00000.parquet")
     assert found["transaction_id"].to_pylist() == ["t0", "t1", "t2"]
     assert found["arrival_time_ms"].to_pylist() == [TIME_MS + 5, TIME_MS + 5, TIME_MS + 9]
+
+
+def test_copies_and_conflicts_of_a_log_are_told_apart(tmp_path: Path) -> None:
+    """Without decisions too: the same content again is a copy, another amount a conflict."""
+    table = rows_of(
+        4,
+        transaction_id=["a", "a", "a", "b"],
+        event_time_ms=[TIME_MS] * 4,
+        amount_reference_minor=[100, 100, 200, 100],
+        log_offset=[1, 2, 3, 4],
+    )
+
+    counts = make_of(tmp_path, table)
+
+    assert (counts["wanted"], counts["duplicates"], counts["conflicts"]) == (2, 1, 1)
 
 
 def labels_of(verdicts: list[tuple[str, str, int]]) -> pa.Table:

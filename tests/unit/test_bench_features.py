@@ -82,7 +82,8 @@ def test_other_ratios_are_theirs_over_ours() -> None:
     }
     read = OnlineReadVsFeast().values(cost(feast=24.0, hot=4.0, packed=12.0))
     assert (read["online_read_vs_feast"], read["behind Feast ratio"]) == (6.0, 2.0)
-    assert DatasetVsPandas(NO_MACHINE).values(cost(pandas=60.0, ours=2.0))["wall ratio"] == 30.0
+    dataset = DatasetVsPandas(NO_MACHINE).values(cost(pandas=60.0, ours=2.0, command=6.0))
+    assert (dataset["wall ratio"], dataset["command ratio"]) == (30.0, 10.0)
     floor = FeaturesVsFloor(kafka, NO_MACHINE).values(cost(features=3.0, floor=2.0))
     assert floor["features_vs_floor"] == 1.5
 

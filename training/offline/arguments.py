@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
+from fraudstream.features.catalogue import SEQUENCE_LENGTH
 from training.offline.build import make_dataset
 from training.offline.plan import KAFKA, Request
 
@@ -71,6 +72,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--shards", type=_count, default=0, help="more shards take less memory in each process"
     )
+    parser.add_argument(
+        "--steps",
+        type=int,
+        choices=range(1, SEQUENCE_LENGTH + 1),
+        default=SEQUENCE_LENGTH,
+        metavar="N",
+        help="last steps of each sequence to keep: the network needs all, boosting 1, the row",
+    )
     parser.set_defaults(run=_run)
 
 
@@ -98,6 +107,7 @@ def _run(parsed: argparse.Namespace) -> int:
         until_ms=parsed.until_ms,
         labels_until_ms=parsed.labels_until_ms,
         shards=parsed.shards,
+        steps=parsed.steps,
     )
     try:
         made = make_dataset(request, parsed.out, parsed.processes)

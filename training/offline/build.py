@@ -17,7 +17,6 @@ from fraudstream.features.catalogue import (
     FEATURE_HASHES,
     FEATURE_NAMES,
     SEQUENCE_CHANNELS,
-    SEQUENCE_LENGTH,
 )
 from fraudstream.settings import KafkaSettings
 from training.offline.kafka_log import find_logs
@@ -56,7 +55,8 @@ def make_dataset(request: Request, folder: Path, processes: int) -> Summary:
         return finished
     with _locked(folder):
         shards = request.shards or _shards_for(found, processes)
-        plan, found = _begin(Plan(folder, request, found.is_log, shards), asked, found)
+        plan = Plan(folder, request, found.is_log, found.has_decisions, shards)
+        plan, found = _begin(plan, asked, found)
         with show_progress() as progress, open_pool(plan, processes, progress) as pool:
             made = run_stages(plan, found, pool)
         manifest = _manifest(asked, made)
@@ -125,7 +125,7 @@ def _manifest(asked: Summary, made: Summary) -> dict[str, Any]:
             {"name": name, "hash": f"{number:016x}"}
             for name, number in zip(FEATURE_NAMES, FEATURE_HASHES, strict=True)
         ],
-        "sequence": {"steps": SEQUENCE_LENGTH, "channels": list(SEQUENCE_CHANNELS)},
+        "sequence": {"steps": asked["steps"], "channels": list(SEQUENCE_CHANNELS)},
         "counts": made["counts"],
         "parts": made["parts"],
         "versions": {name: version(name) for name in _LIBRARIES},

@@ -13,13 +13,10 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
-from numpy.lib.format import open_memmap
 from numpy.typing import NDArray
 
 from fraudstream.features.catalogue import (
     CATALOGUE,
-    SEQUENCE_CHANNELS,
-    SEQUENCE_LENGTH,
     SHARED_ENTITIES,
     Entity,
 )
@@ -31,8 +28,8 @@ from training.offline.layout import (
     DECIDED,
     EVENT,
     LABEL,
-    NUMBERED_ROW,
     OUTCOME,
+    PACKED_ROW,
     RANGE_ROWS,
 )
 from training.offline.plan import Content, Plan
@@ -91,7 +88,7 @@ def input_path(folder: Path, content: Content) -> Path:
 def walk_cards(plan: Plan, inputs: CardInputs, shard: int) -> Summary:
     """Walk one card shard; return its counts."""
     folder = fresh_folder(plan.work / "cards" / f"{shard:05}")
-    rows = read_shard(inputs.rows, shard, NUMBERED_ROW)
+    rows = read_shard(inputs.rows, shard, PACKED_ROW)
     labels = read_shard(inputs.labels, shard, LABEL)
     decided = read_shard(inputs.decisions, shard, DECIDED)
     groups = group_transactions(rows, labels, decided)
@@ -103,10 +100,10 @@ def walk_cards(plan: Plan, inputs: CardInputs, shard: int) -> Summary:
     event_ms, request = rows["row"]["event_ms"], plan.request
     wanted = judged.counted & (event_ms >= request.from_ms) & (event_ms < request.until_ms)
     outcomes = _write_outcomes(plan, folder, (rows, wanted), groups, verdicts)
-    counted = judged.counted
-    unusual = _advance(folder, rows[counted], wanted[counted])
-    lot = _Shard(rows[counted], wanted[counted], unusual)
     completed, strays = complete_labels(verdicts, rows, judged)
+    if not judged.counted.all():
+        rows, wanted = rows[judged.counted], wanted[judged.counted]
+    lot = _Shard(rows, wanted, _advance(folder, rows, wanted, request.steps))
     for kind, entity in enumerate(SHARED_ENTITIES):
         events = np.concatenate(
             [_label_events(completed, verdicts, kind), _row_events(lot, entity, kind)]
@@ -141,35 +138,44 @@ def _write_outcomes(
 ) -> Records:
     rows, wanted = chosen
     is_fraud, arrival = verdicts.final(groups, plan.request.labels_until_ms)
-    kept, group = rows[wanted], groups.of_rows[wanted]
+    kept = np.flatnonzero(wanted)
+    group = groups.of_rows[kept]
     outcomes = np.zeros(len(kept), OUTCOME)
-    outcomes["number"], outcomes["arrival_ms"] = kept["number"], kept["arrival_ms"]
-    outcomes["event_ms"], outcomes["amount"] = kept["row"]["event_ms"], kept["row"]["amount"]
+    for name in ("number", "arrival_ms"):
+        outcomes[name] = rows[name][kept]
+    for name in ("event_ms", "amount"):
+        outcomes[name] = rows["row"][name][kept]
     outcomes["is_fraud"], outcomes["label_arrival_ms"] = is_fraud[group], arrival[group]
     np.save(folder / "outcomes.npy", outcomes)
     return outcomes
 
 
-def _advance(folder: Path, rows: Records, wanted: Mask) -> NDArray[np.int8]:
+def _advance(folder: Path, rows: Records, wanted: Mask, steps: int) -> NDArray[np.int8]:
     """Write vectors and sequences of the wanted rows; return which rows are unusual, int8 [N]."""
-    count = int(wanted.sum())
-    vectors = open_memmap(folder / "vectors.npy", "w+", np.float32, (count, len(CATALOGUE)))
-    steps = (count, SEQUENCE_LENGTH, len(SEQUENCE_CHANNELS))
-    sequences = open_memmap(folder / "sequences.npy", "w+", np.float32, steps)
-    target = np.cumsum(wanted) - 1
+    outputs = empty_outputs(int(wanted.sum()), steps)
+    places = np.where(wanted, np.cumsum(wanted) - 1, -1)
     unusual = np.zeros(len(rows), np.int8)
-    by_card = np.argsort(rows["card"], kind="stable")
-    for begin, end in blocks_of(rows["card"][by_card]):
+    cards = np.ascontiguousarray(rows["card"])
+    by_card = np.argsort(cards, kind="stable")
+    for begin, end in blocks_of(cards[by_card]):
         place = by_card[begin:end]
-        is_kept = wanted[place]
-        _, state_of = np.unique(rows["card"][place], return_inverse=True)
+        state_of = numbers_of(cards[place])
         states = np.zeros(int(state_of[-1]) + 1, CARD_STATE)
-        outputs = empty_outputs(int(is_kept.sum()))
-        places = np.where(is_kept, np.cumsum(is_kept) - 1, -1).astype(np.int64)
-        packed = np.ascontiguousarray(rows["row"][place])
-        unusual[place] = advance_cards(states, state_of.astype(np.int64), packed, outputs, places)
-        vectors[target[place[is_kept]]], sequences[target[place[is_kept]]] = outputs
+        packed = rows["row"][place]
+        unusual[place] = advance_cards(states, state_of, packed, outputs, places[place])
+    vectors, sequences = outputs
+    np.save(folder / "vectors.npy", vectors)
+    np.save(folder / "sequences.npy", sequences)
     return unusual
+
+
+def numbers_of(names: NDArray[np.uint64]) -> NDArray[np.int64]:
+    """Return a number from 0 on for each name, int64 [N]; equal names stand together.
+
+    >>> numbers_of(np.array([7, 7, 9], np.uint64)).tolist()
+    [0, 0, 1]
+    """
+    return np.cumsum(np.diff(names, prepend=names[:1]) != 0)
 
 
 def blocks_of(names: NDArray[np.uint64]) -> Iterator[tuple[int, int]]:
@@ -185,12 +191,13 @@ def blocks_of(names: NDArray[np.uint64]) -> Iterator[tuple[int, int]]:
 def _row_events(lot: _Shard, entity: Entity, kind: int) -> Records:
     """Return what transactions mean to one kind of entity; at the card itself only labels count."""
     is_purchase = (lot.rows["row"]["kind"] == _PURCHASE) & (entity is not Entity.CARD)
-    kept = (lot.rows["entities"][:, kind] != 0) & (is_purchase | lot.wanted)
-    rows = lot.rows[kept]
-    events = np.zeros(len(rows), EVENT)
-    events["entity"], events["order"] = rows["entities"][:, kind], rows["number"]
-    events["arrival_ms"] = rows["arrival_ms"]
-    events["event_ms"], events["amount"] = rows["row"]["event_ms"], rows["row"]["amount"]
+    of_entity = lot.rows["entities"][:, kind]
+    kept = np.flatnonzero((of_entity != 0) & (is_purchase | lot.wanted))
+    events = np.zeros(len(kept), EVENT)
+    events["entity"], events["order"] = of_entity[kept], lot.rows["number"][kept]
+    events["arrival_ms"] = lot.rows["arrival_ms"][kept]
+    for name in ("event_ms", "amount"):
+        events[name] = lot.rows["row"][name][kept]
     events["is_transaction"] = 1
     events["kind"] = np.where(is_purchase[kept], _PURCHASE, 0)
     events["is_unusual"], events["is_reader"] = lot.unusual[kept], lot.wanted[kept]

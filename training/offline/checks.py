@@ -113,13 +113,15 @@ class Columns:
         """Return an enum column's numbers, int8 [N]."""
         names = ENUM_COLUMNS[name]
         number_of = {text: number for number, text in names.items()} | {"": default}
-        found = self.mapped(self.texts(name), lambda text: number_of.get(text, NOT_KNOWN))
+        found = self.mapped(name, lambda text: number_of.get(text, NOT_KNOWN))
         self.refuse(name, found == NOT_KNOWN, f"one of {', '.join(names.values())}")
         return found.astype(np.int8)
 
-    def mapped(self, texts: pa.StringArray, number_of: Callable[[str], int]) -> NDArray[np.int64]:
-        """Return a number for each text, int64 [N]; `number_of` is asked once for each."""
-        encoded = texts.dictionary_encode()
+    def mapped(self, name: str, number_of: Callable[[str], int]) -> NDArray[np.int64]:
+        """Return a number for each text of a column, int64 [N]; each text is asked for once."""
+        if not self.has(name):
+            return np.full(len(self), number_of(""), np.int64)
+        encoded = self.texts(name).dictionary_encode()
         numbers = np.array([number_of(text) for text in encoded.dictionary.to_pylist()], np.int64)
         return numbers[encoded.indices.to_numpy()] if len(numbers) else np.zeros(0, np.int64)
 

@@ -7,46 +7,26 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from fraudstream.features.catalogue import (
     FEATURE_NAMES,
-    FEATURE_SET_HASH,
-    SEQUENCE_CHANNELS,
-    SEQUENCE_HASH,
-    SEQUENCE_LENGTH,
     SHARED_ENTITIES,
 )
 from training.offline.cards import vector_places
-from training.offline.layout import PART_ROWS, RANGE_ROWS
+from training.offline.layout import OUTCOME, PART_ROWS, RANGE_ROWS
+from training.offline.parts import (
+    ID_COLUMNS,
+    feature_columns,
+    part_schema,
+    sequence_column,
+    write_parquet,
+)
 from training.offline.plan import Plan
 from training.offline.work import Records, Summary, read_arrow
-
-SEQUENCE_BYTES: Final = 4 * SEQUENCE_LENGTH * len(SEQUENCE_CHANNELS)
-ID_COLUMNS: Final = ("card_token", "transaction_id")
-OUTCOME_SCHEMA: Final = pa.schema(
-    [
-        ("event_time_ms", pa.int64()),
-        ("arrival_time_ms", pa.int64()),
-        ("amount_reference_minor", pa.int64()),
-        ("is_fraud", pa.bool_()),
-        ("label_arrival_ms", pa.int64()),
-    ]
-)
-PART_SCHEMA: Final = pa.schema(
-    [
-        *((name, pa.string()) for name in ID_COLUMNS),
-        *OUTCOME_SCHEMA,
-        *((name, pa.float32()) for name in FEATURE_NAMES),
-        ("sequence", pa.binary(SEQUENCE_BYTES)),
-    ],
-    metadata={"feature_set_hash": FEATURE_SET_HASH, "sequence_hash": SEQUENCE_HASH},
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,34 +73,31 @@ def write_part(
         Its rows and SHA-256.
     """
     lots = [lot for s in range(plan.shards) if (lot := _CardLot.of(plan.work, s, rows)) is not None]
-    outcomes = np.concatenate([lot.outcomes for lot in lots])
-    order = np.argsort(outcomes["number"])
-    outcomes = outcomes[order]
-    vectors = np.concatenate([lot.vectors for lot in lots])[order]
-    sequences = np.concatenate([lot.sequences for lot in lots])[order]
-    _add_shared(plan, outcomes["number"], vectors)
-    sequence_type = PART_SCHEMA.field("sequence").type
-    buffers = [None, pa.py_buffer(np.ascontiguousarray(sequences))]
+    numbers = np.sort(np.concatenate([lot.outcomes["number"] for lot in lots]))
+    outcomes = np.empty(len(numbers), OUTCOME)
+    vectors = np.empty((len(numbers), len(FEATURE_NAMES)), np.float32)
+    sequences = np.empty((len(numbers), *lots[0].sequences.shape[1:]), np.float32)
+    for lot in lots:
+        row = np.searchsorted(numbers, lot.outcomes["number"])
+        outcomes[row] = lot.outcomes
+        vectors[row], sequences[row] = lot.vectors, lot.sequences
+    columns = feature_columns(vectors)
+    _add_shared(plan, numbers, columns)
     table = pa.Table.from_arrays(
         [
-            *_ids_of(outcomes["number"], ids),
+            *_ids_of(numbers, ids),
             *_outcome_columns(outcomes),
-            *(pa.array(column) for column in np.ascontiguousarray(vectors.T)),
-            pa.Array.from_buffers(sequence_type, len(outcomes), buffers),
+            *map(pa.array, columns),
+            sequence_column(sequences),
         ],
-        schema=PART_SCHEMA,
+        schema=part_schema(plan.request.steps),
     )
     return {"name": name, "rows": len(outcomes), "sha256": _write(plan.folder / name, table)}
 
 
 def _write(path: Path, table: pa.Table) -> str:
     unfinished = path.with_suffix(".unfinished")
-    options: dict[str, Any] = {
-        "use_dictionary": ["card_token"],
-        "use_byte_stream_split": list(FEATURE_NAMES),
-        "write_statistics": ["event_time_ms", "arrival_time_ms"],
-    }
-    pq.write_table(table, unfinished, compression="zstd", compression_level=1, **options)
+    write_parquet(unfinished, table)
     with unfinished.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
         os.fsync(file.fileno())
@@ -130,7 +107,13 @@ def _write(path: Path, table: pa.Table) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _CardLot:
-    """Rows of a part that lie in one card shard."""
+    """Rows of a part that lie in one card shard.
+
+    Attributes:
+        outcomes: `OUTCOME` [n] in order.
+        vectors: float32 [n, F].
+        sequences: float32 [n, S, C].
+    """
 
     outcomes: Records
     vectors: NDArray[np.float32]
@@ -139,7 +122,7 @@ class _CardLot:
     @classmethod
     def of(cls, work: Path, shard: int, rows: PartRows) -> _CardLot | None:
         folder = work / "cards" / f"{shard:05}"
-        outcomes = np.load(folder / "outcomes.npy", mmap_mode="r")
+        outcomes = np.load(folder / "outcomes.npy", mmap_mode="r").view(OUTCOME)
         begin, end = np.searchsorted(outcomes["number"], (rows.begin, rows.end)).tolist()
         if begin == end:
             return None
@@ -150,8 +133,8 @@ class _CardLot:
         )
 
 
-def _add_shared(plan: Plan, numbers: NDArray[np.int64], vectors: NDArray[np.float32]) -> None:
-    """Write the features of shared entities into the vectors of rows, whose numbers rise."""
+def _add_shared(plan: Plan, numbers: NDArray[np.int64], columns: NDArray[np.float32]) -> None:
+    """Write the features of shared entities into columns [F, N] of rows, whose numbers rise."""
     for entity in SHARED_ENTITIES:
         places = vector_places(entity)
         for shard in range(plan.shards):
@@ -161,7 +144,8 @@ def _add_shared(plan: Plan, numbers: NDArray[np.int64], vectors: NDArray[np.floa
             if end > begin:
                 features = np.load(folder / "features.npy", mmap_mode="r")[begin:end]
                 row = np.searchsorted(numbers, found[begin:end])
-                vectors[np.ix_(row, places)] = features
+                for place, values in zip(places, features.T, strict=True):
+                    columns[place, row] = values
 
 
 def _ids_of(numbers: NDArray[np.int64], slices: Sequence[tuple[int, int, str]]) -> list[pa.Array]:

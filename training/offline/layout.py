@@ -15,7 +15,7 @@ SLICE_ROWS: Final = 1 << 17
 SHARD_ROWS: Final = 1 << 17
 # Every entity shard reads a piece of every card shard's files: beyond, shards hold more rows.
 MOST_SHARDS: Final = 512
-BLOCK_ROWS: Final = 1 << 15
+BLOCK_ROWS: Final = 1 << 12  # whose vectors stay in a processor's cache
 PART_ROWS: Final = 1 << 16
 # Wanted rows are counted in ranges of this many row numbers: parts are whole ranges.
 RANGE_ROWS: Final = 1 << 13
@@ -25,25 +25,26 @@ NONE: Final = -1
 FRAUD: Final = 1
 GENUINE: Final = 0
 
-# Names of cards, entities and transactions as 64 bits of BLAKE2b; 0 for none. Of 10^8 entities of
-# one kind two share theirs once in 3,700 sets. A transaction is compared inside its card only.
-_NAMED: Final = [
-    ("card", "<u8"),
-    ("transaction", "<u8"),
-    ("digest", "<u8"),  # of what must not change between two copies; 0 where there is no log
-    ("arrival_ms", "<i8"),
-    ("label_arrival_ms", "<i8"),  # of a label in the transaction's own row, -1 for none
-    ("is_fraud", "<i1"),  # what that label says
-    ("entities", "<u8", (KINDS,)),  # in the order of `SHARED_ENTITIES`
-    ("row", ROW),
-]
-
 # A row as it is read. Its order is (arrival, first, ..., second): with a log partition and offset;
-# without one event time and, after the ids, the place in the source.
-READ_ROW: Final = np.dtype([("first", "<i8"), ("second", "<i8"), *_NAMED])
-
-# A row with its place in the arrival order of all rows.
-NUMBERED_ROW: Final = np.dtype([("number", "<i8"), *_NAMED])
+# without one event time and, after the ids, the place in the source. Names are 64 bits: of 10^8
+# entities of one kind two share theirs once in 3,700 sets. A transaction is compared inside its
+# card only. Records are aligned: numpy is slow where a number lies across two words.
+PACKED_ROW: Final = np.dtype(
+    [
+        ("number", "<i8"),  # place in the arrival order of all rows, from the second stage on
+        ("first", "<i8"),
+        ("second", "<i8"),
+        ("card", "<u8"),
+        ("transaction", "<u8"),
+        ("digest", "<u8"),  # of what must not change between two copies; 0 where there is no log
+        ("arrival_ms", "<i8"),
+        ("label_arrival_ms", "<i8"),  # of a label in the transaction's own row, -1 for none
+        ("entities", "<u8", (KINDS,)),  # in the order of `SHARED_ENTITIES`; 0 for none
+        ("row", ROW),
+        ("is_fraud", "<i1"),  # what that label says
+    ],
+    align=True,
+)
 
 # A settled label as it is read. `MISSING`: the source has no such column, the transaction tells.
 LABEL: Final = np.dtype(
@@ -55,7 +56,8 @@ LABEL: Final = np.dtype(
         ("event_ms", "<i8"),  # of the labelled transaction, -1 where the transaction tells
         ("is_fraud", "<i1"),
         ("entities", "<u8", (KINDS,)),
-    ]
+    ],
+    align=True,
 )
 MISSING: Final = np.uint64(0xFFFFFFFFFFFFFFFF)
 
@@ -77,7 +79,8 @@ EVENT: Final = np.dtype(
         ("is_unusual", "<i1"),
         ("change", "<i1"),
         ("is_reader", "<i1"),
-    ]
+    ],
+    align=True,
 )
 
 # What a training set says of a row besides its features and ids.
@@ -89,5 +92,6 @@ OUTCOME: Final = np.dtype(
         ("amount", "<i8"),
         ("label_arrival_ms", "<i8"),
         ("is_fraud", "<i1"),
-    ]
+    ],
+    align=True,
 )

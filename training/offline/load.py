@@ -18,11 +18,10 @@ from fraudstream.features.catalogue import (
     FEATURE_SET_HASH,
     SEQUENCE_CHANNELS,
     SEQUENCE_HASH,
-    SEQUENCE_LENGTH,
 )
 from training.dataset import Examples
 from training.offline.build import MANIFEST
-from training.offline.join import PART_SCHEMA
+from training.offline.parts import part_schema
 from training.offline.work import Summary
 
 _KEPT: Final = ["card_token", "event_time_ms", "amount_reference_minor", "is_fraud"]
@@ -34,7 +33,7 @@ def is_dataset(folder: Path) -> bool:
 
 
 def load_dataset(folder: Path) -> Examples:
-    """Return all rows of a training set; about 1.2 KB each, once more while they are read.
+    """Return all rows of a training set; 0.4 KB each and 24 bytes a step, a part once more.
 
     Cards are numbered in the order of their tokens, rows in the order of the set.
 
@@ -44,9 +43,10 @@ def load_dataset(folder: Path) -> Examples:
     manifest = _manifest_of(folder)
     rows = sum(part["rows"] for part in manifest["parts"])
     vectors = np.empty((rows, len(FEATURE_NAMES)), np.float32)
-    shape = (SEQUENCE_LENGTH, len(SEQUENCE_CHANNELS))
+    steps = manifest["sequence"]["steps"]
+    shape = (steps, len(SEQUENCE_CHANNELS))
     sequences = np.empty((rows, *shape), np.float32)
-    kept, done = [PART_SCHEMA.empty_table().select(_KEPT)], 0
+    kept, done = [part_schema(steps).empty_table().select(_KEPT)], 0
     for part in manifest["parts"]:
         table = pq.read_table(folder / part["name"], memory_map=True).combine_chunks()
         end = done + table.num_rows

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 import numpy as np
@@ -19,7 +20,9 @@ from fraudstream.features.state import ROW, VALUES, country_number, hash_value, 
 from fraudstream.indicative_rates import REFERENCE_CURRENCY
 from fraudstream.v1.transaction_pb2 import TransactionKind
 from training.offline.checks import LARGEST_AMOUNT, NOT_KNOWN, Columns
-from training.offline.layout import DECIDED, LABEL, MISSING, NONE, READ_ROW
+from training.offline.layout import DECIDED, LABEL, MISSING, NONE, PACKED_ROW
+from training.offline.names import REMEMBERED, Distinct, Names, mixed, name_bits, text_bits
+from training.offline.plan import Plan
 from training.offline.work import Records
 
 DEFAULT_BANK: Final = "bank"
@@ -29,8 +32,7 @@ _MINUTES_OF_DAY: Final = 1440
 _LOG_BITS, _OFFSET_BITS = 20, 42
 _VALUE_FIELDS: Final = {"terminal_id": 0, "merchant_id": 1, "device_id": 2, "ip": 3}
 _DIGESTED: Final = ("amount_minor", "currency", "merchant_id", "terminal_id", "event_time_ms")
-
-Names = NDArray[np.uint64]
+_COMPARED: Final = ("merchant_id", "terminal_id")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,40 +40,18 @@ class PackedRows:
     """Transactions, and the texts that only the training set itself needs.
 
     Attributes:
-        rows: `READ_ROW` [N].
+        rows: `PACKED_ROW` [N].
         ids: Card tokens and transaction ids, in the same order.
     """
 
     rows: Records
     ids: pa.RecordBatch
 
-
-def name_bits(text: str) -> int:
-    """Return 64 bits for a name, 0 for none.
-
-    >>> name_bits(""), name_bits("a") == name_bits("b")
-    (0, False)
-    """
-    if not text:
-        return 0
-    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little") or 1
-
-
-@dataclass(frozen=True, slots=True)
-class _Distinct:
-    """Texts of a column, each once, and which stands in each row."""
-
-    texts: list[str]
-    of_row: NDArray[np.int64]
-
-    @classmethod
-    def of(cls, texts: pa.StringArray) -> _Distinct:
-        encoded = texts.dictionary_encode()
-        return cls(encoded.dictionary.to_pylist(), encoded.indices.to_numpy().astype(np.int64))
-
-    def numbers(self, number_of: Callable[[str], int]) -> Names:
-        found = np.array([number_of(text) for text in self.texts], np.uint64)
-        return found[self.of_row] if len(found) else np.zeros(0, np.uint64)
+    def take(self, place: NDArray[np.int64]) -> PackedRows:
+        """Return the rows at some places, each named once; all of them in order are these."""
+        if len(place) == len(self.rows) and (np.diff(place) > 0).all():
+            return self
+        return PackedRows(self.rows[place], self.ids.take(pa.array(place)))
 
 
 def _joined(bank: pa.StringArray, ids: pa.StringArray) -> pa.StringArray:
@@ -80,17 +60,18 @@ def _joined(bank: pa.StringArray, ids: pa.StringArray) -> pa.StringArray:
     return pc.if_else(pc.equal(ids, ""), "", joined)
 
 
+@lru_cache(REMEMBERED)
 def _hash_joined(text: str) -> int:
     bank, _, value = text.partition(_SEPARATOR)
     return hash_value(bank, value)
 
 
-def pack_rows(columns: Columns, *, is_log: bool, log: int = 0) -> PackedRows:
+def pack_rows(columns: Columns, plan: Plan, log: int = 0) -> PackedRows:
     """Pack transactions.
 
     Args:
         columns: Canonical ones, as far as they are there.
-        is_log: They have partitions and offsets.
+        plan: Says whether they have partitions and offsets, and whether decisions.
         log: Number of the log.
 
     Raises:
@@ -98,19 +79,22 @@ def pack_rows(columns: Columns, *, is_log: bool, log: int = 0) -> PackedRows:
     """
     bank = columns.texts("bank_id", DEFAULT_BANK)
     tokens, ids = columns.needed_texts("card_token"), columns.needed_texts("transaction_id")
-    packed = np.zeros(len(columns), READ_ROW)
+    packed = np.zeros(len(columns), PACKED_ROW)
     packed["row"] = _feature_rows(columns)
     for number, field in enumerate(SHARED_FIELDS):
-        distinct = _Distinct.of(_joined(bank, columns.texts(field)))
+        if not columns.has(field):
+            continue
+        distinct = Distinct.of(_joined(bank, columns.texts(field)))
         packed["entities"][:, number] = distinct.numbers(name_bits)
         if field in _VALUE_FIELDS:
             packed["row"]["value"][:, _VALUE_FIELDS[field]] = distinct.numbers(_hash_joined)
-    packed["card"] = _Distinct.of(tokens).numbers(name_bits)
-    packed["transaction"] = _Distinct.of(_joined(bank, ids)).numbers(name_bits)
+    packed["card"] = Distinct.of(tokens).numbers(name_bits)
+    packed["transaction"] = text_bits(bank, ids)
     packed["arrival_ms"] = columns.times("arrival_time_ms", packed["row"]["event_ms"])
-    if is_log:
+    if plan.is_log:
         packed["first"], packed["second"] = _log_order(columns, log)
-        packed["digest"] = _digests(columns, bank, packed["row"])
+        digests_of = _digests if plan.has_decisions else _own_digests
+        packed["digest"] = digests_of(columns, bank, packed)
     else:
         packed["first"] = packed["row"]["event_ms"]
         packed["second"] = columns.first + np.arange(len(columns))
@@ -148,7 +132,7 @@ def _codes(
         is_odd = bool(text) and number == 0 and text != "0000"
         return NOT_KNOWN if is_odd else number
 
-    found = columns.mapped(columns.texts(name), checked)
+    found = columns.mapped(name, checked)
     columns.refuse(name, found == NOT_KNOWN, expected)
     return found
 
@@ -181,12 +165,23 @@ def place_in_log(columns: Columns, log: int) -> NDArray[np.int64]:
     return (partition << _OFFSET_BITS) + offset
 
 
-def _digests(columns: Columns, bank: pa.StringArray, rows: Records) -> Names:
+def _own_digests(columns: Columns, bank: pa.StringArray, packed: Records) -> Names:
+    """Return what differs where a digest would, for rows that are compared with each other only."""
+    del bank  # it is in the transaction's name
+    amount = packed["row"]["amount"]
+    if columns.has("amount_minor"):
+        amount = columns.batch["amount_minor"].cast(pa.int64()).fill_null(0).to_numpy()
+    compared = [amount, packed["row"]["kind"], packed["row"]["event_ms"]]
+    compared += [packed["entities"][:, SHARED_FIELDS.index(name)] for name in _COMPARED]
+    return mixed(*compared, text_bits(columns.texts("currency")))
+
+
+def _digests(columns: Columns, bank: pa.StringArray, packed: Records) -> Names:
     """Return the first 64 bits of each transaction's digest (`identity.digest_of`)."""
     amount = AMOUNT_REFERENCE if not columns.has("amount_minor") else "amount_minor"
     texts = {name: columns.texts(name) for name in _DIGESTED}
     texts["amount_minor"] = columns.texts(amount)
-    kinds = pa.array(rows["kind"]).cast(pa.string())
+    kinds = pa.array(packed["row"]["kind"]).cast(pa.string())
     listing = pc.binary_join_element_wise(
         bank,
         columns.texts("transaction_id"),
@@ -229,16 +224,15 @@ def pack_labels(columns: Columns, log: int = 0) -> Records:
     """
     bank = columns.texts("bank_id", DEFAULT_BANK)
     packed = np.zeros(len(columns), LABEL)
-    packed["card"] = _Distinct.of(columns.needed_texts("card_token")).numbers(name_bits)
-    ids = _joined(bank, columns.needed_texts("transaction_id"))
-    packed["transaction"] = _Distinct.of(ids).numbers(name_bits)
+    packed["card"] = Distinct.of(columns.needed_texts("card_token")).numbers(name_bits)
+    packed["transaction"] = text_bits(bank, columns.needed_texts("transaction_id"))
     packed["arrival_ms"] = columns.times("arrival_time_ms", None)
     packed["event_ms"] = columns.times("event_time_ms", NONE)
     packed["place"] = place_in_log(columns, log)
     for number, field in enumerate(SHARED_FIELDS):
         if columns.has(field):
             joined = _joined(bank, columns.texts(field))
-            packed["entities"][:, number] = _Distinct.of(joined).numbers(name_bits)
+            packed["entities"][:, number] = Distinct.of(joined).numbers(name_bits)
         else:
             packed["entities"][:, number] = MISSING
     dispositions = columns.texts("disposition")
@@ -253,9 +247,8 @@ def pack_decisions(columns: Columns, log: int = 0) -> Records:
     """Pack the digests of decisions, `DECIDED` [D]."""
     bank = columns.texts("bank_id", DEFAULT_BANK)
     packed = np.zeros(len(columns), DECIDED)
-    packed["card"] = _Distinct.of(columns.needed_texts("card_token")).numbers(name_bits)
-    ids = _joined(bank, columns.needed_texts("transaction_id"))
-    packed["transaction"] = _Distinct.of(ids).numbers(name_bits)
+    packed["card"] = Distinct.of(columns.needed_texts("card_token")).numbers(name_bits)
+    packed["transaction"] = text_bits(bank, columns.needed_texts("transaction_id"))
     packed["place"] = place_in_log(columns, log)
     digests = columns.batch["digest"].to_pylist()
     packed["digest"] = [int.from_bytes((digest or b"")[:8], "little") for digest in digests]

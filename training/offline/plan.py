@@ -8,7 +8,12 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from fraudstream.features.catalogue import FEATURE_SET_HASH, KERNEL_VERSION, SEQUENCE_HASH
+from fraudstream.features.catalogue import (
+    FEATURE_SET_HASH,
+    KERNEL_VERSION,
+    SEQUENCE_HASH,
+    SEQUENCE_LENGTH,
+)
 from training.offline.work import WORK_FOLDER, Summary
 
 KAFKA = "kafka"
@@ -34,6 +39,7 @@ class Request:
         until_ms: Event time from which on rows are not kept.
         labels_until_ms: `is_fraud` tells the last verdict that arrived before; -1 for all.
         shards: Of cards and of entities each; 0 for as many as the rows need.
+        steps: Last steps of each sequence that are kept, 1 (the row itself) to all.
     """
 
     source: str
@@ -43,6 +49,7 @@ class Request:
     until_ms: int
     labels_until_ms: int
     shards: int
+    steps: int = SEQUENCE_LENGTH
 
     def describe(self) -> Summary:
         """Return the request and the code that answers it, as JSON."""
@@ -93,6 +100,11 @@ class Found:
         """Rows at most: offsets may have holes."""
         return sum(unit.end - unit.begin for unit in self.units if unit.content is Content.ROWS)
 
+    @property
+    def has_decisions(self) -> bool:
+        """Whether it tells the digests of what was decided."""
+        return any(unit.content is Content.DECISIONS for unit in self.units)
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:
@@ -102,12 +114,14 @@ class Plan:
         folder: Of the training set.
         request: What was asked for.
         is_log: As `Found` says.
+        has_decisions: As `Found` says.
         shards: Of cards and of entities each.
     """
 
     folder: Path
     request: Request
     is_log: bool
+    has_decisions: bool
     shards: int
 
     @property

@@ -57,9 +57,9 @@ def read_unit(plan: Plan, unit: Unit, name: str) -> Summary:
 
 def _write_runs(plan: Plan, unit: Unit, lots: Iterator[Columns], folder: Path) -> Iterator[Summary]:
     for columns in lots:
-        packed = pack_rows(columns, is_log=plan.is_log, log=unit.log)
+        packed = pack_rows(columns, plan, unit.log)
         for number, place in enumerate(_places_of_runs(packed.rows, is_log=plan.is_log)):
-            run = PackedRows(packed.rows[place], packed.ids.take(pa.array(place)))
+            run = packed.take(place)
             if plan.is_log:
                 _follow_log(run.rows, unit.name)
             yield _write_run(folder / f"{columns.first:012}-{number:04}", run, unit.name)

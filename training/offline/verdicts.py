@@ -68,7 +68,7 @@ def judge_rows(rows: Records, groups: Groups, decided: Records) -> Judged:
     decision, the first row.
 
     Args:
-        rows: `NUMBERED_ROW` [N] in order.
+        rows: `PACKED_ROW` [N] in order.
         groups: Which transaction each is.
         decided: `DECIDED` [D].
     """

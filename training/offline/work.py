@@ -53,22 +53,26 @@ def write_sharded(path: Path, records: Records, shard: NDArray[np.int64], shards
         shard: int64 [N], 0 to shards - 1.
         shards: How many.
     """
-    order = np.argsort(shard, kind="stable")
-    np.save(path.with_suffix(".npy"), records[order])
-    bounds = np.searchsorted(shard[order], np.arange(shards + 1))
+    # A number of few bits is sorted in one pass.
+    order = np.argsort(shard.astype(np.min_scalar_type(shards)), kind="stable")
+    np.save(path.with_suffix(".npy"), records[order] if shards > 1 else records)
+    bounds = np.concatenate([[0], np.cumsum(np.bincount(shard, minlength=shards))])
     np.save(path.with_suffix(".bounds.npy"), bounds)
 
 
 def read_shard(paths: Iterable[Path], shard: int, dtype: np.dtype[np.void]) -> Records:
     """Return the records of one shard from files of `write_sharded`, in the order of the files."""
-    found = [np.zeros(0, dtype)]
+    lots = []
     for path in paths:
-        bounds = np.load(path.with_suffix(".bounds.npy"), mmap_mode="r")
-        begin, end = int(bounds[shard]), int(bounds[shard + 1])
+        begin, end = np.load(path.with_suffix(".bounds.npy"))[shard : shard + 2].tolist()
         if end > begin:
-            records = np.load(path.with_suffix(".npy"), mmap_mode="r")
-            found.append(np.array(records[begin:end]))
-    return np.concatenate(found)
+            lots.append(np.load(path.with_suffix(".npy"), mmap_mode="r").view(dtype)[begin:end])
+    records = np.empty(sum(map(len, lots)), dtype)
+    done = 0
+    for lot in lots:
+        records[done : done + len(lot)] = lot
+        done += len(lot)
+    return records
 
 
 def write_arrow(path: Path, table: pa.Table) -> None:
