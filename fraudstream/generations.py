@@ -44,6 +44,15 @@ def name_generation(now_ms: int) -> str:
     return f"g{now_ms}-{secrets.token_hex(4)}"
 
 
+def begun_ms_of(generation: str) -> int:
+    """Return when a generation was begun, 0 for the first one of a shard.
+
+    >>> begun_ms_of(name_generation(5))
+    5
+    """
+    return int(generation[1:].partition("-")[0]) if "-" in generation else 0
+
+
 class Generations:
     """Writes generations that nobody reads yet.
 
@@ -67,7 +76,10 @@ class Generations:
         return await self._fill(values, "")
 
     async def restore(self, records: Iterable[StoredValue]) -> int:
-        """Write decision records of one shard that are not there; return how many there were."""
+        """Write decision records of one shard; return how many there were.
+
+        One that is there stays, and lives for as long as it would if it was written now.
+        """
         return await self._fill(records, "NX")
 
     async def fill_marks(self, shard: ShardRef, marks: Sequence[tuple[str, str]]) -> None:

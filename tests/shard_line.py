@@ -135,6 +135,7 @@ class ShardLine:
         log, entities = await self.log_of(TOPICS[role]), await self.log_of(ENTITIES)
         used = store or self.store
         positions = Positions(used, self.kafka, role, TOPICS[role], log)
+        positions.clock_ms = clock_ms if role is Role.CARD else None
         mender = Mender(used, self.rebuilder(role, log, used), delivery_timeout_s, Progress())
         ended: list[tuple[int, str]] = []
         owner = ShardOwner(positions, mender, lambda code, text: ended.append((code, text)))

@@ -142,15 +142,12 @@ class Worker:
         settings = self._settings
         await self._store.connect()
         producer = await self._start_producer()
-        is_wall = settings.features.clock == "wall"
         return CardRole(
             CardParts(
                 store=self._store,
                 owner=self._owner(Role.CARD),
                 entities=EntityReader(self._store, self._entities.partitions),
-                sender=EntityRowSender(
-                    producer, self._entities, self._log, _now_ms if is_wall else None
-                ),
+                sender=EntityRowSender(producer, self._entities, self._log, self._wall_clock_ms),
                 scoring=self.make_scoring_stub(),
                 letters=await self._letters(producer),
                 spans=SpanWriter(self._telemetry, _now_us),
@@ -199,7 +196,13 @@ class Worker:
         positions = Positions(self._store, self._settings.kafka, role, self._topic, self._log)
         positions.seek = self._consumer.seek_soon
         positions.highwater = self._consumer.end_of
+        positions.clock_ms = self._wall_clock_ms if role is Role.CARD else None
         return positions
+
+    @property
+    def _wall_clock_ms(self) -> Callable[[], int] | None:
+        """Epoch milliseconds, None where the records' own times rule."""
+        return _now_ms if self._settings.features.clock == "wall" else None
 
     @property
     def _consumer(self) -> BatchConsumer:

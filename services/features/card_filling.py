@@ -3,6 +3,7 @@
 A row counts if it is the first in the log with the digest of its identity's first decision. What
 the stream may not have finished with (its entity rows, its letters) is left to the stream: the
 filling stops at the first row beyond the known `next` that is undecided, or whose record lives.
+Lives of records and claims are counted to when that `next` was appended, as `first_decisions` says.
 What came by gRPC and has its decision in the log, but not its row, is put into the outbox again.
 Memory: a card's state, 2.7 KB, for each card of the shard, besides `first_decisions`.
 """
@@ -11,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -24,7 +26,6 @@ from fraudstream.generations import LOT, Generations
 from fraudstream.shard import ShardKeys, pack_claim, topic_id_of
 from fraudstream.state_store import (
     PENDING_LIFE_S,
-    RECORD_LIFE_S,
     STATE_LIFE_S,
     StateStore,
     StoredValue,
@@ -151,14 +152,15 @@ class _Replay:
     def claims(self, rows: Sequence[AcceptedRow]) -> Iterator[StoredValue]:
         """Yield the claims of counted rows that are still to live."""
         for row in rows:
-            life_s = RECORD_LIFE_S - self._age_s(row)
+            life_s = self.decided.life_s(int(row.record.timestamp))
             if life_s > 0:
                 claim = pack_claim(row.digest, row.record.offset)
                 yield StoredValue(self.names.claim(row.identity), claim, life_s)
 
     def may_be_pending(self, rows: Sequence[AcceptedRow]) -> list[AcceptedRow]:
         """Return the counted rows that a pending list may still hold."""
-        return [row for row in rows if self._age_s(row) <= PENDING_LIFE_S]
+        begin_ms = self.now_ms - PENDING_LIFE_S * 1000
+        return [row for row in rows if row.record.timestamp >= begin_ms]
 
     def _decode(self, record: Any) -> AcceptedRow | BadRow:
         row = decode_row(record, 0.0)
@@ -180,9 +182,6 @@ class _Replay:
             return False
         return not self.decided.is_recorded(row.identity)
 
-    def _age_s(self, row: AcceptedRow) -> int:
-        return max(0, self.now_ms - int(row.record.timestamp)) // 1000
-
 
 class CardFiller:
     """Fills generations of card shards.
@@ -200,17 +199,18 @@ class CardFiller:
         self._clock_ms = clock_ms
 
     async def fill(self, job: Job) -> Filled:
-        """Restore records, then fill states and claims from the beginning of the log."""
+        """Fill states and claims from the beginning of the log, and restore records."""
         now_ms = self._clock_ms()
         names = self._store.keys(job.shard)
         decided = FirstDecisions(job.log, job.shard.partition, now_ms)
         replay = _Replay(job, names, decided, 0, now_ms)
         async for made in self._decisions(replay):
-            await self._generations.restore(decided.take(made, names))
+            decided.take(made)
         replay.horizon = _horizon(job, decided)
+        decided.stands_ms = await self._stands_ms(replay)
         next_offset = await self._replay(replay)
+        vectors = await self._restore(replay)
         await self._send_rows_again(replay)
-        vectors = await self._last_vectors(replay)
         states = await self._generations.fill(replay.cards.values(names, vectors))
         tokens = list(replay.cards.tokens)
         return Filled(job, next_offset, states, lambda n: (n.state(CARD, t) for t in tokens))
@@ -225,6 +225,21 @@ class CardFiller:
                 if partition != job.shard.partition:
                     made = [each for each in made if replay.is_here(each.decision.card_token)]
                 yield made
+
+    async def _stands_ms(self, replay: _Replay) -> int:
+        """Return when the first row that may be unread was appended, now where there is none.
+
+        Of a log that was cut nobody knows which row that is, so lives are counted to now.
+        """
+        partition = replay.job.shard.partition
+        if not replay.job.is_log_cut:
+            async with aclosing(self._lots(ACCEPTED, partition, replay.horizon)) as lots:
+                async for lot in lots:
+                    unread = (r.timestamp for r in lot if r.offset >= replay.horizon)
+                    stands_ms = next(unread, None)
+                    if stands_ms is not None:
+                        return min(int(stands_ms), replay.now_ms)
+        return replay.now_ms
 
     async def _replay(self, replay: _Replay) -> int:
         """Count rows; return the first offset of the shard's log that is left to the stream."""
@@ -257,11 +272,15 @@ class CardFiller:
         finished = [row.identity + row.digest for row in waiting]
         await self._generations.drop_pending(replay.job.shard, cards, finished)
 
-    async def _last_vectors(self, replay: _Replay) -> dict[bytes, bytes]:
-        """Return the vector of each card's last counted row, from its first decision."""
+    async def _restore(self, replay: _Replay) -> dict[bytes, bytes]:
+        """Restore records; return the vector of each card's last counted row on the way.
+
+        Both are of first decisions. Lives are known only after the decisions were read once.
+        """
         wanted = replay.cards.last_identities()
         vectors: dict[bytes, bytes] = {}
         async for made in self._decisions(replay):
+            await self._generations.restore(replay.decided.records(made, replay.names))
             for each in made:
                 if each.identity in wanted:
                     wanted.discard(each.identity)

@@ -1,5 +1,8 @@
 """The first decision of every identity of a shard, as `decisions.made.v1` has them.
 
+A record's life is counted to when the shard stood still, not to now: after a long stop the unread
+rows find the records that they would have found without it, and have a whole life to find them in.
+
 Cost: about 250 bytes of memory for each decision that the topic still holds of the shard.
 """
 
@@ -63,13 +66,13 @@ class FirstDecisions:
     Args:
         log: The accepted topic.
         partition: The shard's partition.
-        now_ms: Epoch milliseconds.
+        stands_ms: When the shard stood still, epoch milliseconds; may be set later.
     """
 
-    def __init__(self, log: Log, partition: int, now_ms: int) -> None:
+    def __init__(self, log: Log, partition: int, stands_ms: int) -> None:
         self._log = log
         self._partition = partition
-        self._now_ms = now_ms
+        self.stands_ms = stands_ms
         self._kept: dict[bytes, bytes] = {}
         self._unsent: set[bytes] = set()
         self.applied_offset = 0
@@ -78,27 +81,33 @@ class FirstDecisions:
         """Return how many identities have a decision."""
         return len(self._kept)
 
-    def take(self, made: Sequence[MadeDecision], names: ShardKeys) -> list[StoredValue]:
-        """Keep the first decision of each identity; return the records that are still to live.
-
-        Args:
-            made: Decisions in log order.
-            names: Keys of the shard.
-        """
-        records = []
+    def take(self, made: Sequence[MadeDecision]) -> None:
+        """Take note of decisions, in log order: the first of each identity counts."""
         for each in made:
             self._look_at_offset(each.decision)
             if each.identity in self._kept:
                 continue
-            digest = each.decision.digest
-            self._kept[each.identity] = _KEPT.pack(digest, each.time_ms)
-            life_s = self._life_s(each.time_ms)
-            if life_s > 0:
-                key = names.record(each.identity)
-                records.append(StoredValue(key, digest + each.value, life_s))
-                if not each.decision.HasField("coordinates"):
-                    self._unsent.add(each.identity)
-        return records
+            self._kept[each.identity] = _kept_of(each)
+            if not each.decision.HasField("coordinates"):
+                self._unsent.add(each.identity)
+
+    def records(self, made: Sequence[MadeDecision], names: ShardKeys) -> list[StoredValue]:
+        """Return the records of those that are first decisions, where they are still to live.
+
+        Args:
+            made: Decisions in log order, of which note was taken.
+            names: Keys of the shard.
+        """
+        firsts = (each for each in made if self._kept.get(each.identity) == _kept_of(each))
+        values = (
+            StoredValue(
+                names.record(each.identity),
+                each.decision.digest + each.value,
+                self.life_s(each.time_ms),
+            )
+            for each in firsts
+        )
+        return [value for value in values if value.life_s > 0]
 
     def see_accepted(self, identity: bytes, digest: bytes) -> None:
         """Take note of an accepted row."""
@@ -107,7 +116,7 @@ class FirstDecisions:
 
     def unsent(self) -> set[bytes]:
         """Return the recorded identities that came by gRPC and have no accepted row yet."""
-        return self._unsent
+        return {identity for identity in self._unsent if self._record_life_s(identity) > 0}
 
     def digest_of(self, identity: bytes) -> bytes | None:
         """Return the digest that was decided first, None for an identity without a decision."""
@@ -116,14 +125,22 @@ class FirstDecisions:
 
     def is_recorded(self, identity: bytes) -> bool:
         """Tell whether the decision's record lives long enough for the stream to find it."""
-        kept = self._kept.get(identity)
-        return kept is not None and self._life_s(_KEPT.unpack(kept)[1]) > _MARGIN_S
+        return identity in self._kept and self._record_life_s(identity) > _MARGIN_S
 
-    def _life_s(self, time_ms: int) -> int:
-        return RECORD_LIFE_S - max(0, self._now_ms - time_ms) // 1000
+    def life_s(self, time_ms: int) -> int:
+        """Return how long a record or claim of some time is still to live; below 1 it is gone."""
+        return RECORD_LIFE_S - max(0, self.stands_ms - time_ms) // 1000
+
+    def _record_life_s(self, identity: bytes) -> int:
+        time_ms: int = _KEPT.unpack(self._kept[identity])[1]
+        return self.life_s(time_ms)
 
     def _look_at_offset(self, decision: Decision) -> None:
         """Take note of the marker's `next` that a row of this log was decided at."""
         at = decision.coordinates
         if at.topic_id == self._log.topic_id and at.partition == self._partition:
             self.applied_offset = max(self.applied_offset, decision.freshness.applied_offset)
+
+
+def _kept_of(made: MadeDecision) -> bytes:
+    return _KEPT.pack(made.decision.digest, made.time_ms)

@@ -1,11 +1,11 @@
-"""Read one partition of a topic from its beginning to its end, in lots, without a group."""
+"""Read one partition of a topic to its end, in lots, without a group."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
-from typing import Any, Final
+from collections.abc import AsyncGenerator
+from typing import Any, Final, Protocol
 
 from kafka import KafkaConsumer
 from kafka.errors import KafkaError
@@ -16,9 +16,6 @@ from fraudstream.errors import BrokerUnavailable
 from fraudstream.settings import KafkaSettings
 from fraudstream.topics import Topic
 
-Lots = Callable[[Topic, int], AsyncIterator[Any]]
-"""Reads a partition of a topic, as `lots_of` does."""
-
 _LOT_ROWS: Final = 2_000
 _FETCH_BYTES: Final = 4 << 20
 _POLL_MS: Final = 200
@@ -26,15 +23,26 @@ _POLL_MS: Final = 200
 _SILENCE_S: Final = 60.0
 
 
-async def lots_of(settings: KafkaSettings, topic: Topic, partition: int) -> AsyncIterator[Any]:
+class Lots(Protocol):
+    """Reads a partition of a topic, as `lots_of` does."""
+
+    def __call__(self, topic: Topic, partition: int, begin: int = 0) -> AsyncGenerator[Any, None]:
+        """Yield its records from `begin`, or some before it, to its end."""
+        ...
+
+
+async def lots_of(
+    settings: KafkaSettings, topic: Topic, partition: int, begin: int = 0
+) -> AsyncGenerator[Any, None]:
     """Yield the records of a partition up to the end that it has when they are read, in lots.
 
-    Yields lists of kafka-python's `ConsumerRecord`. Threads do the reading.
+    Yields lists of kafka-python's `ConsumerRecord`, from `begin` or some before it. Threads do the
+    reading.
 
     Raises:
         BrokerUnavailable: The broker does not answer.
     """
-    reader = await asyncio.to_thread(_PartitionReader, settings, topic, partition)
+    reader = await asyncio.to_thread(_PartitionReader, settings, topic, partition, begin)
     try:
         while True:
             lot = await asyncio.to_thread(reader.next_lot)
@@ -48,7 +56,7 @@ async def lots_of(settings: KafkaSettings, topic: Topic, partition: int) -> Asyn
 class _PartitionReader:
     """A consumer of one partition. Blocks: call from threads, one at a time."""
 
-    def __init__(self, settings: KafkaSettings, topic: Topic, partition: int) -> None:
+    def __init__(self, settings: KafkaSettings, topic: Topic, partition: int, begin: int) -> None:
         self._settings = settings
         self._place = TopicPartition(settings.topic(topic), partition)
         try:
@@ -62,8 +70,13 @@ class _PartitionReader:
                 fetch_max_wait_ms=50 if settings.is_embedded else 500,
             )
             self._consumer.assign([self._place])
-            self._consumer.seek_to_beginning(self._place)
             self._end = self._consumer.end_offsets([self._place])[self._place]
+            # Its last record, at least: with it the embedded broker says where the end is.
+            begin = min(begin, self._end - 1)
+            if begin > 0:
+                self._consumer.seek(self._place, begin)
+            else:
+                self._consumer.seek_to_beginning(self._place)
         except KafkaError as exc:
             raise self._unavailable(exc) from exc
 

@@ -16,6 +16,7 @@ class LossReason(StrEnum):
     LOG_MADE_ANEW = "log_made_anew"
     LOG_WIDENED = "log_widened"
     LOG_CUT = "log_cut"
+    STOOD_STILL = "stood_still"
 
     @property
     def text(self) -> str:
@@ -30,6 +31,8 @@ _TEXTS = {
     " does not is gone from the states; decisions are restored from decisions.made.v1",
     LossReason.LOG_WIDENED: "its topic was given more partitions: cards and entities moved here",
     LossReason.LOG_CUT: "its log ends before what was applied: the broker lost records",
+    LossReason.STOOD_STILL: "it stood still for longer than its decision records are sure to live:"
+    " they are restored from decisions.made.v1",
 }
 
 

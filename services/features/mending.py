@@ -107,7 +107,8 @@ class Mender:
 
     async def _mend(self, partition: int, reason: LossReason) -> str:
         shard = self._rebuilder.shard(partition)
-        if await self._rebuilder.is_open(await self._store.marker(shard), partition):
+        # One that stood still is open all the time: what it lacks are records.
+        if reason is not LossReason.STOOD_STILL and await self._is_open(partition):
             return Switch.OTHER.value
         is_widened = reason is LossReason.LOG_WIDENED
         started_s, read_before = time.monotonic(), self._progress.rows
@@ -124,3 +125,7 @@ class Mender:
             outcome.value,
         )
         return outcome.value
+
+    async def _is_open(self, partition: int) -> bool:
+        marker = await self._store.marker(self._rebuilder.shard(partition))
+        return await self._rebuilder.is_open(marker, partition)

@@ -1,4 +1,8 @@
-"""Where this worker stands in each shard: taken from the marker, forgotten whenever in doubt."""
+"""Where this worker stands in each shard: taken from the marker, forgotten whenever in doubt.
+
+A card shard whose first unread row was appended over 47 hours ago is opened as after a loss, for
+the records of decisions on its unread rows may be gone: see `Positions.rows_from`.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +14,10 @@ from typing import Final
 
 from aiokafka import ConsumerRecord
 
+from fraudstream.generations import begun_ms_of
 from fraudstream.settings import KafkaSettings
 from fraudstream.shard import FIRST_GENERATION, Marker, Role, ShardRef
-from fraudstream.state_store import StateStore
+from fraudstream.state_store import OUTAGE_LONGEST_S, StateStore
 from fraudstream.topics import DECISIONS, Topic
 from services.features.logs import Bounds, Log, bounds_of, find_log
 from services.features.loss import LogReplaced, LossReason, ShardLost, loss_of
@@ -38,6 +43,11 @@ class Positions:
         role: Cards or entities.
         topic: The topic that the shards follow.
         log: The same as it was at the start of this worker.
+
+    Attributes:
+        seek: Has the worker read on at an offset.
+        highwater: Tells where a partition ends.
+        clock_ms: Epoch milliseconds, for shards whose decision records age by it; None for none.
     """
 
     def __init__(
@@ -55,6 +65,7 @@ class Positions:
         self._looking = asyncio.Lock()
         self.seek: Seek = lambda _partition, _offset: None
         self.highwater: Highwater = lambda _partition: None
+        self.clock_ms: Callable[[], int] | None = None
 
     def shard(self, partition: int) -> ShardRef:
         """Return the shard of a partition, in the generation that its marker named last."""
@@ -119,8 +130,15 @@ class Positions:
 
         A hole that is still there after seeking is a hole in the log, and is stepped over.
 
+        A stop is seen at the first batch after it, by the age of its first row, and so is the lag
+        of a worker that runs. A rebuild counts the lives of records and claims from when the shard
+        stood still (`first_decisions`): for as long again its old rows are not too old, whichever
+        worker reads them. Not covered: a log that was cut as well, for nobody knows where it stood
+        still, and an append time that the log's writer made up.
+
         Raises:
-            ShardLost: The log lost what the marker says was applied.
+            ShardLost: The log lost what the marker says was applied, or the shard stood still for
+                so long that records of its decisions may be gone.
         """
         self._refuse_if_cut(partition, at)
         self._just_read.discard(partition)
@@ -129,6 +147,8 @@ class Positions:
             self._sought.add(partition)
             self.seek(partition, at)
             return ()
+        if fresh:
+            self._refuse_if_stood_still(partition, fresh[0].timestamp)
         return fresh
 
     async def _read_marker(self, partition: int) -> int:
@@ -159,6 +179,15 @@ class Positions:
         end = None if self._kafka.is_embedded else self.highwater(partition)
         if end is not None and end < at:
             raise ShardLost(self.shard(partition), LossReason.LOG_CUT)
+
+    def _refuse_if_stood_still(self, partition: int, appended_ms: int) -> None:
+        """Refuse to decide rows that may have been decided, with records that are gone."""
+        if self.clock_ms is None:
+            return
+        shard = self.shard(partition)
+        since_ms = max(appended_ms, begun_ms_of(shard.generation))
+        if self.clock_ms() - since_ms > OUTAGE_LONGEST_S * 1000:
+            raise ShardLost(shard, LossReason.STOOD_STILL)
 
     async def _refuse_if_outdated(self) -> None:
         """Refuse to touch a shard of another log until this worker has looked at the topic anew."""

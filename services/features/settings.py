@@ -33,8 +33,8 @@ class FeaturesSettings(StrictSettings):
     )
     clock: Literal["wall", "record"] = Field(
         default="wall",
-        description="What an idle partition's progress is told by: the clock, or its records only"
-        " (for replays of old traffic).",
+        description="What an idle partition's progress and the age of unread rows are told by: the"
+        " clock, or the records only (for replays of old traffic).",
     )
     metrics_port: int = Field(default=0, ge=0, le=65535, description="Prometheus port; 0 for none.")
     delivery_timeout_s: float = Field(

@@ -6,7 +6,7 @@ The rebuild is the service's own: `Mender`, `Rebuilder`, `CardFiller`, `EntityFi
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -69,12 +69,12 @@ class MendingParts:
     clock_ms: Callable[[], int]
     card_filler: type[CardFiller]
 
-    async def lots(self, topic: Topic, partition: int) -> AsyncIterator[Any]:
+    async def lots(self, topic: Topic, partition: int, begin: int = 0) -> AsyncGenerator[Any, None]:
         """Yield the records of a partition up to the end that it has at first."""
         end = self.broker.bounds(topic.name, partition).end
-        for begin in range(0, end, _LOT_ROWS):
+        for at in range(begin, end, _LOT_ROWS):
             await self.schedule.turn(self.process, f"read {topic.name}")
-            yield self.broker.records(topic.name, partition)[begin : min(begin + _LOT_ROWS, end)]
+            yield self.broker.records(topic.name, partition)[at : min(at + _LOT_ROWS, end)]
 
     def rebuilder(self, role: Role) -> MemoryRebuilder:
         """Return what rebuilds the shards of a role."""

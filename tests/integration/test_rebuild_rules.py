@@ -197,25 +197,27 @@ async def test_first_decision_of_an_identity_is_restored(logs: HandLog) -> None:
 
 
 async def test_record_that_is_there_stays(logs: HandLog) -> None:
-    """Restoring never overwrites what the store still knows."""
+    """Restoring never overwrites what the store still knows, but has it live for as long."""
     row = transaction_of("t-1")
     await logs.accept([row])
     await logs.decide(row, applied=1)
     key = logs.store.keys(logs.shard).record(identity(row))
-    await logs.store.nodes.pipeline([("SET", key, b"stands")])
+    await logs.store.nodes.pipeline([("SET", key, b"stands", "EX", 60)])
 
     await logs.fill()
 
     assert await logs.value_of(key) == b"stands"
+    (life_s,) = await logs.store.nodes.pipeline([("TTL", key)])
+    assert life_s == pytest.approx(RECORD_LIFE_S, abs=60)
 
 
 async def test_old_rows_count_without_record_and_claim(logs: HandLog) -> None:
-    """What is older than a record's life is counted here: the stream would decide it anew."""
+    """What was applied longer ago than a record lives is counted, and no more is known of it."""
     old, young = transaction_of("t-1"), transaction_of("t-2")
     await logs.accept([old], age_ms=_OLD_MS)
     await logs.decide(old, age_ms=_OLD_MS)
     await logs.accept([young])
-    await logs.decide(young)
+    await logs.decide(young, applied=1)
 
     filled = await logs.fill()
 
@@ -223,6 +225,20 @@ async def test_old_rows_count_without_record_and_claim(logs: HandLog) -> None:
     assert await logs.rows_in(filled) == 1
     assert await logs.value_of(logs.keys(filled).record(identity(old))) is None
     assert await logs.value_of(logs.keys(filled).claim(identity(old))) is None
+
+
+async def test_lives_are_counted_to_the_first_unread_row(logs: HandLog) -> None:
+    """After a long stop the stream finds records and claims as if it had never stood still."""
+    applied, unread = transaction_of("t-1"), transaction_of("t-2")
+    for row in (applied, unread):
+        await logs.accept([row], age_ms=_OLD_MS)
+        await logs.decide(row, applied=1, age_ms=_OLD_MS)
+
+    filled = await logs.fill()
+
+    assert filled.next_offset == 1
+    assert await logs.value_of(logs.keys(filled).record(identity(unread))) is not None
+    assert await logs.value_of(logs.keys(filled).claim(identity(applied))) is not None
 
 
 async def test_applied_row_counts_though_its_decision_aged_out(logs: HandLog) -> None:
