@@ -2,17 +2,48 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import numpy.typing as npt
 from numba import njit
 
 Words = npt.NDArray[np.int64]
+HalfWords = npt.NDArray[np.int32]
 Floats = npt.NDArray[np.float32]
 
 
+@dataclass(frozen=True, slots=True)
+class MovedBytes:
+    """What a row makes the kernels move. B rows.
+
+    Attributes:
+        cards: States of cards, as int64 [n, words]: read and written.
+        terminals: States of terminals, likewise.
+        labels: What is known of the cards' labels, likewise; read only.
+        card_of: int64 [B], whose state and labels each row has.
+        terminal_of: int64 [B].
+        rows: The rows themselves, int32 [B, words]; read only.
+    """
+
+    cards: Words
+    terminals: Words
+    labels: Words
+    card_of: Words
+    terminal_of: Words
+    rows: HalfWords
+
+
 @njit(nogil=True, cache=True)
-def _touch(cards, card_of, terminals, terminal_of, vectors, sequences):
+def _touch(states, state_of, rows, vectors, sequences):
+    cards, terminals, labels = states
+    card_of, terminal_of = state_of
     for position in range(card_of.shape[0]):
+        read = np.int64(0)
+        for word in rows[position]:
+            read += word
+        for word in labels[card_of[position]]:
+            read += word
         card = cards[card_of[position]]
         for word in range(card.shape[0]):
             card[word] += 1
@@ -24,26 +55,25 @@ def _touch(cards, card_of, terminals, terminal_of, vectors, sequences):
             vector[place] = card[0]
         for place in range(sequence.shape[0]):
             sequence[place] = terminal[0]
+        sequence[0] = read
 
 
-def touch_bytes(
-    states: tuple[Words, Words], state_of: tuple[Words, Words], outputs: tuple[Floats, Floats]
-) -> None:
-    """Read and write a card's and a terminal's state for each row, and write both outputs.
+def touch_bytes(moved: MovedBytes, outputs: tuple[Floats, Floats]) -> None:
+    """Read each row, its card's labels, its card's and its terminal's state; write both states.
 
     Args:
-        states: States of cards and of terminals, as int64 [n, words], changed.
-        state_of: Which of them each row has, int64 [B] each.
-        outputs: float32 [B, F] and float32 [B, T * C].
+        moved: What is read, and what is changed.
+        outputs: float32 [B, F] and float32 [B, T * C], written whole.
 
     >>> cards, terminals = np.zeros((1, 2), np.int64), np.zeros((1, 3), np.int64)
     >>> one = np.zeros(1, np.int64)
-    >>> out = np.zeros((1, 2), np.float32), np.zeros((1, 4), np.float32)
-    >>> touch_bytes((cards, terminals), (one, one), out)
+    >>> moved = MovedBytes(cards, terminals, cards.copy(), one, one, np.zeros((1, 1), np.int32))
+    >>> touch_bytes(moved, (np.zeros((1, 2), np.float32), np.zeros((1, 4), np.float32)))
     >>> cards.tolist(), terminals.tolist()
     ([[1, 1]], [[1, 1, 1]])
     """
-    _touch(states[0], state_of[0], states[1], state_of[1], *outputs)
+    states = (moved.cards, moved.terminals, moved.labels)
+    _touch(states, (moved.card_of, moved.terminal_of), moved.rows, *outputs)
 
 
 def words_of(states: npt.NDArray[np.void]) -> Words:

@@ -23,7 +23,7 @@ from fraudstream.features.state import CARD_STATE, SHARED_STATE
 from fraudstream.features.warm_up import warm_up
 from loadtest.bench.figure import Figure, Plan, Round, Sample, Side
 from loadtest.bench.spent import beside, spent
-from loadtest.figures.floor_kernel import touch_bytes, words_of
+from loadtest.figures.floor_kernel import Floats, MovedBytes, touch_bytes, words_of
 from loadtest.figures.handbook import first_rows, lacking_for_handbook, load_handbook
 
 WARM_ROWS: Final = 800_000
@@ -132,19 +132,19 @@ class _Bench:
 
         return spent(work, len(self._rows))
 
-    def floor_arguments(
-        self,
-    ) -> tuple[
-        tuple[Ints, Ints],
-        tuple[Ints, Ints],
-        tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]],
-    ]:
-        """Return what `touch_bytes` takes: copies of the states, and the same outputs."""
-        terminals = self._parts[1].states.copy()
+    def floor_arguments(self) -> tuple[MovedBytes, tuple[Floats, Floats]]:
+        """Return what `touch_bytes` takes: copies of the states, and the same rows and outputs."""
+        labels, terminals = (part.states.copy() for part in self._parts)
         vectors, sequences = self._outputs
-        flat = sequences.reshape(len(sequences), -1)
-        states = (words_of(self._cards.copy()), words_of(terminals))
-        return states, (self._card, self._terminal), (vectors, flat)
+        moved = MovedBytes(
+            cards=words_of(self._cards.copy()),
+            terminals=words_of(terminals),
+            labels=words_of(labels),
+            card_of=self._card,
+            terminal_of=self._terminal,
+            rows=self._rows.view(np.int32).reshape(len(self._rows), -1),
+        )
+        return moved, (vectors, sequences.reshape(len(sequences), -1))
 
     def floor(self) -> Sample:
         """Move the same bytes."""

@@ -19,7 +19,7 @@ from loadtest.figures.batch_agent import BatchAgentVsStock
 from loadtest.figures.card_growth import CardGrowth, purchases, used_state
 from loadtest.figures.dataset_vs_pandas import DatasetVsPandas
 from loadtest.figures.features_floor import FeaturesVsFloor
-from loadtest.figures.floor_kernel import touch_bytes, words_of
+from loadtest.figures.floor_kernel import MovedBytes, touch_bytes, words_of
 from loadtest.figures.handbook import lacking_for_handbook
 from loadtest.figures.join_vs_feast import JoinVsFeast, check_same
 from loadtest.figures.offline_kernel import OfflineKernel
@@ -49,18 +49,24 @@ def test_sides_are_named_beside_a_figure() -> None:
 
 
 def test_floor_moves_every_byte_and_nothing_else() -> None:
-    """The floor reads and writes whole states and whole outputs."""
+    """The floor reads whole rows and labels, and writes whole states and outputs."""
     cards, terminals = np.zeros(2, CARD_STATE), np.zeros(1, SHARED_STATE)
     outputs = np.zeros((3, 5), np.float32), np.zeros((3, 7), np.float32)
     card_of, terminal_of = np.array([0, 1, 1]), np.zeros(3, np.int64)
 
-    touch_bytes((words_of(cards), words_of(terminals)), (card_of, terminal_of), outputs)
+    labels, rows = np.ones(2, SHARED_STATE), np.full((3, 2), 5, np.int32)
+    moved = MovedBytes(
+        words_of(cards), words_of(terminals), words_of(labels), card_of, terminal_of, rows
+    )
+
+    touch_bytes(moved, outputs)
 
     assert (words_of(cards)[0] == 1).all()
     assert (words_of(cards)[1] == 2).all()
     assert (words_of(terminals) == 3).all()
     assert outputs[0][:, 0].tolist() == [1.0, 1.0, 2.0]
-    assert outputs[1][2].tolist() == [3.0] * 7
+    read = 10 + int(words_of(labels)[1].sum())
+    assert outputs[1][2].tolist() == [np.float32(read)] + [3.0] * 6
 
 
 def test_kernel_ratio_is_the_floors_cost_over_ours() -> None:
