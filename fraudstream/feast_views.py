@@ -24,6 +24,8 @@ ARCHIVE_SOURCE: Final = "decisions_archive"
 _WRITER: Final = "writer"
 _STREAM_WRITER: Final = "services.features"
 _FEATURE_SET: Final = "feature_set"
+# What marks a view that the stream writes, from this software's catalogue.
+STREAM_TAGS: Final = {_WRITER: _STREAM_WRITER, _FEATURE_SET: catalogue.FEATURE_SET_HASH}
 
 
 class StreamViewIsReadOnly(FeastError):
@@ -126,5 +128,5 @@ def _view_of(entity: catalogue.Entity, archive: FileSource) -> FeatureView:
         # A push source, so that a push to the view is refused with the reason, not "not found".
         source=PushSource(name=name, batch_source=archive),
         online=True,
-        tags={_WRITER: _STREAM_WRITER, _FEATURE_SET: catalogue.FEATURE_SET_HASH},
+        tags=STREAM_TAGS,
     )

@@ -10,6 +10,7 @@ from feast import Entity, FeatureStore, FeatureView, Field, FileSource, RepoConf
 from feast.types import Float32
 from feast.value_type import ValueType
 
+from fraudstream.feast_views import STREAM_TAGS
 from fraudstream.features.catalogue import FEATURE_NAMES
 from fraudstream.features.state import EXPIRY_D
 from loadtest.figures.feast_keys import CARD_KEY, TIME
@@ -46,6 +47,7 @@ def open_feast(folder: Path, source: Path, redis_address: str) -> FeatureStore:
         schema=[Field(name=name, dtype=Float32) for name in FEATURE_NAMES],
         source=FileSource(name="features", path=str(source), timestamp_field=TIME),
         online=True,
+        tags=STREAM_TAGS,  # our store asks for them, Feast's does not
     )
     store.apply([card, view])
     return store
