@@ -34,17 +34,19 @@ class MovedBytes:
     rows: HalfWords
 
 
+# Indices rather than slices: a slice of an array costs more than the bytes of a row.
 @njit(nogil=True, cache=True)
 def _touch(states, state_of, rows, vectors, sequences):
     cards, terminals, labels = states
     card_of, terminal_of = state_of
     for position in range(card_of.shape[0]):
+        owner = card_of[position]
         read = np.int64(0)
-        for word in rows[position]:
-            read += word
-        for word in labels[card_of[position]]:
-            read += word
-        card = cards[card_of[position]]
+        for word in range(rows.shape[1]):
+            read += rows[position, word]
+        for word in range(labels.shape[1]):
+            read += labels[owner, word]
+        card = cards[owner]
         for word in range(card.shape[0]):
             card[word] += 1
         terminal = terminals[terminal_of[position]]
