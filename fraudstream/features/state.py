@@ -112,6 +112,12 @@ ROW: Final = np.dtype(
 
 # The same as a form of `struct`: a fifth of the cost of numpy's assignment of a nested tuple.
 _ROW_FORM: Final = struct.Struct("<qq6Iffhbb")
+_LARGEST_ENUM: Final = 127
+_MINUTES_OF_DAY: Final = 1440
+_POLE: Final = 90.0
+_HALF_TURN: Final = 180.0
+# The year 9999: a time beyond it would close every window of its card for ever.
+_LATEST_MS: Final = 253_402_300_800_000
 _NOWHERE: Final = Location(latitude=math.nan, longitude=math.nan)
 
 # A row of a shared entity: a counted transaction (`kind` not 0), or a label (`kind` 0).
@@ -166,6 +172,23 @@ def mcc_number(mcc: str) -> int:
     (5411, 0)
     """
     return int(mcc) if len(mcc) == _MCC_DIGITS and mcc.isdecimal() else 0
+
+
+def is_packable(transaction: Transaction) -> bool:
+    """Tell whether a packed row can hold the numbers: one that cannot must not stop its shard.
+
+    >>> is_packable(Transaction()), is_packable(Transaction(utc_offset_minutes=40_000))
+    (True, False)
+    """
+    return (
+        0 <= transaction.event_time_ms < _LATEST_MS
+        and transaction.amount_reference_minor >= 0
+        and 0 <= transaction.kind <= _LARGEST_ENUM
+        and 0 <= transaction.channel <= _LARGEST_ENUM
+        and abs(transaction.utc_offset_minutes) <= _MINUTES_OF_DAY
+        and abs(transaction.location.latitude) <= _POLE
+        and abs(transaction.location.longitude) <= _HALF_TURN
+    )
 
 
 def pack_row(transaction: Transaction) -> bytes:

@@ -5,23 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final
 
 from aiokafka import ConsumerRecord
 from google.protobuf.message import DecodeError
 
 from fraudstream.features.codec import EntityKeys, entity_keys
+from fraudstream.features.state import is_packable
 from fraudstream.identity import DIGEST_BYTES, Digest, Identity, digest_of, identity_of
 from fraudstream.telemetry import TRACEPARENT, TraceContext
 from fraudstream.v1.decision_pb2 import AcceptedTransaction
-from fraudstream.v1.transaction_pb2 import Transaction
-
-_LARGEST_ENUM: Final = 127
-_MINUTES_OF_DAY: Final = 1440
-_POLE: Final = 90.0
-_HALF_TURN: Final = 180.0
-# The year 9999: a time beyond it would close every window of its card for ever.
-_LATEST_MS: Final = 253_402_300_800_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +64,7 @@ def decode_row(record: ConsumerRecord, sample_ratio: float) -> AcceptedRow | Bad
     transaction = accepted.transaction
     if not transaction.card_token or record.key != transaction.card_token.encode():
         return BadRow(record, "KEY_MISMATCH", "expected the card token as key, found another")
-    if not _is_packable(transaction):
+    if not is_packable(transaction):
         return BadRow(record, "RANGE", "expected numbers that a state can hold, found others")
     headers = dict(record.headers)
     parent = TraceContext.parse(headers.get(TRACEPARENT))
@@ -84,19 +76,6 @@ def decode_row(record: ConsumerRecord, sample_ratio: float) -> AcceptedRow | Bad
         entity_keys(transaction),
         parent,
         parent.child() if parent else TraceContext.start(sample_ratio),
-    )
-
-
-def _is_packable(transaction: Transaction) -> bool:
-    """Tell whether a packed row can hold the numbers: one that cannot must not stop its shard."""
-    return (
-        0 <= transaction.event_time_ms < _LATEST_MS
-        and transaction.amount_reference_minor >= 0
-        and 0 <= transaction.kind <= _LARGEST_ENUM
-        and 0 <= transaction.channel <= _LARGEST_ENUM
-        and abs(transaction.utc_offset_minutes) <= _MINUTES_OF_DAY
-        and abs(transaction.location.latitude) <= _POLE
-        and abs(transaction.location.longitude) <= _HALF_TURN
     )
 
 

@@ -21,6 +21,7 @@ from kafka.structs import TopicPartition
 from fraudstream.bus import kafka_python_options
 from fraudstream.canonical_batches import LogRows, accepted_batch, label_batch
 from fraudstream.errors import BrokerUnavailable, InvalidSettings
+from fraudstream.features.state import is_packable
 from fraudstream.settings import KafkaSettings
 from fraudstream.topics import ACCEPTED, DECISIONS, LABELS, Topic
 from fraudstream.v1.decision_pb2 import AcceptedTransaction, Decision
@@ -38,8 +39,6 @@ _TOPICS: Final = {
 _LOT_RECORDS: Final = 10_000
 _SILENCE_S: Final = 60.0
 _POLL_MS: Final = 500
-_LARGEST_ENUM: Final = 127
-_MINUTES_OF_DAY: Final = 1440
 
 Message = Transaction | Label | Decision
 _PARSERS: Final[Mapping[Content, Callable[[bytes], Message]]] = {
@@ -171,18 +170,10 @@ def _decode(content: Content, record: ConsumerRecord) -> Message | None:
         return None
     if not message.transaction_id or record.key != message.card_token.encode():
         return None
-    is_taken = not isinstance(message, Transaction) or _is_packable(message)
-    return message if is_taken and YEAR_2000_MS <= message.event_time_ms < YEAR_9999_MS else None
-
-
-def _is_packable(transaction: Transaction) -> bool:
-    """Tell whether a packed row can hold the numbers."""
-    return (
-        0 <= transaction.amount_reference_minor <= LARGEST_AMOUNT
-        and 0 <= transaction.kind <= _LARGEST_ENUM
-        and 0 <= transaction.channel <= _LARGEST_ENUM
-        and abs(transaction.utc_offset_minutes) <= _MINUTES_OF_DAY
+    is_taken = not isinstance(message, Transaction) or (
+        is_packable(message) and message.amount_reference_minor <= LARGEST_AMOUNT
     )
+    return message if is_taken and YEAR_2000_MS <= message.event_time_ms < YEAR_9999_MS else None
 
 
 def _batch(content: Content, messages: Sequence[Message], rows: LogRows) -> pa.RecordBatch:
