@@ -24,6 +24,9 @@ BATCH_BYTES: Final = 900_000
 REQUEST_TIMEOUT_MS: Final = 30_000
 # How long a producer may go on trying: a shard that is opened after a loss waits this out.
 DELIVERY_TIMEOUT_S: Final = 60.0
+# The embedded broker answers a long poll only at its end.
+EMBEDDED_FETCH_WAIT_MS: Final = 50
+_FETCH_WAIT_MS: Final = 500
 _TOPICS_TIMEOUT_S: Final = 30.0
 _TOPICS_PAUSE_S: Final = 0.1
 
@@ -66,6 +69,15 @@ def aiokafka_options(settings: KafkaSettings) -> Options:
     ['127.0.0.1:9092']
     """
     return _common_options(settings)
+
+
+def fetch_wait_ms(settings: KafkaSettings) -> int:
+    """Return how long a fetch of a reader that is in no hurry may wait for its first record.
+
+    >>> fetch_wait_ms(KafkaSettings(is_embedded=True))
+    50
+    """
+    return EMBEDDED_FETCH_WAIT_MS if settings.is_embedded else _FETCH_WAIT_MS
 
 
 def kafka_python_options(settings: KafkaSettings) -> Options:

@@ -22,13 +22,13 @@ from aiokafka.errors import KafkaError
 from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread
 from faust.types import TP
 
+from fraudstream.bus import EMBEDDED_FETCH_WAIT_MS
+
 _LOG: Final = logging.getLogger(__name__)
 
 # A join that is under way is waited for: 5 s on the embedded broker. A member that goes without a
 # word costs its group a session, 10 s.
 _CLOSE_S: Final = 7.0
-# The embedded broker answers a long poll only at its end.
-_EMBEDDED_FETCH_WAIT_MS: Final = 50
 
 
 class ConsumerThread(AIOKafkaConsumerThread):
@@ -64,9 +64,9 @@ class ConsumerThread(AIOKafkaConsumerThread):
 
 
 class ShortPollThread(ConsumerThread):
-    """The same with fetches that wait 50 ms at most, for the embedded broker."""
+    """The same with short fetches, for the embedded broker."""
 
     def _create_worker_consumer(self, transport: Any) -> Any:
         consumer = super()._create_worker_consumer(transport)
-        consumer._fetch_max_wait_ms = _EMBEDDED_FETCH_WAIT_MS
+        consumer._fetch_max_wait_ms = EMBEDDED_FETCH_WAIT_MS
         return consumer

@@ -10,14 +10,11 @@ from typing import Final, Self
 from kafka import KafkaConsumer
 from kafka.structs import TopicPartition
 
-from fraudstream.bus import kafka_python_options
+from fraudstream.bus import fetch_wait_ms, kafka_python_options
 from fraudstream.errors import BrokerUnavailable
 from fraudstream.settings import KafkaSettings
 from fraudstream.topics import Topic
 
-# The embedded broker answers a long poll only at its end.
-EMBEDDED_FETCH_WAIT_MS: Final = 50
-FETCH_WAIT_MS: Final = 500
 _POLL_RECORDS: Final = 5_000
 _POLL_S: Final = 0.2
 # Without a record for so long the broker is taken to be gone.
@@ -55,12 +52,11 @@ class LogReader:
         from_end: bool = False,
         partition: int | None = None,
     ) -> None:
-        wait_ms = EMBEDDED_FETCH_WAIT_MS if settings.is_embedded else FETCH_WAIT_MS
         self._consumer = KafkaConsumer(
             **kafka_python_options(settings),
             enable_auto_commit=False,
             auto_offset_reset="earliest",
-            fetch_max_wait_ms=wait_ms,
+            fetch_max_wait_ms=fetch_wait_ms(settings),
             max_poll_records=_POLL_RECORDS,
         )
         self.places = [

@@ -10,7 +10,7 @@ from typing import Final
 from kafka import KafkaConsumer
 from kafka.structs import TopicPartition
 
-from fraudstream.bus import kafka_python_options, subscribe
+from fraudstream.bus import fetch_wait_ms, kafka_python_options, subscribe
 from fraudstream.settings import KafkaSettings
 from services.archive.loop import ArchiveLoop, Assignment
 from services.archive.partition_archive import FileRules, PartitionArchive
@@ -19,8 +19,6 @@ from services.archive.settings import ArchiveSettings
 from services.archive.streams import STREAMS
 from services.archive.topic_ids import TopicIds
 
-# The embedded broker answers a long poll only at its end; Kafka answers at once.
-_FETCH_WAIT_MS: Final = {True: 50, False: 500}
 _FETCH_BYTES: Final = 8 * 1024 * 1024
 _PARTITION_FETCH_BYTES: Final = 1024 * 1024
 _POLL_RECORDS: Final = 5_000
@@ -34,7 +32,7 @@ def archive_consumer(kafka: KafkaSettings) -> KafkaConsumer:
         enable_auto_commit=False,
         auto_offset_reset="earliest",
         allow_auto_create_topics=False,
-        fetch_max_wait_ms=_FETCH_WAIT_MS[kafka.is_embedded],
+        fetch_max_wait_ms=fetch_wait_ms(kafka),
         fetch_max_bytes=_FETCH_BYTES,
         max_partition_fetch_bytes=_PARTITION_FETCH_BYTES,
         max_poll_records=_POLL_RECORDS,

@@ -11,7 +11,7 @@ from kafka import KafkaConsumer
 from kafka.errors import KafkaError
 from kafka.structs import TopicPartition
 
-from fraudstream.bus import kafka_python_options
+from fraudstream.bus import fetch_wait_ms, kafka_python_options
 from fraudstream.errors import BrokerUnavailable
 from fraudstream.settings import KafkaSettings
 from fraudstream.topics import Topic
@@ -66,8 +66,7 @@ class _PartitionReader:
                 auto_offset_reset="earliest",
                 max_poll_records=_LOT_ROWS,
                 max_partition_fetch_bytes=_FETCH_BYTES,
-                # The embedded broker answers a long poll only at its end.
-                fetch_max_wait_ms=50 if settings.is_embedded else 500,
+                fetch_max_wait_ms=fetch_wait_ms(settings),
             )
             self._consumer.assign([self._place])
             self._end = self._consumer.end_offsets([self._place])[self._place]

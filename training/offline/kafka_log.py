@@ -18,7 +18,7 @@ from kafka.consumer.fetcher import ConsumerRecord
 from kafka.errors import KafkaError
 from kafka.structs import TopicPartition
 
-from fraudstream.bus import kafka_python_options
+from fraudstream.bus import fetch_wait_ms, kafka_python_options
 from fraudstream.canonical_batches import LogRows, accepted_batch, label_batch
 from fraudstream.errors import BrokerUnavailable, InvalidSettings
 from fraudstream.features.state import is_packable
@@ -62,9 +62,8 @@ def _consumer(settings: KafkaSettings) -> Iterator[KafkaConsumer]:
         "enable_auto_commit": False,
         "auto_offset_reset": "none",
         "max_poll_records": _LOT_RECORDS,
+        "fetch_max_wait_ms": fetch_wait_ms(settings),
     }
-    if settings.is_embedded:
-        options["fetch_max_wait_ms"] = 50  # it answers a long poll only at its end
     try:
         consumer = KafkaConsumer(**options)
         try:
