@@ -34,7 +34,7 @@ def create_lasting_topics(environment: dict[str, str], folder: Path) -> None:
 
 
 def send(logs: Logs, producer: KafkaProducer, prefix: str) -> None:
-    """Append the logs to the topics, each record with its time, and one that is no message."""
+    """Append the logs to the topics, each record with its time, and two that the stream buries."""
     for noun, topic in TOPICS.items():
         for partition, stamped in enumerate(logs.rows[noun]):
             for at_ms, message in stamped:
@@ -48,7 +48,11 @@ def send(logs: Logs, producer: KafkaProducer, prefix: str) -> None:
                     partition=partition,
                     timestamp_ms=at_ms,
                 )
-    producer.send(prefix + ACCEPTED.name, key=b"key", value=b"no message", partition=0)
+    nowhere = Transaction(transaction_id="t", card_token="key", event_time_ms=1_700_000_000_000)
+    nowhere.location.latitude = 1e300
+    unpackable = AcceptedTransaction(transaction=nowhere).SerializeToString()
+    for value in (b"no message", unpackable):
+        producer.send(prefix + ACCEPTED.name, key=b"key", value=value, partition=0)
     producer.flush(timeout=TIMEOUT_S)
 
 
@@ -72,5 +76,5 @@ def test_set_from_the_log_has_the_features_of_the_stream(
 
     expected = examples_between(simulated_history(simulated), 0, sys.maxsize)
     assert_same_by_id(tmp_path / "set", expected)
-    assert made["counts"]["unreadable"] == 1
+    assert made["counts"]["unreadable"] == 2
     assert made["counts"]["labels"] == logs.count("labels")
