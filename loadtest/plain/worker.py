@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -16,6 +15,7 @@ mode.loop.use("uvloop")  # before Faust looks for an event loop
 import faust  # noqa: E402
 from feast import FeatureStore  # noqa: E402
 
+from fraudstream.faust_worker import run_until_asked  # noqa: E402
 from fraudstream.features.warm_up import warm_up  # noqa: E402
 from fraudstream.settings import KafkaSettings  # noqa: E402
 from fraudstream.topics import ACCEPTED, ALERTS, DECISIONS, ENTITIES  # noqa: E402
@@ -52,10 +52,7 @@ def run_worker(
         sys.stdout.write("ready\n")
         sys.stdout.flush()
 
-    with Path(os.devnull).open("w") as nowhere:
-        faust.Worker(
-            app, override_logging=False, redirect_stdouts=False, stdout=nowhere
-        ).execute_from_commandline()
+    run_until_asked(app)
 
 
 async def _connect(

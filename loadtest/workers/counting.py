@@ -5,7 +5,6 @@ Both consume by Faust, commit by the same timer, and decode nothing.
 
 from __future__ import annotations
 
-import os
 import sys
 import tempfile
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any, Final
 import faust
 
 from fraudstream.batch_agent import AgentSettings, Finished, Records, batch_app
+from fraudstream.faust_worker import run_until_asked
 from fraudstream.settings import KafkaSettings
 from fraudstream.topics import ACCEPTED
 
@@ -43,7 +43,9 @@ class CountingHandler:
 def count_batches(kafka: KafkaSettings) -> None:
     """Count by our batch agent until a signal; never returns."""
     topic, group = kafka.topic(ACCEPTED), kafka.group(BATCHES_GROUP)
-    run_app(batch_app(kafka, AgentSettings(group, topic, "", _state_dir()), CountingHandler()))
+    run_until_asked(
+        batch_app(kafka, AgentSettings(group, topic, "", _state_dir()), CountingHandler())
+    )
 
 
 def count_events(kafka: KafkaSettings) -> None:
@@ -72,15 +74,7 @@ def count_events(kafka: KafkaSettings) -> None:
     async def announce(*_: Any, **__: Any) -> None:
         _say_ready()
 
-    run_app(app)
-
-
-def run_app(app: faust.App) -> None:
-    """Run a Faust app until a signal, without its spinner."""
-    with Path(os.devnull).open("w") as nowhere:
-        faust.Worker(
-            app, override_logging=False, redirect_stdouts=False, stdout=nowhere
-        ).execute_from_commandline()
+    run_until_asked(app)
 
 
 def _state_dir() -> str:

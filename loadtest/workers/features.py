@@ -17,6 +17,7 @@ from typing import Final
 from aiokafka import ConsumerRecord
 
 from fraudstream.batch_agent import AgentSettings, Finished, PollHandler, Records, batch_app
+from fraudstream.faust_worker import run_until_asked
 from fraudstream.features.catalogue import SHARED_ENTITIES
 from fraudstream.features.codec import CARD, CARD_VALUE, entity_keys, log_key
 from fraudstream.identity import digest_of, identity_of
@@ -27,7 +28,6 @@ from fraudstream.topics import ACCEPTED, ENTITIES, partition_of
 from fraudstream.v1.decision_pb2 import AcceptedTransaction, Action, Decision
 from fraudstream.v1.scoring_pb2 import FeatureBatchRequest
 from fraudstream.v1.transaction_pb2 import Transaction
-from loadtest.workers.counting import run_app
 from services.features.build import AllSettings, LateHandler, Worker
 from services.features.logs import Log, find_log
 from services.features.scoring_stub import ScoringStub
@@ -147,4 +147,4 @@ def run_floor() -> None:
 
     folder = Path(tempfile.mkdtemp(prefix="fraud-bench-"))
     settings = AgentSettings(kafka.group(FLOOR_GROUP), log.name, "", str(folder / "faust"))
-    run_app(batch_app(kafka, settings, LateHandler(connect)))
+    run_until_asked(batch_app(kafka, settings, LateHandler(connect)))
