@@ -11,7 +11,12 @@ ARGS ?=
 unexport PYTHONDONTWRITEBYTECODE
 # Everything that holds Python of ours; generated code is excluded by each tool's own settings.
 SOURCES := $(wildcard fraudstream services training demo loadtest tests)
-TESTS := $(wildcard $(addprefix tests/,unit property contract integration e2e faults browser))
+# The parts with the longest files first, so that no worker is left alone with one at the end.
+TESTS := $(wildcard $(addprefix tests/,e2e contract integration faults browser property unit))
+# Side by side, a file on one worker: it makes its fixtures once. Two of three tests of the line wait
+# for a broker most of the time, so there is room for more workers than cores.
+WORKERS ?= 3
+SIDE_BY_SIDE := -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-annotate --custom-compile-command "make lock"
 
@@ -99,7 +104,7 @@ check: static unit ## what must pass before every push: static checks, unit and 
 .PHONY: test
 test: static .venv/.kernel ## everything; what this machine lacks is skipped and listed at the end
 	$(BIN)/pytest fraudstream --doctest-modules
-	$(BIN)/pytest $(TESTS) $(ARGS)
+	$(BIN)/pytest $(SIDE_BY_SIDE) $(TESTS) $(ARGS)
 
 .PHONY: clean
 clean: ## remove caches, builds and the demo's own files; keeps .venv

@@ -58,10 +58,13 @@ def test_small_training_writes_an_artefact_that_loads(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
 def test_boosting_separates_the_simulator_but_not_fully() -> None:
-    """Not separable by eye, not hopeless: boosting on our features is between 0.5 and 0.9."""
+    """Not separable by eye, not hopeless: boosting on our features is between 0.5 and 0.9.
+
+    On a part of the world; on the whole of it, the demo model's own test compares the figure.
+    """
     command = [sys.executable, "-m", "training", "train", "--model", "boosting"]
+    command += ["--cards", "1000", "--days", "90"]
     made = subprocess.run(command, capture_output=True, check=True, text=True, cwd=ROOT)
 
     assert 0.5 < json.loads(made.stdout)["ap"] < 0.9
