@@ -48,7 +48,8 @@ def send(logs: Logs, producer: KafkaProducer, prefix: str) -> None:
                     partition=partition,
                     timestamp_ms=at_ms,
                 )
-    nowhere = Transaction(transaction_id="t", card_token="key", event_time_ms=1_700_000_000_000)
+    nowhere = Transaction(transaction_id="t", event_time_ms=1_700_000_000_000)
+    nowhere.card_token = "key"
     nowhere.location.latitude = 1e300
     unpackable = AcceptedTransaction(transaction=nowhere).SerializeToString()
     for value in (b"no message", unpackable):
