@@ -49,7 +49,7 @@ class FakeKafkaClient:
 
     async def stop(self) -> None:
         self.stops += 1
-        request = asyncio.ensure_future(asyncio.sleep(60.0))
+        request = asyncio.get_running_loop().create_future()
         request.cancel()
         await request  # as aiokafka does with a fetch that waits before it tries again
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from fraudstream.canonical import ENUM_COLUMNS
 from fraudstream.errors import InvalidSettings
+from training.offline.names import Distinct
 
 YEAR_2000_MS: Final = 946_684_800_000
 YEAR_9999_MS: Final = 253_402_300_800_000
@@ -121,9 +122,7 @@ class Columns:
         """Return a number for each text of a column, int64 [N]; each text is asked for once."""
         if not self.has(name):
             return np.full(len(self), number_of(""), np.int64)
-        encoded = self.texts(name).dictionary_encode()
-        numbers = np.array([number_of(text) for text in encoded.dictionary.to_pylist()], np.int64)
-        return numbers[encoded.indices.to_numpy()] if len(numbers) else np.zeros(0, np.int64)
+        return Distinct.of(self.texts(name)).numbers(number_of, np.int64)
 
 
 NOT_KNOWN: Final = -1

@@ -47,10 +47,12 @@ class Distinct:
         encoded = texts.dictionary_encode()
         return cls(encoded.dictionary.to_pylist(), encoded.indices.to_numpy())
 
-    def numbers(self, number_of: Callable[[str], int]) -> Names:
-        """Return a number for each row, uint64 [N]; each text is asked for once."""
-        found = np.array([number_of(text) for text in self.texts], np.uint64)
-        return found[self.of_row] if len(found) else np.zeros(0, np.uint64)
+    def numbers(
+        self, number_of: Callable[[str], int], dtype: type[np.integer[Any]] = np.uint64
+    ) -> NDArray[Any]:
+        """Return a number for each row, `dtype` [N]; each text is asked for once."""
+        found = np.array([number_of(text) for text in self.texts], dtype)
+        return found[self.of_row] if len(found) else np.zeros(0, dtype)
 
 
 def mixed(*columns: NDArray[Any]) -> Names:
