@@ -48,12 +48,12 @@ def send(logs: Logs, producer: KafkaProducer, prefix: str) -> None:
                     partition=partition,
                     timestamp_ms=at_ms,
                 )
-    nowhere = Transaction(transaction_id="t", event_time_ms=1_700_000_000_000)
-    nowhere.card_token = "key"
+    card = "card-1"
+    nowhere = Transaction(transaction_id="t", card_token=card, event_time_ms=1_700_000_000_000)
     nowhere.location.latitude = 1e300
     unpackable = AcceptedTransaction(transaction=nowhere).SerializeToString()
     for value in (b"no message", unpackable):
-        producer.send(prefix + ACCEPTED.name, key=b"key", value=value, partition=0)
+        producer.send(prefix + ACCEPTED.name, key=card.encode(), value=value, partition=0)
     producer.flush(timeout=TIMEOUT_S)
 
 
