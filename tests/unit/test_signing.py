@@ -1,0 +1,102 @@
+"""Signatures of people: whose count, under which bytes, and until when."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from fraudstream.errors import InvalidSettings, ModelRefused
+from fraudstream.signing import People, Signature, Signer, SignerRole, make_signer
+
+MESSAGE = b"a manifest"
+PURPOSE = "artefact"
+DAY_MS = 1_764_115_200_000  # 2025-11-26
+
+
+@pytest.fixture
+def alice(tmp_path: Path) -> Signer:
+    """A person who makes models."""
+    return make_signer(tmp_path / "alice.key", "alice")
+
+
+@pytest.fixture
+def people(alice: Signer) -> People:
+    """Alice alone."""
+    return People.of([alice.person([SignerRole.TRAINER], "2026-12-31")])
+
+
+def reason_of(people: People, signature: Signature, **changes: object) -> str:
+    """Return why a signature does not count."""
+    asked = {"purpose": PURPOSE, "message": MESSAGE, "role": SignerRole.TRAINER, "at_ms": DAY_MS}
+    with pytest.raises(ModelRefused) as refusal:
+        people.check(signature, **(asked | changes))  # type: ignore[arg-type]  # a test's table
+    assert refusal.value.reason == "MODEL_UNTRUSTED"
+    return str(refusal.value)
+
+
+def test_signature_names_its_person(alice: Signer, people: People) -> None:
+    """Who signed is known by the key, not by what they say."""
+    signature = alice.sign(PURPOSE, MESSAGE)
+
+    signer = people.check(signature, PURPOSE, MESSAGE, SignerRole.TRAINER, DAY_MS)
+
+    assert signer.name == "alice"
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"message": b"another"}, "not under this content"),
+        ({"purpose": "ledger"}, "not under this content"),
+        ({"role": SignerRole.APPROVER}, "may not sign as approver"),
+        ({"at_ms": DAY_MS + 500 * 86_400_000}, "count until 2026-12-31"),
+    ],
+)
+def test_signature_counts_for_what_was_signed(
+    alice: Signer, people: People, changes: dict[str, object], why: str
+) -> None:
+    """Other bytes, another purpose, another role, a later day: each is refused in its words."""
+    assert why in reason_of(people, alice.sign(PURPOSE, MESSAGE), **changes)
+
+
+def test_name_without_the_key_is_no_signature(people: People, tmp_path: Path) -> None:
+    """Mallory signs as Alice with a key of her own."""
+    mallory = make_signer(tmp_path / "mallory.key", "alice")
+
+    assert "not under this content" in reason_of(people, mallory.sign(PURPOSE, MESSAGE))
+
+
+def test_stranger_is_named(people: People, tmp_path: Path) -> None:
+    """A signature of nobody here."""
+    stranger = make_signer(tmp_path / "bob.key", "bob")
+
+    assert "'bob' is not in the file" in reason_of(people, stranger.sign(PURPOSE, MESSAGE))
+
+
+def test_files_give_back_what_was_written(alice: Signer, people: People, tmp_path: Path) -> None:
+    """Keys and people survive their files."""
+    people.save(tmp_path / "people.json")
+    again = Signer.load(tmp_path / "alice.key")
+
+    found = People.load(tmp_path / "people.json")
+
+    signature = again.sign(PURPOSE, MESSAGE)
+    assert found.check(signature, PURPOSE, MESSAGE, SignerRole.TRAINER, DAY_MS).name == alice.name
+
+
+def test_one_key_is_one_person(alice: Signer) -> None:
+    """A key under two names would let one person be two."""
+    first = alice.person([SignerRole.APPROVER], "2026-12-31")
+    second = first.model_copy(update={"name": "bob"})
+
+    with pytest.raises(InvalidSettings, match="each public key once"):
+        People.of([first, second])
+
+
+def test_key_that_others_may_read_is_refused(alice: Signer, tmp_path: Path) -> None:
+    """A shared key signs for nobody."""
+    (tmp_path / "alice.key").chmod(0o444)
+
+    with pytest.raises(InvalidSettings):
+        Signer.load(tmp_path / "alice.key")
