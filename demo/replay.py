@@ -35,7 +35,7 @@ from fraudstream.settings import KafkaSettings
 from fraudstream.topics import DECISIONS, LABELS, RAW
 from fraudstream.transaction import CONTENT_TYPE, PROTOBUF
 from fraudstream.v1.decision_pb2 import Decision
-from training.evaluate import DAY_MS, Fold, Scored, handbook_filter, summarise
+from training.evaluation.metrics import DAY_MS, Fold, Scored, handbook_filter, summarise
 
 # A card's row reads what terminals had shown by then: the less is under way, the fresher that is.
 AHEAD_AT_MOST: Final = 400

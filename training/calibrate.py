@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fraudstream.calibration import Calibration, Thresholds, log_of, log_of_rest
-from training.evaluate import Bools, Floats
+from training.evaluation.metrics import Bools, Floats
 
 # Shares of all transactions that reach each action at least. At 0.8 % fraud about every second
 # reviewed one is fraud, and declines are nearly all.

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from fraudstream.errors import BrokerUnavailable, InvalidSettings, ModelRefused
-from training.evaluate import Fold, summarise
+from training.evaluation.metrics import Fold, summarise
 from training.offline import arguments as offline
 from training.offline.load import is_dataset, load_dataset
 from training.parity import arguments as parity
@@ -121,7 +121,7 @@ def _say(line: str) -> None:
 def _train(parsed: argparse.Namespace) -> int:
     # PyTorch and XGBoost belong to the training extra; a usage error needs neither.
     from training.fit import FitPlan
-    from training.scaling import NetworkShape, feature_ceilings
+    from training.models.scaling import NetworkShape, feature_ceilings
     from training.train import TrainRequest, train_boosting, train_lstm
 
     if parsed.model == "lstm" and parsed.out is None:
@@ -165,7 +165,7 @@ def _evaluate(parsed: argparse.Namespace) -> int:
         scored = handbook_scored(parsed.data, parsed.scores, Fold(parsed.train_from))
         print(json.dumps(summarise(scored), indent=1, sort_keys=True))
         return _OK
-    from training.handbook_folds import evaluate_boosting
+    from training.evaluation.handbook import evaluate_boosting
 
     figures = evaluate_boosting(parsed.data, parsed.folds, parsed.threads, _say)
     print(json.dumps(figures.summary(), indent=1, sort_keys=True))

@@ -15,7 +15,7 @@ from fraudstream.errors import ModelRefused
 from fraudstream.manifest import GoldenRows
 from training.dataset import Examples
 from training.fit import raw_scores
-from training.network import SequenceNetwork
+from training.models.lstm import SequenceNetwork
 
 OPSET: Final = 17
 GOLDEN_ROWS: Final = 256

@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 from torch.nn import functional
 
 from training.dataset import Examples
-from training.evaluate import average_precision
-from training.network import SequenceNetwork
-from training.scaling import SECONDS_BEFORE, NetworkShape, fit_scaling
+from training.evaluation.metrics import average_precision
+from training.models.lstm import SequenceNetwork
+from training.models.scaling import SECONDS_BEFORE, NetworkShape, fit_scaling
 
 Report = Callable[[str], None]
 _SCORED_AT_ONCE = 2_048

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from fraudstream.errors import InvalidSettings
 from fraudstream.features.catalogue import SEQUENCE_LENGTH
 from training.dataset import Examples, examples_between
-from training.evaluate import Fold, Scored, handbook_filter
+from training.evaluation.metrics import Fold, Scored, handbook_filter
 from training.histories import DAY_MS, handbook_history, simulated_history
 from training.offline.load import load_dataset
 from training.simulate import SimulationSettings, simulate

@@ -19,15 +19,15 @@ from fraudstream.features.catalogue import (
     SEQUENCE_LENGTH,
 )
 from fraudstream.manifest import Manifest
-from training.boosting import boosting_scores, fit_boosting
 from training.calibrate import choose_thresholds, fit_calibration
 from training.dataset import Examples, content_hash
-from training.evaluate import Floats, Scored, expected_calibration_error, summarise
+from training.evaluation.metrics import Floats, Scored, expected_calibration_error, summarise
 from training.explanations import reason_baseline, reason_groups
 from training.export import OPSET, choose_golden, export_onnx, golden_rows
 from training.fit import FitPlan, Report, fit_network, raw_scores
-from training.network import SequenceNetwork
-from training.scaling import NetworkShape
+from training.models.boosting import boosting_scores, fit_boosting
+from training.models.lstm import SequenceNetwork
+from training.models.scaling import NetworkShape
 from training.slices import Slices
 
 

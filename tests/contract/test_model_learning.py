@@ -9,13 +9,13 @@ import pytest
 from numpy.typing import NDArray
 
 from tests.tiny_model import some_sequences, some_vectors
-from training.evaluate import average_precision
+from training.evaluation.metrics import average_precision
 
 pytest.importorskip("torch", reason="PyTorch is not installed (extra: train)")
 
 from training.dataset import Examples  # after the skip
 from training.fit import FitPlan, fit_network, raw_scores
-from training.scaling import NetworkShape
+from training.models.scaling import NetworkShape
 
 F, ROWS, EARLY = 4, 3_000, 2_000
 SHAPE = NetworkShape(features=F, hidden=12, layers=1, mcc_buckets=8)

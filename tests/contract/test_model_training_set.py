@@ -15,7 +15,7 @@ from fraudstream.errors import InvalidSettings
 from fraudstream.features.catalogue import FEATURE_NAMES
 from fraudstream.features.history import fraud_labels
 from training.dataset import content_hash, examples_between
-from training.evaluate import Fold
+from training.evaluation.metrics import Fold
 from training.histories import DAY_MS, handbook_history, simulated_history
 from training.simulate import SimulationSettings, simulate
 from training.slices import handbook_scored, handbook_slices, simulator_slices

@@ -13,7 +13,7 @@ from training.calibrate import (
     choose_thresholds,
     fit_calibration,
 )
-from training.evaluate import Bools, Floats, expected_calibration_error
+from training.evaluation.metrics import Bools, Floats, expected_calibration_error
 
 
 def distorted(rows: int = 60_000) -> tuple[Floats, Bools]:

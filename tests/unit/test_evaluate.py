@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from training.evaluate import (
+from training.evaluation.metrics import (
     DAY_MS,
     Fold,
     Scored,

@@ -13,7 +13,7 @@ from fraudstream.features.codec import entity_keys
 from fraudstream.features.state import ROW, rows_of
 from fraudstream.v1 import transaction_pb2 as pb
 from training.devices import device_numbers
-from training.evaluate import average_precision
+from training.evaluation.metrics import average_precision
 from training.fraudsters import FraudKind
 from training.histories import simulated_history
 from training.messages import luhn_digit, pan_of

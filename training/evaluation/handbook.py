@@ -13,10 +13,10 @@ from typing import Final
 
 import numpy as np
 
-from training.boosting import boosting_scores, fit_boosting
 from training.dataset import Examples, examples_between
-from training.evaluate import Fold, Scored, handbook_filter, summarise
+from training.evaluation.metrics import Fold, Scored, handbook_filter, summarise
 from training.histories import DAY_MS, handbook_history
+from training.models.boosting import boosting_scores, fit_boosting
 
 Report = Callable[[str], None]
 Figures = dict[str, float]

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from training.scaling import (
+from training.models.scaling import (
     AMOUNT,
     BOUND,
     CHANNEL,

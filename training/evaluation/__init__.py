@@ -1,0 +1,1 @@
+"""Evaluation: how good scores are, by which protocol, and for whom."""

@@ -1,0 +1,1 @@
+"""Models: what turns a vector and a sequence into a raw score."""
