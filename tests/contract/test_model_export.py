@@ -13,8 +13,9 @@ torch = pytest.importorskip("torch", reason="PyTorch is not installed (extra: tr
 
 from training.dataset import Examples  # noqa: E402  # after the skip: it needs PyTorch beside it
 from training.export import export_onnx, run_onnx  # noqa: E402
+from training.models.fit_scaling import fit_scaling  # noqa: E402
 from training.models.lstm import SequenceNetwork  # noqa: E402
-from training.models.scaling import NetworkShape, feature_ceilings, fit_scaling  # noqa: E402
+from training.models.scaling import NetworkShape, feature_ceilings  # noqa: E402
 
 F = len(FEATURE_NAMES)
 ROWS = 70
