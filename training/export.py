@@ -16,7 +16,7 @@ from fraudstream.engines.protocol import GOLDEN_TOLERANCE, Precision, score_rows
 from fraudstream.errors import ModelRefused
 from training.dataset import Examples
 from training.fit import raw_scores
-from training.models.lstm import SequenceNetwork
+from training.models.network import SequenceNetwork
 
 OPSET: Final = 17
 GOLDEN_ROWS: Final = 256

@@ -20,7 +20,7 @@ from torch.nn import functional
 from training.dataset import Examples
 from training.evaluation.metrics import average_precision
 from training.models.fit_scaling import fit_scaling
-from training.models.lstm import SequenceNetwork
+from training.models.network import SequenceNetwork
 from training.models.scaling import SECONDS_BEFORE, NetworkShape
 
 Report = Callable[[str], None]

@@ -26,7 +26,7 @@ from training.explanations import reason_baseline, reason_groups
 from training.export import OPSET, choose_golden, export_onnx, golden_rows
 from training.fit import FitPlan, Report, fit_network, raw_scores
 from training.models.boosting import boosting_scores, fit_boosting
-from training.models.lstm import SequenceNetwork
+from training.models.network import SequenceNetwork
 from training.models.scaling import NetworkShape
 from training.slices import Slices
 

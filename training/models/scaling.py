@@ -7,6 +7,7 @@ constants. Axes: N training rows, F features, T steps, C channels.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Final
 
 import numpy as np
@@ -24,14 +25,23 @@ _KNOWN_WELL_S: Final = 30.0 * 86_400  # after a month a card is as well known as
 NO_CEILING: Final = 3e38  # about the largest float32
 
 
+class NetworkKind(StrEnum):
+    """What reads the card's last transactions."""
+
+    LSTM = "lstm"
+    TRANSFORMER = "transformer"
+
+
 @dataclass(frozen=True, slots=True)
 class NetworkShape:
     """Sizes of the network.
 
     Attributes:
         features: F.
-        hidden: H of each LSTM layer, and of the vector's branch and the head.
-        layers: LSTM layers.
+        kind: What reads the sequence.
+        hidden: H of each layer, and of the vector's branch and the head.
+        layers: Layers of the encoder.
+        heads: Of a transformer's attention; H is a multiple of it.
         mcc_buckets: Buckets of merchant codes, the first for those not seen in training.
         mcc_width: Numbers that stand for a bucket.
         dropout: Share of units left out while learning.
@@ -39,8 +49,10 @@ class NetworkShape:
     """
 
     features: int
+    kind: NetworkKind = NetworkKind.LSTM
     hidden: int = 64
     layers: int = 2
+    heads: int = 4
     mcc_buckets: int = 48
     mcc_width: int = 6
     dropout: float = 0.2

@@ -1,0 +1,54 @@
+"""The network: an encoder of the card's last transactions beside the vector, to one raw score.
+
+Axes: B rows, F features, T steps, C channels, H hidden units.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from training.models.inputs import RowInputs
+from training.models.lstm import LstmEncoder
+from training.models.scaling import NetworkKind, NetworkShape, Scaling
+from training.models.transformer import TransformerEncoder
+
+_ENCODERS: Final = {
+    NetworkKind.LSTM: LstmEncoder,
+    NetworkKind.TRANSFORMER: TransformerEncoder,
+}
+
+
+class SequenceNetwork(nn.Module):
+    """Raw vector float32 [B, F] and raw sequence float32 [B, T, C] to a raw score float32 [B]."""
+
+    prior_shift: Tensor
+
+    def __init__(self, shape: NetworkShape, scaling: Scaling) -> None:
+        super().__init__()
+        self.shape = shape
+        self.register_buffer("prior_shift", torch.zeros(()))
+        self.inputs = RowInputs(shape, scaling)
+        self.encoder = _ENCODERS[shape.kind](shape, self.inputs.step_width)
+        self.branch = nn.Linear(self.inputs.vector_width, shape.hidden)
+        self.joint = nn.Linear(2 * shape.hidden, shape.hidden)
+        self.head = nn.Linear(shape.hidden, 1)
+        self.dropout = nn.Dropout(shape.dropout)
+
+    def forward(self, vector: Tensor, sequence: Tensor) -> Tensor:
+        """Return raw scores in [0, 1], float32 [B]."""
+        return torch.sigmoid(self.logit(vector, sequence) + self.prior_shift)
+
+    def logit(self, vector: Tensor, sequence: Tensor) -> Tensor:
+        """Return the log-odds among the rows that it learns from, float32 [B]."""
+        inputs = self.inputs
+        did = self.encoder(
+            inputs.steps(sequence), inputs.present(sequence), inputs.ago(sequence)
+        )  # [B, H]
+        seen = self.dropout(functional.relu(self.branch(inputs.vectors(vector))))  # [B, H]
+        joint = functional.relu(self.joint(torch.cat([did, seen], dim=1)))  # [B, H]
+        logit: Tensor = self.head(self.dropout(joint))[:, 0]
+        return logit
