@@ -120,7 +120,7 @@ def _say(line: str) -> None:
 
 def _train(parsed: argparse.Namespace) -> int:
     # PyTorch and XGBoost belong to the training extra; a usage error needs neither.
-    from training.fit import FitPlan
+    from training.learning.plan import FitPlan
     from training.models.scaling import NetworkShape, feature_ceilings
     from training.train import TrainRequest, train_boosting, train_lstm
 

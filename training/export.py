@@ -15,7 +15,7 @@ from fraudstream.engines.onnx_engine import OnnxEngine
 from fraudstream.engines.protocol import GOLDEN_TOLERANCE, Precision, score_rows
 from fraudstream.errors import ModelRefused
 from training.dataset import Examples
-from training.fit import raw_scores
+from training.learning.fit import raw_scores
 from training.models.network import SequenceNetwork
 
 OPSET: Final = 17

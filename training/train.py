@@ -24,7 +24,8 @@ from training.dataset import Examples, content_hash
 from training.evaluation.metrics import Floats, Scored, expected_calibration_error, summarise
 from training.explanations import reason_baseline, reason_groups
 from training.export import OPSET, choose_golden, export_onnx, golden_rows
-from training.fit import FitPlan, Report, fit_network, raw_scores
+from training.learning.fit import Report, fit_network, raw_scores
+from training.learning.plan import FitPlan
 from training.models.boosting import boosting_scores, fit_boosting
 from training.models.network import SequenceNetwork
 from training.models.scaling import NetworkShape

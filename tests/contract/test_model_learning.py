@@ -14,7 +14,8 @@ from training.evaluation.metrics import average_precision
 pytest.importorskip("torch", reason="PyTorch is not installed (extra: train)")
 
 from training.dataset import Examples  # after the skip
-from training.fit import FitPlan, fit_network, raw_scores
+from training.learning.fit import fit_network, raw_scores
+from training.learning.plan import FitPlan
 from training.models.scaling import NetworkShape
 
 F, ROWS, EARLY = 4, 3_000, 2_000

@@ -1,0 +1,1 @@
+"""Learning: how a network's weights are found, kept and found again."""
