@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import ValidationError
 
+from fraudstream.engines.golden import GoldenRows
 from fraudstream.errors import ModelRefused
 from fraudstream.features.catalogue import (
     FEATURE_HASHES,
@@ -26,7 +27,7 @@ from fraudstream.features.catalogue import (
     SEQUENCE_HASH,
     SEQUENCE_LENGTH,
 )
-from fraudstream.manifest import CHANNEL_PREFIX, GoldenRows, Manifest
+from fraudstream.manifest import CHANNEL_PREFIX, Manifest
 from fraudstream.onnx_declared import KNOWN_OPERATORS, DeclaredTensor, OnnxDeclared, read_declared
 
 MODEL_FILE: Final = "model.onnx"

@@ -6,14 +6,12 @@ Axes: N golden rows, F the model's features, T sequence length, C channels.
 from __future__ import annotations
 
 import base64
-from dataclasses import dataclass
 from typing import Final
 
-import numpy as np
-import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field
 
 from fraudstream.calibration import Calibration, Thresholds
+from fraudstream.engines.golden import GoldenRows
 
 MAX_OPSET: Final = 22  # the last without operators that TensorRT cannot build
 MAX_LISTED: Final = 4_096
@@ -94,24 +92,16 @@ class Manifest(BaseModel):
     metrics: dict[str, float]
 
 
-@dataclass(frozen=True, slots=True)
-class GoldenRows:
-    """Rows with known raw scores, which every engine must reproduce.
+def golden_text(rows: GoldenRows) -> GoldenText:
+    """Return golden rows as JSON carries them.
 
-    Attributes:
-        vectors: float32 [N, F].
-        sequences: float32 [N, T, C].
-        raw_scores: float32 [N].
+    >>> import numpy as np
+    >>> row = GoldenRows(np.ones((1, 1)), np.ones((1, 1, 1)), np.array([0.5]))
+    >>> golden_text(row).vectors_b64
+    'AACAPw=='
     """
-
-    vectors: npt.NDArray[np.float32]
-    sequences: npt.NDArray[np.float32]
-    raw_scores: npt.NDArray[np.float32]
-
-    def text(self) -> GoldenText:
-        """Return the rows as JSON carries them."""
-        return GoldenText(
-            vectors_b64=base64.b64encode(self.vectors.astype("<f4").tobytes()).decode(),
-            sequences_b64=base64.b64encode(self.sequences.astype("<f4").tobytes()).decode(),
-            raw_scores=tuple(float(score) for score in self.raw_scores),
-        )
+    return GoldenText(
+        vectors_b64=base64.b64encode(rows.vectors.astype("<f4").tobytes()).decode(),
+        sequences_b64=base64.b64encode(rows.sequences.astype("<f4").tobytes()).decode(),
+        raw_scores=tuple(float(score) for score in rows.raw_scores),
+    )

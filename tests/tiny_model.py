@@ -17,14 +17,15 @@ from onnx import TensorProto, helper, numpy_helper
 
 from fraudstream.artefact import Artefact, write_artefact
 from fraudstream.calibration import Calibration, Thresholds
+from fraudstream.engines.golden import GoldenRows
+from fraudstream.engines.onnx_engine import OnnxEngine
 from fraudstream.features.catalogue import (
     CATALOGUE,
     SEQUENCE_CHANNELS,
     SEQUENCE_HASH,
     SEQUENCE_LENGTH,
 )
-from fraudstream.manifest import CHANNEL_PREFIX, GoldenRows, Manifest, ReasonGroup
-from services.scoring.onnx_engine import OnnxEngine
+from fraudstream.manifest import CHANNEL_PREFIX, Manifest, ReasonGroup, golden_text
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -186,7 +187,7 @@ def tiny_artefact(
             ),
             ReasonGroup(code="R04", text="Unusual merchants", features=(), channels=("mcc",)),
         ),
-        golden=GoldenRows(vectors, sequences, scores).text(),
+        golden=golden_text(GoldenRows(vectors, sequences, scores)),
         metrics={},
     )
     return write_artefact(folder, manifest, onnx_file)

@@ -7,19 +7,19 @@ import warnings
 from typing import Final
 
 import numpy as np
-import onnxruntime
 import torch
 from numpy.typing import NDArray
 
+from fraudstream.engines.golden import GoldenRows
+from fraudstream.engines.onnx_engine import OnnxEngine
+from fraudstream.engines.protocol import GOLDEN_TOLERANCE, Precision, score_rows
 from fraudstream.errors import ModelRefused
-from fraudstream.manifest import GoldenRows
 from training.dataset import Examples
 from training.fit import raw_scores
 from training.models.lstm import SequenceNetwork
 
 OPSET: Final = 17
 GOLDEN_ROWS: Final = 256
-TOLERANCE: Final = 1e-5  # on raw scores, fp32
 _CHECKED_BATCHES: Final = (1, 7, 64)
 
 
@@ -48,35 +48,14 @@ def export_onnx(network: SequenceNetwork, examples: Examples) -> bytes:
         )
     onnx = buffer.getvalue()
     expected = raw_scores(network, examples)
+    engine = OnnxEngine(onnx)
     for batch in _CHECKED_BATCHES:
-        found = run_onnx(onnx, examples.vectors, examples.sequences, batch)
+        found = score_rows(engine, examples.vectors, examples.sequences, batch)
         worst = float(np.max(np.abs(found - expected)))
-        if not worst <= TOLERANCE:
+        if not worst <= GOLDEN_TOLERANCE[Precision.FP32]:
             msg = f"ONNX differs from PyTorch by {worst:.1e} in batches of {batch}"
             raise ModelRefused("MODEL_GOLDEN", msg)
     return onnx
-
-
-def run_onnx(
-    onnx: bytes, vectors: NDArray[np.float32], sequences: NDArray[np.float32], batch: int
-) -> NDArray[np.float32]:
-    """Return raw scores by ONNX Runtime, float32 [N], in batches of at most `batch` rows."""
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    session = onnxruntime.InferenceSession(onnx, options, providers=["CPUExecutionProvider"])
-    parts = [
-        np.asarray(
-            session.run(
-                ["raw_score"],
-                {
-                    "vector": vectors[begin : begin + batch],
-                    "sequence": sequences[begin : begin + batch],
-                },
-            )[0]
-        )
-        for begin in range(0, len(vectors), batch)
-    ]
-    return np.concatenate(parts).astype(np.float32)
 
 
 def choose_golden(examples: Examples, scores: NDArray[np.float64], seed: int) -> Examples:

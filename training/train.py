@@ -18,7 +18,7 @@ from fraudstream.features.catalogue import (
     SEQUENCE_HASH,
     SEQUENCE_LENGTH,
 )
-from fraudstream.manifest import Manifest
+from fraudstream.manifest import Manifest, golden_text
 from training.calibrate import choose_thresholds, fit_calibration
 from training.dataset import Examples, content_hash
 from training.evaluation.metrics import Floats, Scored, expected_calibration_error, summarise
@@ -148,6 +148,6 @@ def _manifest(
         thresholds=learned.thresholds,
         reason_baseline=reason_baseline(whole.vectors, whole.sequences),
         reason_groups=reason_groups(),
-        golden=golden_rows(learned.network, golden).text(),
+        golden=golden_text(golden_rows(learned.network, golden)),
         metrics=metrics,
     )

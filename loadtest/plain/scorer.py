@@ -12,6 +12,8 @@ import grpc.aio
 import numpy as np
 import uvloop
 
+from fraudstream.engines.onnx_engine import OnnxEngine
+from fraudstream.engines.protocol import FloatArray
 from fraudstream.features.catalogue import (
     FEATURE_HASHES,
     FEATURE_SET_HASH,
@@ -23,12 +25,10 @@ from fraudstream.v1.decision_pb2 import Decision, Reason
 from fraudstream.v1.scoring_pb2 import FeatureRow
 from loadtest.plain.rpc import NAME, SERVICE
 from loadtest.plain.settings import PlainSettings
-from services.scoring.batcher import FloatArray
 from services.scoring.decide import Verdict, action_of
 from services.scoring.feature_batch import read_subject
 from services.scoring.judge import ServedModel
 from services.scoring.model import cpu_class, load_model
-from services.scoring.onnx_engine import OnnxEngine
 from services.scoring.reasons import FITS_HABITS, contributions_of, occlude_rows, reasons_of
 from services.scoring.written import EngineTimes, write_decision
 

@@ -14,39 +14,20 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Final, Protocol
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
+from fraudstream.engines.protocol import MAX_ROWS, Engine, FloatArray, bucket_of, pad_rows
 from fraudstream.errors import ModelNotLoaded, Overloaded
 
-FloatArray = npt.NDArray[np.float32]
 IntArray = npt.NDArray[np.int32]
 
-BUCKETS: Final = (1, 8, 16, 32, 64)
-MAX_ROWS: Final = BUCKETS[-1]
 # 64 full batches: about half a second of an LSTM 2 x 64 on one core.
 MAX_WAITING_ROWS: Final = 64 * MAX_ROWS
 
 _LOG = logging.getLogger(__name__)
-
-
-class Engine(Protocol):
-    """What turns feature vectors and sequences into raw scores. Called from one thread."""
-
-    @property
-    def version(self) -> str:
-        """Return the name and version of the library that computes."""
-        ...
-
-    def score(self, vectors: FloatArray, sequences: FloatArray) -> FloatArray:
-        """Return raw scores, float32 [B], of float32 [B, F] and float32 [B, T, C].
-
-        Raises:
-            ModelNotLoaded: The engine failed and gave no scores.
-        """
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,24 +73,6 @@ class _Slice:
 class _Batch:
     slices: list[_Slice] = field(default_factory=list)
     rows: int = 0
-
-
-def bucket_of(rows: int) -> int:
-    """Return the smallest bucket that holds so many rows.
-
-    >>> [bucket_of(rows) for rows in (1, 2, 8, 9, 64)]
-    [1, 8, 8, 16, 64]
-    """
-    return next(bucket for bucket in BUCKETS if bucket >= rows)
-
-
-def pad_rows(rows: FloatArray, bucket: int) -> FloatArray:
-    """Return the rows with zero rows after them, float32 [bucket, ...]."""
-    if len(rows) == bucket:
-        return rows
-    padded = np.zeros((bucket, *rows.shape[1:]), np.float32)
-    padded[: len(rows)] = rows
-    return padded
 
 
 class Batcher:

@@ -13,6 +13,7 @@ from typing import Final
 
 import numpy as np
 
+from fraudstream.engines.protocol import FloatArray
 from fraudstream.errors import FraudStreamError, ShardClosed
 from fraudstream.features.codec import CARD_VALUE, unpack_values
 from fraudstream.features.preview import preview_rows
@@ -21,7 +22,6 @@ from fraudstream.shard import AdmitOutcome, DoorAnswer
 from fraudstream.shared_entities import EntityReader, SharedView
 from fraudstream.state_store import StateStore
 from fraudstream.v1.decision_pb2 import Freshness
-from services.scoring.batcher import FloatArray
 from services.scoring.coalescer import Coalescer
 from services.scoring.door_row import Arrival
 from services.scoring.shards import CardShards

@@ -12,12 +12,12 @@ from typing import Final
 
 import numpy as np
 
+from fraudstream.engines.protocol import FloatArray
 from fraudstream.errors import FeatureSpecMismatch, InvalidTransaction
 from fraudstream.features.catalogue import SEQUENCE_CHANNELS, SEQUENCE_LENGTH
 from fraudstream.identity import identity_of
 from fraudstream.telemetry import TraceContext
 from fraudstream.v1.scoring_pb2 import FeatureBatchRequest, FeatureRow
-from services.scoring.batcher import FloatArray
 from services.scoring.written import Subject
 
 MAX_ROWS: Final = 1024

@@ -13,9 +13,10 @@ import numpy as np
 import numpy.typing as npt
 
 from fraudstream.calibration import Thresholds
+from fraudstream.engines.protocol import FloatArray
 from fraudstream.errors import FeatureSpecMismatch, Overloaded
 from fraudstream.v1.decision_pb2 import Action, Reason, StandInCause
-from services.scoring.batcher import Batcher, EngineRows, FloatArray
+from services.scoring.batcher import Batcher, EngineRows
 from services.scoring.decide import Verdict, action_of, stand_in
 from services.scoring.feature_batch import FeatureArrays
 from services.scoring.reasons import (

@@ -9,9 +9,11 @@ from typing import Final
 import numpy as np
 
 from fraudstream.artefact import Artefact, load_artefact
+from fraudstream.engines.golden import check_golden
+from fraudstream.engines.onnx_engine import OnnxEngine
+from fraudstream.engines.protocol import GOLDEN_TOLERANCE, Precision
 from fraudstream.manifest import CHANNEL_PREFIX, Manifest, ReasonGroup
 from services.scoring.judge import ServedModel
-from services.scoring.onnx_engine import OnnxEngine
 from services.scoring.reasons import Occlusion
 
 # What decides which kernels a library picks, and so the last bits of a score.
@@ -27,7 +29,7 @@ def load_model(folder: Path) -> tuple[ServedModel, OnnxEngine]:
     """
     artefact = load_artefact(folder)
     engine = OnnxEngine(artefact.onnx)
-    engine.check_golden(artefact.golden)
+    check_golden(engine, artefact.golden, GOLDEN_TOLERANCE[Precision.FP32])
     return served_model(artefact), engine
 
 

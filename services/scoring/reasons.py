@@ -16,9 +16,9 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from fraudstream.engines.protocol import FloatArray
 from fraudstream.features.catalogue import SEQUENCE_CHANNELS
 from fraudstream.v1.decision_pb2 import Reason, StandInCause
-from services.scoring.batcher import FloatArray
 
 TOP_REASONS: Final = 3
 # A score of exactly 0 or 1 has no logit; this is the smallest step of a float32 below 1.

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from fraudstream.engines.golden import GoldenRows, check_golden
+from fraudstream.engines.onnx_engine import OnnxEngine
+from fraudstream.engines.protocol import BUCKETS, GOLDEN_TOLERANCE, FloatArray, Precision, pad_rows
 from fraudstream.errors import ModelNotLoaded, ModelRefused
-from fraudstream.manifest import GoldenRows
-from services.scoring.batcher import BUCKETS, FloatArray, pad_rows
-from services.scoring.onnx_engine import GOLDEN_TOLERANCE, OnnxEngine
 from tests.tiny_model import (
     FEATURES,
     HIDDEN,
@@ -22,6 +22,9 @@ from tests.tiny_model import (
 )
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed (extra: train)")
+
+
+TOLERANCE = GOLDEN_TOLERANCE[Precision.FP32]
 
 
 class TorchEngine:
@@ -96,13 +99,13 @@ def test_score_depends_on_neither_place_nor_neighbours(engine: OnnxEngine, bucke
 
 def test_golden_rows_pass_in_every_bucket(engine: OnnxEngine) -> None:
     """A good model passes its own golden rows, padded to each size."""
-    engine.check_golden(golden_rows(70))
+    check_golden(engine, golden_rows(70), TOLERANCE)
 
 
 def test_model_off_its_golden_rows_is_refused(engine: OnnxEngine) -> None:
     """A model that answers otherwise than in training does not serve."""
     with pytest.raises(ModelRefused, match="MODEL_GOLDEN"):
-        engine.check_golden(golden_rows(3, shift=10 * GOLDEN_TOLERANCE))
+        check_golden(engine, golden_rows(3, shift=10 * TOLERANCE), TOLERANCE)
 
 
 def test_bytes_that_are_no_model_are_refused() -> None:

@@ -11,8 +11,10 @@ import numpy as np
 import pytest
 
 from fraudstream.artefact import Artefact, load_artefact
+from fraudstream.engines.golden import check_golden
+from fraudstream.engines.onnx_engine import OnnxEngine
+from fraudstream.engines.protocol import GOLDEN_TOLERANCE, Precision
 from fraudstream.features.catalogue import FEATURE_NAMES
-from services.scoring.onnx_engine import OnnxEngine
 
 MODELS = Path(__file__).parents[2] / "models"
 REBUILD = "train --model lstm --source simulator --name demo"
@@ -33,7 +35,7 @@ def test_demo_model_is_small() -> None:
 def test_demo_model_reproduces_its_golden_rows(demo: Artefact) -> None:
     """ONNX Runtime gives PyTorch's raw scores, in every bucket."""
     assert len(demo.golden.raw_scores) == 256
-    OnnxEngine(demo.onnx).check_golden(demo.golden)
+    check_golden(OnnxEngine(demo.onnx), demo.golden, GOLDEN_TOLERANCE[Precision.FP32])
 
 
 def test_golden_rows_span_the_scores(demo: Artefact) -> None:

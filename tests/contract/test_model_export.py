@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from fraudstream.engines.onnx_engine import OnnxEngine
+from fraudstream.engines.protocol import score_rows
 from fraudstream.features.catalogue import FEATURE_NAMES, SEQUENCE_CHANNELS
 from fraudstream.onnx_declared import KNOWN_OPERATORS, read_declared
 from tests.tiny_model import some_sequences, some_vectors
@@ -12,7 +14,7 @@ from tests.tiny_model import some_sequences, some_vectors
 torch = pytest.importorskip("torch", reason="PyTorch is not installed (extra: train)")
 
 from training.dataset import Examples  # noqa: E402  # after the skip: it needs PyTorch beside it
-from training.export import export_onnx, run_onnx  # noqa: E402
+from training.export import export_onnx  # noqa: E402
 from training.models.lstm import SequenceNetwork  # noqa: E402
 from training.models.scaling import NetworkShape, feature_ceilings, fit_scaling  # noqa: E402
 
@@ -52,7 +54,7 @@ def test_onnx_equals_torch_on_raw_inputs(exported: tuple[SequenceNetwork, bytes]
     with torch.no_grad():
         expected = network(torch.from_numpy(vectors), torch.from_numpy(sequences)).numpy()
 
-    assert np.max(np.abs(run_onnx(onnx, vectors, sequences, 33) - expected)) <= 1e-5
+    assert np.max(np.abs(score_rows(OnnxEngine(onnx), vectors, sequences, 33) - expected)) <= 1e-5
 
 
 @pytest.mark.parametrize("batch", [1, 8, 16, 32, 64])
@@ -62,9 +64,9 @@ def test_score_of_a_row_does_not_depend_on_the_batch(
     """Neighbours and the size of the batch move a score by rounding at most."""
     _, onnx = exported
     vectors, sequences = some_vectors(64, F), some_sequences(64)
-    alone = run_onnx(onnx, vectors, sequences, 1)
+    alone = score_rows(OnnxEngine(onnx), vectors, sequences, 1)
 
-    assert np.max(np.abs(run_onnx(onnx, vectors, sequences, batch) - alone)) <= 1e-6
+    assert np.max(np.abs(score_rows(OnnxEngine(onnx), vectors, sequences, batch) - alone)) <= 1e-6
 
 
 def test_what_stands_in_padded_steps_is_never_read(
@@ -78,8 +80,8 @@ def test_what_stands_in_padded_steps_is_never_read(
     littered[padded] = 7.0
     littered[padded, 1] = -1.0
 
-    before = run_onnx(onnx, vectors, sequences, 20)
-    assert run_onnx(onnx, vectors, littered, 20).tobytes() == before.tobytes()
+    before = score_rows(OnnxEngine(onnx), vectors, sequences, 20)
+    assert score_rows(OnnxEngine(onnx), vectors, littered, 20).tobytes() == before.tobytes()
 
 
 def test_extreme_inputs_give_finite_scores(exported: tuple[SequenceNetwork, bytes]) -> None:
@@ -89,7 +91,7 @@ def test_extreme_inputs_give_finite_scores(exported: tuple[SequenceNetwork, byte
     sequences = np.zeros((4, 32, len(SEQUENCE_CHANNELS)), np.float32)
     sequences[1] = 1e13
     sequences[2, :, 1] = -1.0
-    scores = run_onnx(onnx, vectors.astype(np.float32), sequences, 4)
+    scores = score_rows(OnnxEngine(onnx), vectors.astype(np.float32), sequences, 4)
 
     assert ((scores >= 0) & (scores <= 1)).all()
 

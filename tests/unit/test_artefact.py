@@ -22,6 +22,7 @@ from fraudstream.artefact import (
     write_artefact,
 )
 from fraudstream.calibration import Calibration, Thresholds
+from fraudstream.engines.golden import GoldenRows
 from fraudstream.errors import ModelRefused
 from fraudstream.features.catalogue import (
     CATALOGUE,
@@ -29,7 +30,7 @@ from fraudstream.features.catalogue import (
     SEQUENCE_HASH,
     SEQUENCE_LENGTH,
 )
-from fraudstream.manifest import GoldenRows, Manifest, ReasonGroup
+from fraudstream.manifest import Manifest, ReasonGroup, golden_text
 from fraudstream.onnx_declared import read_declared
 from tests.tiny_model import FEATURES, onnx_bytes, some_sequences, some_vectors, tiny_weights
 
@@ -59,7 +60,7 @@ def tiny_manifest(model: bytes = ONNX) -> Manifest:
                 code="R01", text="Unusual amount", features=("amount",), channels=("amount_minor",)
             ),
         ),
-        golden=GOLDEN.text(),
+        golden=golden_text(GOLDEN),
         metrics={"ap": 0.5},
     )
 

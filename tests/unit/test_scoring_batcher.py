@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 
 from fraudstream.calibration import Thresholds
+from fraudstream.engines.protocol import BUCKETS, FloatArray
 from fraudstream.errors import FeatureSpecMismatch, ModelNotLoaded, Overloaded
 from fraudstream.v1.decision_pb2 import StandInCause
-from services.scoring.batcher import BUCKETS, MAX_WAITING_ROWS, Batcher, FloatArray
+from services.scoring.batcher import MAX_WAITING_ROWS, Batcher
 from services.scoring.feature_batch import FeatureArrays
 from services.scoring.judge import ModelJudge, ServedModel
 

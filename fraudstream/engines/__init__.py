@@ -1,0 +1,1 @@
+"""What computes raw scores: one protocol, and the engines behind it, all held to golden rows."""
