@@ -15,17 +15,26 @@ import numpy.typing as npt
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from fraudstream.artefact import Artefact, write_artefact
+from fraudstream.artefact import Artefact, sign_artefact, write_artefact
 from fraudstream.calibration import Calibration, Thresholds
 from fraudstream.engines.golden import GoldenRows
 from fraudstream.engines.onnx_engine import OnnxEngine
+from fraudstream.engines.protocol import Precision
 from fraudstream.features.catalogue import (
     CATALOGUE,
     SEQUENCE_CHANNELS,
     SEQUENCE_HASH,
     SEQUENCE_LENGTH,
 )
-from fraudstream.manifest import CHANNEL_PREFIX, Manifest, ReasonGroup, golden_text
+from fraudstream.manifest import (
+    CHANNEL_PREFIX,
+    Manifest,
+    Member,
+    MemberKind,
+    ReasonGroup,
+    golden_text,
+)
+from tests.trust import TRAINER
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -146,10 +155,22 @@ def some_sequences(rows: int, seed: int = 2) -> FloatArray:
     return sequences
 
 
+def lstm_member(onnx_file: bytes) -> Member:
+    """Return a member that is the whole model."""
+    return Member(
+        name="lstm",
+        kind=MemberKind.LSTM,
+        file="lstm.onnx",
+        sha256=hashlib.sha256(onnx_file).hexdigest(),
+        precision=Precision.FP32,
+        weight=1.0,
+    )
+
+
 def tiny_artefact(
     folder: Path, thresholds: tuple[float, float, float] = (0.25, 0.4, 0.5), bias: float = 1.0
 ) -> Artefact:
-    """Write the tiny model as an artefact and return it."""
+    """Write the tiny model as an artefact, signed, and return it."""
     onnx_file = onnx_bytes(tiny_weights(bias))
     vectors, sequences = some_vectors(40), some_sequences(40)
     scores = np.concatenate(
@@ -164,7 +185,8 @@ def tiny_artefact(
         name="tiny",
         version=1,
         created_from=hashlib.sha256(b"fixed weights").hexdigest(),
-        onnx_sha256=hashlib.sha256(onnx_file).hexdigest(),
+        members=(lstm_member(onnx_file),),
+        bias=0.0,
         feature_hashes=tuple(hashes[name] for name in FEATURES),
         feature_names=FEATURES,
         sequence_hash=SEQUENCE_HASH,
@@ -190,4 +212,5 @@ def tiny_artefact(
         golden=golden_text(GoldenRows(vectors, sequences, scores)),
         metrics={},
     )
-    return write_artefact(folder, manifest, onnx_file)
+    write_artefact(folder, manifest, {"lstm.onnx": onnx_file})
+    return sign_artefact(folder, TRAINER)

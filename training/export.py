@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import warnings
 from typing import Final
@@ -14,12 +15,14 @@ from fraudstream.engines.golden import GoldenRows
 from fraudstream.engines.onnx_engine import OnnxEngine
 from fraudstream.engines.protocol import GOLDEN_TOLERANCE, Precision, score_rows
 from fraudstream.errors import ModelRefused
+from fraudstream.manifest import Member, MemberKind
 from training.dataset import Examples
 from training.fit import raw_scores
 from training.models.lstm import SequenceNetwork
 
 OPSET: Final = 17
 GOLDEN_ROWS: Final = 256
+LSTM_FILE: Final = "lstm.onnx"
 _CHECKED_BATCHES: Final = (1, 7, 64)
 
 
@@ -56,6 +59,18 @@ def export_onnx(network: SequenceNetwork, examples: Examples) -> bytes:
             msg = f"ONNX differs from PyTorch by {worst:.1e} in batches of {batch}"
             raise ModelRefused("MODEL_GOLDEN", msg)
     return onnx
+
+
+def lstm_member(onnx: bytes) -> Member:
+    """Return what the manifest says of a network that is the whole model."""
+    return Member(
+        name="lstm",
+        kind=MemberKind.LSTM,
+        file=LSTM_FILE,
+        sha256=hashlib.sha256(onnx).hexdigest(),
+        precision=Precision.FP32,
+        weight=1.0,
+    )
 
 
 def choose_golden(examples: Examples, scores: NDArray[np.float64], seed: int) -> Examples:

@@ -8,7 +8,8 @@ import pytest
 from fraudstream.engines.onnx_engine import OnnxEngine
 from fraudstream.engines.protocol import score_rows
 from fraudstream.features.catalogue import FEATURE_NAMES, SEQUENCE_CHANNELS
-from fraudstream.onnx_declared import KNOWN_OPERATORS, read_declared
+from fraudstream.graph_rules import KNOWN_OPERATORS
+from fraudstream.onnx_declared import read_declared
 from tests.tiny_model import some_sequences, some_vectors
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed (extra: train)")
