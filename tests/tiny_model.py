@@ -19,7 +19,7 @@ from fraudstream.artefact import Artefact, sign_artefact, write_artefact
 from fraudstream.calibration import Calibration, Thresholds
 from fraudstream.engines.golden import GoldenRows
 from fraudstream.engines.onnx_engine import OnnxEngine
-from fraudstream.engines.protocol import Precision
+from fraudstream.engines.protocol import Precision, score_rows
 from fraudstream.features.catalogue import (
     CATALOGUE,
     SEQUENCE_CHANNELS,
@@ -172,16 +172,19 @@ def tiny_artefact(
 ) -> Artefact:
     """Write the tiny model as an artefact, signed, and return it."""
     onnx_file = onnx_bytes(tiny_weights(bias))
+    write_artefact(folder, tiny_manifest(onnx_file, thresholds), {"lstm.onnx": onnx_file})
+    return sign_artefact(folder, TRAINER)
+
+
+def tiny_manifest(
+    onnx_file: bytes, thresholds: tuple[float, float, float] = (0.25, 0.4, 0.5)
+) -> Manifest:
+    """Return the manifest of the tiny model, its golden rows scored by ONNX Runtime."""
     vectors, sequences = some_vectors(40), some_sequences(40)
-    scores = np.concatenate(
-        [
-            OnnxEngine(onnx_file).score(vectors[row : row + 1], sequences[row : row + 1])
-            for row in range(40)
-        ]
-    )
+    scores = score_rows(OnnxEngine(onnx_file), vectors, sequences, 1)
     hashes = {feature.name: f"{feature.hash:016x}" for feature in CATALOGUE}
     channels = {CHANNEL_PREFIX + name: 1.0 for name in SEQUENCE_CHANNELS}
-    manifest = Manifest(
+    return Manifest(
         name="tiny",
         version=1,
         created_from=hashlib.sha256(b"fixed weights").hexdigest(),
@@ -212,5 +215,3 @@ def tiny_artefact(
         golden=golden_text(GoldenRows(vectors, sequences, scores)),
         metrics={},
     )
-    write_artefact(folder, manifest, {"lstm.onnx": onnx_file})
-    return sign_artefact(folder, TRAINER)

@@ -7,10 +7,12 @@ from typing import Final
 
 from nacl.signing import SigningKey
 
+from fraudstream.ready_engine import Budget
 from fraudstream.signing import People, Signer, SignerRole
 
 NOW_MS: Final = 1_767_571_200_000  # 2026-01-05
 UNTIL: Final = "2199-12-31"
+BUDGET: Final = Budget(batch_ms=10_000.0, growth_bytes=1 << 30)
 TRAINER: Final = Signer("trainer", SigningKey(bytes(range(32))))
 PEOPLE: Final = People.of([TRAINER.person([SignerRole.TRAINER], UNTIL)])
 

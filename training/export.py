@@ -22,7 +22,6 @@ from training.models.lstm import SequenceNetwork
 
 OPSET: Final = 17
 GOLDEN_ROWS: Final = 256
-LSTM_FILE: Final = "lstm.onnx"
 _CHECKED_BATCHES: Final = (1, 7, 64)
 
 
@@ -61,15 +60,17 @@ def export_onnx(network: SequenceNetwork, examples: Examples) -> bytes:
     return onnx
 
 
-def lstm_member(onnx: bytes) -> Member:
-    """Return what the manifest says of a network that is the whole model."""
+def member_of(
+    kind: MemberKind, onnx: bytes, precision: Precision = Precision.FP32, weight: float = 1.0
+) -> Member:
+    """Return what the manifest says of a graph; it has its kind's name and file."""
     return Member(
-        name="lstm",
-        kind=MemberKind.LSTM,
-        file=LSTM_FILE,
+        name=kind.value,
+        kind=kind,
+        file=f"{kind}.onnx",
         sha256=hashlib.sha256(onnx).hexdigest(),
-        precision=Precision.FP32,
-        weight=1.0,
+        precision=precision,
+        weight=weight,
     )
 
 
