@@ -1,25 +1,28 @@
-"""The model artefact: a folder with `model.onnx` and `manifest.json`, checked before it serves.
+"""The model artefact: a folder with a signed manifest and one ONNX file for each of its members.
 
-The manifest says what the model needs (features by hash, the sequence's layout), how its raw score
-becomes a decision, how it is explained, and gives rows with known raw scores. Nothing is ever
-unpickled. Axes: N golden rows, F the model's features, T sequence length, C channels.
+The manifest says what the model needs (features by hash, the sequence's layout), how its members
+make one raw score, how that becomes a decision, how it is explained, and gives rows with known raw
+scores. A person signs the manifest, which holds the hash of every other file, so the signature
+covers them all. Nothing is ever unpickled, and no runtime sees a file before all is checked.
+Axes: N golden rows, F the model's features, T sequence length, C channels.
 """
 
 from __future__ import annotations
 
-import base64
 import binascii
 import hashlib
 import json
+import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-import numpy.typing as npt
 from pydantic import ValidationError
 
 from fraudstream.engines.golden import GoldenRows
+from fraudstream.engines.protocol import FloatArray
 from fraudstream.errors import ModelRefused
 from fraudstream.features.catalogue import (
     FEATURE_HASHES,
@@ -27,16 +30,21 @@ from fraudstream.features.catalogue import (
     SEQUENCE_HASH,
     SEQUENCE_LENGTH,
 )
-from fraudstream.manifest import CHANNEL_PREFIX, Manifest
-from fraudstream.onnx_declared import KNOWN_OPERATORS, DeclaredTensor, OnnxDeclared, read_declared
+from fraudstream.graph_rules import check_graph
+from fraudstream.manifest import CHANNEL_PREFIX, Manifest, Member
+from fraudstream.onnx_declared import read_declared
+from fraudstream.signing import People, Signature, Signer, SignerRole
 
-MODEL_FILE: Final = "model.onnx"
 MANIFEST_FILE: Final = "manifest.json"
+SIGNATURE_FILE: Final = "signature.json"
 MAX_MODEL_BYTES: Final = 64 << 20
 MAX_MANIFEST_BYTES: Final = 8 << 20
+_MAX_SIGNATURE_BYTES: Final = 4 << 10
+_PURPOSE: Final = "artefact"
 
-_FLOAT: Final = 1  # TensorProto.FLOAT
 _PICKLES: Final = (b"\x80", b"PK\x03\x04", b"\x1f\x8b")  # pickle, zip (PyTorch's), gzip
+# What other servers read settings from, some of them by building any Python object they name.
+_SETTINGS_SUFFIXES: Final = frozenset((".yaml", ".yml", ".pbtxt"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,13 +53,13 @@ class Artefact:
 
     Attributes:
         manifest: What it is, needs and promises.
-        onnx: The model file.
+        files: The ONNX file of each member, in their order.
         golden: Rows with known raw scores.
-        model_hash: SHA-256 over the manifest, which holds the model file's; hexadecimal.
+        model_hash: SHA-256 over the manifest, which holds the model files'; hexadecimal.
     """
 
     manifest: Manifest
-    onnx: bytes
+    files: tuple[bytes, ...]
     golden: GoldenRows
     model_hash: str
 
@@ -61,43 +69,78 @@ class Artefact:
         return tuple(int(text, 16) for text in self.manifest.feature_hashes)
 
 
-def write_artefact(folder: Path, manifest: Manifest, onnx: bytes) -> Artefact:
-    """Write an artefact, and read it back through all checks.
+def write_artefact(folder: Path, manifest: Manifest, files: Mapping[str, bytes]) -> Artefact:
+    """Write an artefact, still unsigned, and read it back through all other checks.
+
+    Args:
+        folder: Where to.
+        manifest: What it is.
+        files: The members' ONNX files by file name.
 
     Raises:
         ModelRefused: It would not be served.
     """
     folder.mkdir(parents=True, exist_ok=True)
     text = json.dumps(manifest.model_dump(mode="json"), indent=1, sort_keys=True) + "\n"
-    (folder / MODEL_FILE).write_bytes(onnx)
+    for name, content in files.items():
+        (folder / name).write_bytes(content)
     (folder / MANIFEST_FILE).write_text(text)
-    return load_artefact(folder)
+    (folder / SIGNATURE_FILE).unlink(missing_ok=True)  # it stood under what was there before
+    return read_artefact(folder)
 
 
-def load_artefact(folder: Path) -> Artefact:
-    """Read an artefact and check everything that can be checked without running it.
+def sign_artefact(folder: Path, signer: Signer) -> Artefact:
+    """Check an artefact and put a person's signature under it.
 
     Raises:
-        ModelRefused: `MODEL_FORMAT` for what is not ONNX with a manifest, `MODEL_SIZE`,
-            `MODEL_CORRUPT` for bytes that are not those that were written, `MODEL_OPS`,
-            `MODEL_CONTRACT` for other inputs, outputs or features, `MODEL_GOLDEN` for golden rows
-            that prove nothing. That the model reproduces them is for the engine to check.
+        ModelRefused: It would not be served even if signed.
     """
-    manifest_bytes = _read(folder / MANIFEST_FILE, MAX_MANIFEST_BYTES)
-    onnx = _read(folder / MODEL_FILE, MAX_MODEL_BYTES)
-    if onnx.startswith(_PICKLES):
-        raise _refused("FORMAT", "expected an ONNX file, found a pickle or an archive")
-    manifest = _parse_manifest(manifest_bytes)
-    found = hashlib.sha256(onnx).hexdigest()
-    if found != manifest.onnx_sha256:
-        msg = f"{MODEL_FILE} has SHA-256 {found[:12]}, the manifest says "
-        raise _refused("CORRUPT", msg + manifest.onnx_sha256[:12])
-    declared = read_declared(onnx)
-    _check_operators(declared, manifest)
+    artefact = read_artefact(folder)
+    manifest = _read(folder / MANIFEST_FILE, MAX_MANIFEST_BYTES)
+    if hashlib.sha256(manifest).hexdigest() != artefact.model_hash:
+        raise _refused("CORRUPT", f"{MANIFEST_FILE} changed while it was checked")
+    signature = signer.sign(_PURPOSE, manifest)
+    (folder / SIGNATURE_FILE).write_text(signature.model_dump_json() + "\n")
+    return artefact
+
+
+def load_artefact(folder: Path, people: People, at_ms: int) -> Artefact:
+    """Read an artefact that is to be served, and check everything short of running it.
+
+    Args:
+        folder: Where it is.
+        people: Whose signatures count.
+        at_ms: When they must count, epoch milliseconds: now.
+
+    Raises:
+        ModelRefused: `MODEL_UNTRUSTED` for a signature that is missing, wrong or counts no more,
+            and for a file that is not the one that was signed; else as `read_artefact`.
+    """
+    content = _read(folder / MANIFEST_FILE, MAX_MANIFEST_BYTES)
+    _check_signature(folder, content, people, at_ms)
+    return _checked(folder, content)
+
+
+def read_artefact(folder: Path) -> Artefact:
+    """Read an artefact whoever signed it, to measure, sign or change it; never to serve it.
+
+    Raises:
+        ModelRefused: `MODEL_FORMAT` for what is not ONNX with a manifest, `MODEL_CONFIG` for other
+            settings beside it, `MODEL_SIZE`, `MODEL_CORRUPT` for bytes that cannot be read,
+            `MODEL_UNTRUSTED` for a file with another hash than the manifest's, `MODEL_EXTERNAL`
+            for links and weights elsewhere, `MODEL_OPS`, `MODEL_CONTRACT` for other inputs,
+            outputs or features, `MODEL_GOLDEN` for golden rows that prove nothing. That the model
+            reproduces them is for the engine to check.
+    """
+    return _checked(folder, _read(folder / MANIFEST_FILE, MAX_MANIFEST_BYTES))
+
+
+def _checked(folder: Path, content: bytes) -> Artefact:
+    _refuse_settings(folder)
+    manifest = _parse_manifest(content)
     _check_features(manifest)
-    _check_tensors(declared, manifest)
-    golden = _golden_rows(manifest)
-    return Artefact(manifest, onnx, golden, hashlib.sha256(manifest_bytes).hexdigest())
+    files = tuple(_member_file(folder, member, manifest) for member in manifest.members)
+    return Artefact(manifest, files, _golden_rows(manifest), hashlib.sha256(content).hexdigest())
 
 
 def _refused(reason: str, message: str) -> ModelRefused:
@@ -106,17 +149,61 @@ def _refused(reason: str, message: str) -> ModelRefused:
 
 def _read(path: Path, limit_bytes: int) -> bytes:
     """Read one plain file of at most `limit_bytes`; links could lead out of the folder."""
-    if path.is_symlink() or not path.is_file():
-        raise _refused("FORMAT", f"expected a folder with the plain file {path.name}, found none")
+    if path.is_symlink():
+        raise _refused("EXTERNAL", f"expected the plain file {path.name}, found a link")
     try:
         with path.open("rb") as file:
-            content = file.read(limit_bytes + 1)
+            size = os.fstat(file.fileno()).st_size
+            content = b"" if size > limit_bytes else file.read(limit_bytes + 1)
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as exc:
+        msg = f"expected a folder with the plain file {path.name}, found none"
+        raise _refused("FORMAT", msg) from exc
     except OSError as exc:
         raise _refused("CORRUPT", f"{path.name} cannot be read: {exc.strerror}") from exc
-    if len(content) > limit_bytes:
+    if size > limit_bytes or len(content) > limit_bytes:
         raise _refused("SIZE", f"expected at most {limit_bytes} bytes in {path.name}, found more")
     if not content:
         raise _refused("CORRUPT", f"{path.name} is empty")
+    return content
+
+
+def _check_signature(folder: Path, manifest: bytes, people: People, at_ms: int) -> None:
+    try:
+        content = _read(folder / SIGNATURE_FILE, _MAX_SIGNATURE_BYTES)
+        signature = Signature.model_validate_json(content)
+    except (ModelRefused, ValidationError) as exc:
+        msg = f"expected a person's signature in {SIGNATURE_FILE}, found none"
+        raise _refused("UNTRUSTED", f"{msg}: sign it by python -m training sign") from exc
+    people.check(signature, _PURPOSE, manifest, SignerRole.TRAINER, at_ms)
+
+
+def _refuse_settings(folder: Path) -> None:
+    found = sorted(entry.name for entry in os.scandir(folder) if _is_settings(entry.name))
+    if found:
+        msg = f"a model's settings stand in {MANIFEST_FILE} alone, found {found[:5]}"
+        raise _refused("CONFIG", msg)
+
+
+def _is_settings(name: str) -> bool:
+    return os.path.splitext(name)[1].lower() in _SETTINGS_SUFFIXES  # noqa: PTH122  # a name only
+
+
+def _member_file(folder: Path, member: Member, manifest: Manifest) -> bytes:
+    """Read and check one ONNX file.
+
+    A file that was cut short or damaged in its structure is corrupt. One that reads well and has
+    another hash is not the one that was signed, whether a bit flipped or somebody put it there.
+    """
+    content = _read(folder / member.file, MAX_MODEL_BYTES)
+    if content.startswith(_PICKLES):
+        msg = f"{member.file}: expected an ONNX file, found a pickle or an archive"
+        raise _refused("FORMAT", msg)
+    declared = read_declared(content)
+    found = hashlib.sha256(content).hexdigest()
+    if found != member.sha256:
+        msg = f"{member.file} has SHA-256 {found[:12]}, the manifest says {member.sha256[:12]}"
+        raise _refused("UNTRUSTED", msg)
+    check_graph(declared, member, manifest)
     return content
 
 
@@ -138,19 +225,6 @@ def _refuse_repeated(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         msg = "a key stands twice"
         raise ValueError(msg)
     return found
-
-
-def _check_operators(declared: OnnxDeclared, manifest: Manifest) -> None:
-    if declared.has_external:
-        raise _refused("FORMAT", "expected one ONNX file, found tensors in other files")
-    if declared.has_subgraphs:
-        raise _refused("OPS", "expected a plain graph, found subgraphs or functions")
-    unknown = sorted(declared.operators - KNOWN_OPERATORS)
-    if unknown:
-        raise _refused("OPS", f"operators {unknown[:5]} are not on the list of known ones")
-    if declared.opsets != {"": manifest.opset}:
-        msg = f"expected only ONNX's own opset {manifest.opset}, found {declared.opsets}"
-        raise _refused("OPS", msg)
 
 
 def _check_features(manifest: Manifest) -> None:
@@ -181,30 +255,6 @@ def _check_reasons(manifest: Manifest) -> None:
             raise _refused("CONTRACT", f"{msg}: {sorted(strangers)[:5]}")
 
 
-def _check_tensors(declared: OnnxDeclared, manifest: Manifest) -> None:
-    steps, channels = manifest.sequence_length, len(manifest.sequence_channels)
-    expected = {
-        "vector": (len(manifest.feature_hashes),),
-        "sequence": (steps, channels),
-        "raw_score": (),
-    }
-    tensors = declared.inputs + declared.outputs
-    named = {tensor.name: tensor for tensor in tensors}
-    if len(tensors) != len(expected) or named.keys() != expected.keys():
-        msg = f"expected inputs vector and sequence, output raw_score, found {sorted(named)[:5]}"
-        raise _refused("CONTRACT", msg)
-    for name, shape in expected.items():
-        if not _fits(named[name], shape):
-            msg = f"expected {name} float32 [batch, {shape}], found {named[name]}"
-            raise _refused("CONTRACT", msg)
-    if {tensor.name for tensor in declared.outputs} != {"raw_score"}:
-        raise _refused("CONTRACT", "expected the one output raw_score")
-
-
-def _fits(tensor: DeclaredTensor, row_shape: tuple[int, ...]) -> bool:
-    return tensor.element_type == _FLOAT and tensor.dimensions == (-1, *row_shape)
-
-
 def _golden_rows(manifest: Manifest) -> GoldenRows:
     golden = manifest.golden
     count, features = len(golden.raw_scores), len(manifest.feature_hashes)
@@ -225,5 +275,6 @@ def _golden_rows(manifest: Manifest) -> GoldenRows:
     return rows
 
 
-def _floats(text: str) -> npt.NDArray[np.float32]:
-    return np.frombuffer(base64.b64decode(text, validate=True), "<f4").astype(np.float32)
+def _floats(text: str) -> FloatArray:
+    # a2b_base64 is what base64.b64decode ends in, without its search for foreign characters first
+    return np.frombuffer(binascii.a2b_base64(text, strict_mode=True), "<f4").astype(np.float32)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import ClassVar
@@ -115,6 +116,16 @@ class ModelRefused(FraudStreamError):
         """Keep the reason beside a message that says what was expected and found."""
         super().__init__(f"{reason}: {message}")
         self.reason = reason
+
+    @property
+    def exit_code(self) -> int:
+        """What a command that met it exits with (sysexits).
+
+        >>> ModelRefused("MODEL_UNTRUSTED", "nobody signed it").exit_code
+        77
+        """
+        codes = {"MODEL_UNTRUSTED": os.EX_NOPERM, "MODEL_CONFIG": os.EX_CONFIG}
+        return codes.get(self.reason, os.EX_DATAERR)
 
 
 class FeatureSpecMismatch(FraudStreamError):

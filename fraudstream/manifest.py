@@ -6,20 +6,56 @@ Axes: N golden rows, F the model's features, T sequence length, C channels.
 from __future__ import annotations
 
 import base64
-from typing import Final
+from enum import StrEnum
+from typing import Final, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from fraudstream.calibration import Calibration, Thresholds
 from fraudstream.engines.golden import GoldenRows
+from fraudstream.engines.members import Formula
+from fraudstream.engines.protocol import Precision
 
 MAX_OPSET: Final = 22  # the last without operators that TensorRT cannot build
 MAX_LISTED: Final = 4_096
+MAX_MEMBERS: Final = 8
 
 # Baselines of sequence channels stand beside those of features, under this prefix.
 CHANNEL_PREFIX: Final = "sequence."
 
 _STRICT: Final = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class MemberKind(StrEnum):
+    """What a member's graph is; it decides which operators may stand in it."""
+
+    LSTM = "lstm"
+    TRANSFORMER = "transformer"
+    BOOSTING = "boosting"
+
+
+class Member(BaseModel):
+    """One graph of a model.
+
+    Attributes:
+        name: Unlike the others'.
+        kind: What it is.
+        file: ONNX file in the artefact's folder.
+        sha256: Of the file, hexadecimal.
+        precision: Of weights and sums.
+        weight: Of its log-odds in the model's.
+    """
+
+    model_config = _STRICT
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")
+    kind: MemberKind
+    file: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}\.onnx$")
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    precision: Precision
+    weight: float
 
 
 class ReasonGroup(BaseModel):
@@ -57,7 +93,8 @@ class Manifest(BaseModel):
         name: Name of the model.
         version: Rises with every release of a name.
         created_from: SHA-256 of what it learned from, hexadecimal.
-        onnx_sha256: Of the ONNX file, hexadecimal.
+        members: Its graphs; the same features and sequence go into each.
+        bias: Added to the weighted log-odds of the members.
         feature_hashes: What its vector holds, in order, 16 hexadecimal digits each.
         feature_names: The same for people.
         sequence_hash: Layout of the sequence that it reads.
@@ -77,7 +114,8 @@ class Manifest(BaseModel):
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")
     version: int = Field(ge=1)
     created_from: str = Field(pattern=r"^[0-9a-f]{64}$")
-    onnx_sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    members: tuple[Member, ...] = Field(min_length=1, max_length=MAX_MEMBERS)
+    bias: float
     feature_hashes: tuple[str, ...] = Field(min_length=1, max_length=MAX_LISTED)
     feature_names: tuple[str, ...] = Field(min_length=1, max_length=MAX_LISTED)
     sequence_hash: str
@@ -91,11 +129,33 @@ class Manifest(BaseModel):
     golden: GoldenText
     metrics: dict[str, float]
 
+    @model_validator(mode="after")
+    def _members_differ(self) -> Self:
+        names = {member.name for member in self.members}
+        files = {member.file for member in self.members}
+        if not len(names) == len(files) == len(self.members):
+            msg = "expected each member with a name and a file of its own"
+            raise ValueError(msg)
+        return self
+
+    @property
+    def formula(self) -> Formula:
+        """How the members' raw scores become the model's."""
+        return Formula(tuple(member.weight for member in self.members), self.bias)
+
+    @property
+    def precision(self) -> Precision:
+        """The coarsest of the members': what the golden rows are held to."""
+        return max((member.precision for member in self.members), key=list(Precision).index)
+
+    def is_alert(self, raw_scores: npt.NDArray[np.floating]) -> npt.NDArray[np.bool_]:
+        """Return which raw scores reach the review threshold once calibrated."""
+        return np.asarray(self.calibration.scores(raw_scores) >= self.thresholds.review)
+
 
 def golden_text(rows: GoldenRows) -> GoldenText:
     """Return golden rows as JSON carries them.
 
-    >>> import numpy as np
     >>> row = GoldenRows(np.ones((1, 1)), np.ones((1, 1, 1)), np.array([0.5]))
     >>> golden_text(row).vectors_b64
     'AACAPw=='

@@ -28,6 +28,7 @@ from services.scoring.build import build, clock_ms
 from services.scoring.service import ScoringService
 from services.scoring.settings import ScoringSettings, ServiceSettings
 from tests.tiny_model import some_sequences, some_vectors
+from tests.trust import people_file
 
 TOPIC_ID: Final = bytes(range(16))
 PARTITIONS: Final = 6
@@ -208,8 +209,9 @@ async def scoring_world(
     environment: Mapping[str, str], model: Path | None, *, is_open: bool = True, **told: object
 ) -> AsyncIterator[ScoringWorld]:
     """Yield a running service over the test's servers, its shards open unless told otherwise."""
+    served = {"model": str(model), "people_file": people_file(model)} if model else {"model": ""}
     scoring = ScoringSettings.model_validate(
-        {"port": 0, "internal_port": 0, "model": str(model or ""), "grace_s": 1.0, **told}
+        {"port": 0, "internal_port": 0, "grace_s": 1.0, **served, **told}
     )
     settings = ServiceSettings(
         scoring,

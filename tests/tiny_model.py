@@ -15,17 +15,26 @@ import numpy.typing as npt
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from fraudstream.artefact import Artefact, write_artefact
+from fraudstream.artefact import Artefact, sign_artefact, write_artefact
 from fraudstream.calibration import Calibration, Thresholds
 from fraudstream.engines.golden import GoldenRows
 from fraudstream.engines.onnx_engine import OnnxEngine
+from fraudstream.engines.protocol import Precision, score_rows
 from fraudstream.features.catalogue import (
     CATALOGUE,
     SEQUENCE_CHANNELS,
     SEQUENCE_HASH,
     SEQUENCE_LENGTH,
 )
-from fraudstream.manifest import CHANNEL_PREFIX, Manifest, ReasonGroup, golden_text
+from fraudstream.manifest import (
+    CHANNEL_PREFIX,
+    Manifest,
+    Member,
+    MemberKind,
+    ReasonGroup,
+    golden_text,
+)
+from tests.trust import TRAINER
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -146,25 +155,41 @@ def some_sequences(rows: int, seed: int = 2) -> FloatArray:
     return sequences
 
 
+def lstm_member(onnx_file: bytes) -> Member:
+    """Return a member that is the whole model."""
+    return Member(
+        name="lstm",
+        kind=MemberKind.LSTM,
+        file="lstm.onnx",
+        sha256=hashlib.sha256(onnx_file).hexdigest(),
+        precision=Precision.FP32,
+        weight=1.0,
+    )
+
+
 def tiny_artefact(
     folder: Path, thresholds: tuple[float, float, float] = (0.25, 0.4, 0.5), bias: float = 1.0
 ) -> Artefact:
-    """Write the tiny model as an artefact and return it."""
+    """Write the tiny model as an artefact, signed, and return it."""
     onnx_file = onnx_bytes(tiny_weights(bias))
+    write_artefact(folder, tiny_manifest(onnx_file, thresholds), {"lstm.onnx": onnx_file})
+    return sign_artefact(folder, TRAINER)
+
+
+def tiny_manifest(
+    onnx_file: bytes, thresholds: tuple[float, float, float] = (0.25, 0.4, 0.5)
+) -> Manifest:
+    """Return the manifest of the tiny model, its golden rows scored by ONNX Runtime."""
     vectors, sequences = some_vectors(40), some_sequences(40)
-    scores = np.concatenate(
-        [
-            OnnxEngine(onnx_file).score(vectors[row : row + 1], sequences[row : row + 1])
-            for row in range(40)
-        ]
-    )
+    scores = score_rows(OnnxEngine(onnx_file), vectors, sequences, 1)
     hashes = {feature.name: f"{feature.hash:016x}" for feature in CATALOGUE}
     channels = {CHANNEL_PREFIX + name: 1.0 for name in SEQUENCE_CHANNELS}
-    manifest = Manifest(
+    return Manifest(
         name="tiny",
         version=1,
         created_from=hashlib.sha256(b"fixed weights").hexdigest(),
-        onnx_sha256=hashlib.sha256(onnx_file).hexdigest(),
+        members=(lstm_member(onnx_file),),
+        bias=0.0,
         feature_hashes=tuple(hashes[name] for name in FEATURES),
         feature_names=FEATURES,
         sequence_hash=SEQUENCE_HASH,
@@ -190,4 +215,3 @@ def tiny_artefact(
         golden=golden_text(GoldenRows(vectors, sequences, scores)),
         metrics={},
     )
-    return write_artefact(folder, manifest, onnx_file)

@@ -15,6 +15,7 @@ from training.evaluation.metrics import Fold, summarise
 from training.offline import arguments as offline
 from training.offline.load import is_dataset, load_dataset
 from training.parity import arguments as parity
+from training.signatures import arguments as signatures
 from training.simulate import SimulationSettings
 from training.slices import (
     Slices,
@@ -25,7 +26,7 @@ from training.slices import (
     simulator_slices,
 )
 
-_OK, _BAD_CONTENT, _UNAVAILABLE, _BAD_SETTINGS = 0, 65, 69, 78  # sysexits
+_OK, _UNAVAILABLE, _BAD_SETTINGS = 0, 69, 78  # sysexits
 SIMULATOR: Final = "simulator"
 # The one fold of the book's chapter 3.
 _BOOK_TRAIN_FROM: Final = "2018-07-25"
@@ -44,7 +45,7 @@ def run(arguments: Sequence[str]) -> int:
         return _UNAVAILABLE
     except ModelRefused as exc:
         _say(str(exc))
-        return _BAD_CONTENT
+        return exc.exit_code
 
 
 class _Parser(argparse.ArgumentParser):
@@ -62,6 +63,8 @@ def _parser() -> argparse.ArgumentParser:
     _add_evaluate(commands.add_parser("evaluate", help="measure by the Handbook's protocol"))
     offline.add_arguments(commands.add_parser("dataset", help="make a training set"))
     parity.add_arguments(commands.add_parser("parity", help="prove the features of decisions"))
+    signatures.add_person(commands.add_parser("person", help="make a person's key"))
+    signatures.add_sign(commands.add_parser("sign", help="sign a model artefact"))
     return parser
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import warnings
 from typing import Final
@@ -14,6 +15,7 @@ from fraudstream.engines.golden import GoldenRows
 from fraudstream.engines.onnx_engine import OnnxEngine
 from fraudstream.engines.protocol import GOLDEN_TOLERANCE, Precision, score_rows
 from fraudstream.errors import ModelRefused
+from fraudstream.manifest import Member, MemberKind
 from training.dataset import Examples
 from training.learning.fit import raw_scores
 from training.models.network import SequenceNetwork
@@ -56,6 +58,20 @@ def export_onnx(network: SequenceNetwork, examples: Examples) -> bytes:
             msg = f"ONNX differs from PyTorch by {worst:.1e} in batches of {batch}"
             raise ModelRefused("MODEL_GOLDEN", msg)
     return onnx
+
+
+def member_of(
+    kind: MemberKind, onnx: bytes, precision: Precision = Precision.FP32, weight: float = 1.0
+) -> Member:
+    """Return what the manifest says of a graph; it has its kind's name and file."""
+    return Member(
+        name=kind.value,
+        kind=kind,
+        file=f"{kind}.onnx",
+        sha256=hashlib.sha256(onnx).hexdigest(),
+        precision=precision,
+        weight=weight,
+    )
 
 
 def choose_golden(examples: Examples, scores: NDArray[np.float64], seed: int) -> Examples:

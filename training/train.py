@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,12 +17,12 @@ from fraudstream.features.catalogue import (
     SEQUENCE_HASH,
     SEQUENCE_LENGTH,
 )
-from fraudstream.manifest import Manifest, golden_text
+from fraudstream.manifest import Manifest, MemberKind, golden_text
 from training.calibrate import choose_thresholds, fit_calibration
 from training.dataset import Examples, content_hash
 from training.evaluation.metrics import Floats, Scored, expected_calibration_error, summarise
 from training.explanations import reason_baseline, reason_groups
-from training.export import OPSET, choose_golden, export_onnx, golden_rows
+from training.export import OPSET, choose_golden, export_onnx, golden_rows, member_of
 from training.learning.fit import Report, fit_network, raw_scores
 from training.learning.plan import FitPlan
 from training.models.boosting import boosting_scores, fit_boosting
@@ -76,7 +75,9 @@ def train_lstm(request: TrainRequest, slices: Slices, report: Report) -> Artefac
     golden = choose_golden(slices.test, raw, request.plan.seed)
     onnx = export_onnx(learned.network, golden)
     artefact = write_artefact(
-        request.out, _manifest(request, slices, learned, golden, (onnx, metrics)), onnx
+        request.out,
+        _manifest(request, slices, learned, golden, (onnx, metrics)),
+        {f"{MemberKind.LSTM}.onnx": onnx},
     )
     report(f"wrote {request.out.name}: {len(onnx)} bytes, {time.monotonic() - began:.0f} s")
     return artefact
@@ -138,7 +139,8 @@ def _manifest(
         name=request.name,
         version=request.version,
         created_from=content_hash(whole),
-        onnx_sha256=hashlib.sha256(onnx).hexdigest(),
+        members=(member_of(MemberKind.LSTM, onnx),),
+        bias=0.0,
         feature_hashes=tuple(f"{number:016x}" for number in FEATURE_HASHES),
         feature_names=FEATURE_NAMES,
         sequence_hash=SEQUENCE_HASH,

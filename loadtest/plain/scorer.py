@@ -12,8 +12,7 @@ import grpc.aio
 import numpy as np
 import uvloop
 
-from fraudstream.engines.onnx_engine import OnnxEngine
-from fraudstream.engines.protocol import FloatArray
+from fraudstream.engines.protocol import Engine, FloatArray
 from fraudstream.features.catalogue import (
     FEATURE_HASHES,
     FEATURE_SET_HASH,
@@ -21,6 +20,8 @@ from fraudstream.features.catalogue import (
     SEQUENCE_HASH,
     SEQUENCE_LENGTH,
 )
+from fraudstream.ready_engine import Budget
+from fraudstream.signing import People
 from fraudstream.v1.decision_pb2 import Decision, Reason
 from fraudstream.v1.scoring_pb2 import FeatureRow
 from loadtest.plain.rpc import NAME, SERVICE
@@ -33,12 +34,13 @@ from services.scoring.reasons import FITS_HABITS, contributions_of, occlude_rows
 from services.scoring.written import EngineTimes, write_decision
 
 _SAMPLE_RATIO: Final = 0.01
+_BUDGET: Final = Budget(batch_ms=250.0, growth_bytes=512 << 20)
 
 
 class RowScorer:
     """Decides one row a call."""
 
-    def __init__(self, model: ServedModel, engine: OnnxEngine) -> None:
+    def __init__(self, model: ServedModel, engine: Engine) -> None:
         self._model = model
         self._engine = engine
         places = {number: place for place, number in enumerate(FEATURE_HASHES)}
@@ -94,7 +96,9 @@ def serve(settings: PlainSettings) -> int:
 
 
 async def _serve(settings: PlainSettings) -> None:
-    scorer = RowScorer(*load_model(settings.model))
+    people = People.load(settings.people_file)
+    now_ms = time.time_ns() // 1_000_000
+    scorer = RowScorer(*load_model(settings.model, people, now_ms, _BUDGET))
     server = grpc.aio.server()
     method = grpc.unary_unary_rpc_method_handler(
         scorer.score,

@@ -17,6 +17,9 @@ class PlainSettings(StrictSettings):
 
     scorer_port: int = Field(default=50061, ge=1, le=65535, description="Port of the scorer.")
     model: Path = Field(default=Path("models/demo"), description="Folder of the model artefact.")
+    people_file: Path = Field(
+        default=Path("people.json"), description="Public keys of those whose signatures count."
+    )
     folder: Path = Field(
         default=Path("var/plain"), description="Folder of Feast's registry and of Faust's files."
     )

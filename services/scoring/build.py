@@ -11,8 +11,10 @@ from fraudstream.errors import InvalidSettings
 from fraudstream.features.warm_up import warm_up
 from fraudstream.money import indicative_rate_table, load_rate_table
 from fraudstream.privacy import Tokeniser, TokenKeys
+from fraudstream.ready_engine import Budget
 from fraudstream.settings import KafkaSettings
 from fraudstream.shared_entities import EntityReader
+from fraudstream.signing import People
 from fraudstream.state_store import StateStore
 from fraudstream.telemetry import Telemetry
 from fraudstream.topics import ACCEPTED, ALERTS, DECISIONS, ENTITIES
@@ -64,7 +66,7 @@ async def build(settings: ServiceSettings) -> ScoringService:
         OnlineStoreUnavailable: The store does not answer.
         BrokerUnavailable: The broker does not.
     """
-    judge, batcher = _judge(settings.scoring.model)
+    judge, batcher = _judge(settings.scoring)
     warm_up()
     connections, partitions = await _connect(settings)
     store = connections.store
@@ -94,10 +96,15 @@ async def build(settings: ServiceSettings) -> ScoringService:
     return ScoringService(servers, workers, connections, settings.scoring.grace_s)
 
 
-def _judge(folder: str) -> tuple[Judge, Batcher | None]:
-    if not folder:
+def _judge(settings: ScoringSettings) -> tuple[Judge, Batcher | None]:
+    if not settings.model:
         return AbsentModel(), None
-    model, engine = load_model(Path(folder))
+    if settings.people_file is None:
+        msg = "FRAUD_SCORING_PEOPLE_FILE: expected the file of people whose signatures count"
+        raise InvalidSettings(f"{msg}; python -m training person makes one")
+    people = People.load(settings.people_file)
+    budget = Budget(settings.model_batch_ms, settings.model_memory_mib << 20)
+    model, engine = load_model(Path(settings.model), people, clock_ms(), budget)
     batcher = Batcher(engine, clock_us)
     return ModelJudge(model, engine.version, batcher), batcher
 

@@ -36,7 +36,7 @@ def main() -> int:
         return os.EX_CONFIG
     except ModelRefused as exc:
         _LOG.error("the model is refused: %s", exc)  # likewise
-        return os.EX_DATAERR
+        return exc.exit_code
     except (OnlineStoreUnavailable, BrokerUnavailable, KafkaError, OSError) as exc:
         _LOG.error("scoring cannot serve: %s", exc)  # likewise
         return os.EX_UNAVAILABLE

@@ -9,10 +9,10 @@ from typing import Final
 import numpy as np
 
 from fraudstream.artefact import Artefact, load_artefact
-from fraudstream.engines.golden import check_golden
-from fraudstream.engines.onnx_engine import OnnxEngine
-from fraudstream.engines.protocol import GOLDEN_TOLERANCE, Precision
+from fraudstream.engines.protocol import Engine
 from fraudstream.manifest import CHANNEL_PREFIX, Manifest, ReasonGroup
+from fraudstream.ready_engine import Budget, ready_engine
+from fraudstream.signing import People
 from services.scoring.judge import ServedModel
 from services.scoring.reasons import Occlusion
 
@@ -21,16 +21,22 @@ _VECTOR_FLAGS: Final = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_ti
 _CPU_FILE: Final = Path("/proc/cpuinfo")
 
 
-def load_model(folder: Path) -> tuple[ServedModel, OnnxEngine]:
-    """Load an artefact, check its golden rows in every batch size and warm the engine up.
+def load_model(
+    folder: Path, people: People, at_ms: int, budget: Budget
+) -> tuple[ServedModel, Engine]:
+    """Load a signed artefact, check its golden rows and warm its engine up.
+
+    Args:
+        folder: Where it is.
+        people: Whose signatures count.
+        at_ms: When they must count, epoch milliseconds: now.
+        budget: What it may cost.
 
     Raises:
         ModelRefused: It is not fit to serve.
     """
-    artefact = load_artefact(folder)
-    engine = OnnxEngine(artefact.onnx)
-    check_golden(engine, artefact.golden, GOLDEN_TOLERANCE[Precision.FP32])
-    return served_model(artefact), engine
+    artefact = load_artefact(folder, people, at_ms)
+    return served_model(artefact), ready_engine(artefact, budget)
 
 
 def served_model(artefact: Artefact) -> ServedModel:

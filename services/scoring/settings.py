@@ -40,6 +40,21 @@ class ScoringSettings(StrictSettings):
         default="models/demo",
         description="Folder of the model artefact; empty for none: every decision is a stand-in.",
     )
+    people_file: Path | None = Field(
+        None, description="Public keys of those whose signatures count; a model needs one of them."
+    )
+    model_batch_ms: float = Field(
+        default=250.0,
+        gt=0,
+        le=10_000,
+        description="A model whose full batch of 64 rows takes longer is refused, milliseconds.",
+    )
+    model_memory_mib: int = Field(
+        default=512,
+        ge=1,
+        le=65_536,
+        description="A model whose loading takes more memory is refused, MiB.",
+    )
     token_keys_file: Path | None = Field(
         None, description="Keys of the card tokens, mode 0400; none takes card tokens only."
     )

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fraudstream.engines.golden import GoldenRows, check_golden
+from fraudstream.engines.golden import GoldenRows, check_golden, within
 from fraudstream.engines.onnx_engine import OnnxEngine
 from fraudstream.engines.protocol import BUCKETS, GOLDEN_TOLERANCE, FloatArray, Precision, pad_rows
 from fraudstream.errors import ModelNotLoaded, ModelRefused
@@ -99,13 +99,13 @@ def test_score_depends_on_neither_place_nor_neighbours(engine: OnnxEngine, bucke
 
 def test_golden_rows_pass_in_every_bucket(engine: OnnxEngine) -> None:
     """A good model passes its own golden rows, padded to each size."""
-    check_golden(engine, golden_rows(70), TOLERANCE)
+    check_golden(engine, golden_rows(70), within(TOLERANCE))
 
 
 def test_model_off_its_golden_rows_is_refused(engine: OnnxEngine) -> None:
     """A model that answers otherwise than in training does not serve."""
     with pytest.raises(ModelRefused, match="MODEL_GOLDEN"):
-        check_golden(engine, golden_rows(3, shift=10 * TOLERANCE), TOLERANCE)
+        check_golden(engine, golden_rows(3, shift=10 * TOLERANCE), within(TOLERANCE))
 
 
 def test_bytes_that_are_no_model_are_refused() -> None:

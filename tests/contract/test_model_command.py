@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from fraudstream.artefact import load_artefact
+from fraudstream.artefact import read_artefact
 from training.command import run
 
 ROOT = Path(__file__).parents[2]
@@ -51,7 +51,7 @@ def test_small_training_writes_an_artefact_that_loads(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "training", "train", "--out", str(out), "--epochs", "1"]
     command += ["--cards", "300", "--days", "60"]
     made = subprocess.run(command, capture_output=True, check=True, text=True, cwd=ROOT)
-    artefact = load_artefact(out)
+    artefact = read_artefact(out)
 
     assert json.loads(made.stdout) == artefact.manifest.metrics
     assert "epoch 1/1" in made.stderr

@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fraudstream.artefact import Artefact, load_artefact
-from fraudstream.engines.golden import check_golden
-from fraudstream.engines.onnx_engine import OnnxEngine
+from fraudstream.artefact import Artefact, read_artefact
+from fraudstream.engines.golden import check_golden, within
 from fraudstream.engines.protocol import GOLDEN_TOLERANCE, Precision
 from fraudstream.features.catalogue import FEATURE_NAMES
+from fraudstream.ready_engine import open_engine
 
 MODELS = Path(__file__).parents[2] / "models"
 REBUILD = "train --model lstm --source simulator --name demo"
@@ -24,7 +24,7 @@ _MAX_BYTES = 2_000_000
 @pytest.fixture(scope="module")
 def demo() -> Artefact:
     """The committed artefact, through all checks of the loader."""
-    return load_artefact(MODELS / "demo")
+    return read_artefact(MODELS / "demo")
 
 
 def test_demo_model_is_small() -> None:
@@ -35,7 +35,7 @@ def test_demo_model_is_small() -> None:
 def test_demo_model_reproduces_its_golden_rows(demo: Artefact) -> None:
     """ONNX Runtime gives PyTorch's raw scores, in every bucket."""
     assert len(demo.golden.raw_scores) == 256
-    check_golden(OnnxEngine(demo.onnx), demo.golden, GOLDEN_TOLERANCE[Precision.FP32])
+    check_golden(open_engine(demo), demo.golden, within(GOLDEN_TOLERANCE[Precision.FP32]))
 
 
 def test_golden_rows_span_the_scores(demo: Artefact) -> None:

@@ -8,15 +8,16 @@ import pytest
 from fraudstream.engines.onnx_engine import OnnxEngine
 from fraudstream.engines.protocol import score_rows
 from fraudstream.features.catalogue import FEATURE_NAMES, SEQUENCE_CHANNELS
-from fraudstream.onnx_declared import KNOWN_OPERATORS, read_declared
+from fraudstream.graph_rules import KNOWN_OPERATORS
+from fraudstream.onnx_declared import read_declared
 from tests.tiny_model import some_sequences, some_vectors
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed (extra: train)")
 
 from training.dataset import Examples  # noqa: E402  # after the skip: it needs PyTorch beside it
 from training.export import export_onnx  # noqa: E402
-from training.models.fit_scaling import fit_scaling  # noqa: E402
 from training.models.network import SequenceNetwork  # noqa: E402
+from training.models.fit_scaling import fit_scaling  # noqa: E402
 from training.models.scaling import NetworkShape, feature_ceilings  # noqa: E402
 
 F = len(FEATURE_NAMES)

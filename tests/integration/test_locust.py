@@ -17,6 +17,7 @@ from fraudstream.topics import DECISIONS
 from tests.conftest import ServiceLauncher
 from tests.scoring_world import Log, kafka_settings, open_shards, open_store
 from tests.tiny_model import tiny_artefact
+from tests.trust import model_settings
 
 pytestmark = pytest.mark.slow
 
@@ -29,7 +30,7 @@ async def scoring_port(topics: Mapping[str, str], service: ServiceLauncher, tmp_
         await open_shards(store)
     ports = free_port(), free_port()
     told = {
-        "FRAUD_SCORING_MODEL": str(tmp_path / "model"),
+        **model_settings(tmp_path / "model"),
         "FRAUD_SCORING_PORT": str(ports[0]),
         "FRAUD_SCORING_INTERNAL_PORT": str(ports[1]),
     }

@@ -28,6 +28,7 @@ from tests.scoring_world import (
     some_transaction,
 )
 from tests.tiny_model import tiny_artefact
+from tests.trust import model_settings
 
 ROWS = 40
 
@@ -40,7 +41,7 @@ async def start_doomed(
     ports = free_ports()
     environment = {
         **topics,
-        "FRAUD_SCORING_MODEL": str(folder / "model"),
+        **model_settings(folder / "model"),
         "FRAUD_SCORING_PORT": str(ports[0]),
         "FRAUD_SCORING_INTERNAL_PORT": str(ports[1]),
         "FRAUD_CRASH_AT": f"{crash_at}:1",

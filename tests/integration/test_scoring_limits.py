@@ -27,6 +27,7 @@ from tests.scoring_world import (
     some_transaction,
 )
 from tests.tiny_model import tiny_artefact
+from tests.trust import model_settings
 
 SCORE = "/fraudstream.v1.Scoring/Score"
 SCORE_BATCH = "/fraudstream.v1.Scoring/ScoreBatch"
@@ -154,7 +155,7 @@ async def test_sigterm_answers_what_is_in_flight(
     ports = free_ports()
     environment = {
         **topics,
-        "FRAUD_SCORING_MODEL": str(tmp_path / "model"),
+        **model_settings(tmp_path / "model"),
         "FRAUD_SCORING_PORT": str(ports[0]),
         "FRAUD_SCORING_INTERNAL_PORT": str(ports[1]),
     }

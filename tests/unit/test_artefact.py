@@ -12,13 +12,16 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from nacl.signing import SigningKey
 from onnx import TensorProto, helper
 
 from fraudstream.artefact import (
     MANIFEST_FILE,
     MAX_MODEL_BYTES,
-    MODEL_FILE,
+    SIGNATURE_FILE,
+    Artefact,
     load_artefact,
+    sign_artefact,
     write_artefact,
 )
 from fraudstream.calibration import Calibration, Thresholds
@@ -32,9 +35,19 @@ from fraudstream.features.catalogue import (
 )
 from fraudstream.manifest import Manifest, ReasonGroup, golden_text
 from fraudstream.onnx_declared import read_declared
-from tests.tiny_model import FEATURES, onnx_bytes, some_sequences, some_vectors, tiny_weights
+from fraudstream.signing import People, Signer, SignerRole
+from tests.tiny_model import (
+    FEATURES,
+    lstm_member,
+    onnx_bytes,
+    some_sequences,
+    some_vectors,
+    tiny_weights,
+)
+from tests.trust import NOW_MS, PEOPLE, TRAINER, UNTIL
 
 HASHES = {feature.name: f"{feature.hash:016x}" for feature in CATALOGUE}
+MODEL_FILE = "lstm.onnx"
 ONNX = onnx_bytes(tiny_weights())
 GOLDEN = GoldenRows(some_vectors(8), some_sequences(8), np.linspace(0, 1, 8, dtype=np.float32))
 
@@ -45,7 +58,8 @@ def tiny_manifest(model: bytes = ONNX) -> Manifest:
         name="tiny",
         version=1,
         created_from="0" * 64,
-        onnx_sha256=hashlib.sha256(model).hexdigest(),
+        members=(lstm_member(model),),
+        bias=0.0,
         feature_hashes=tuple(HASHES[name] for name in FEATURES),
         feature_names=FEATURES,
         sequence_hash=SEQUENCE_HASH,
@@ -68,29 +82,42 @@ def tiny_manifest(model: bytes = ONNX) -> Manifest:
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """A good artefact."""
-    write_artefact(tmp_path / "tiny", tiny_manifest(), ONNX)
+    write_artefact(tmp_path / "tiny", tiny_manifest(), {MODEL_FILE: ONNX})
+    sign_artefact(tmp_path / "tiny", TRAINER)
     return tmp_path / "tiny"
+
+
+def load(folder: Path, at_ms: int = NOW_MS) -> Artefact:
+    """Load an artefact as scoring does."""
+    return load_artefact(folder, PEOPLE, at_ms)
 
 
 def refusal(folder: Path) -> str:
     """Return the reason for which an artefact is refused."""
     with pytest.raises(ModelRefused) as refused:
-        load_artefact(folder)
+        load(folder)
     return refused.value.reason
 
 
 def change_manifest(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
-    """Edit a manifest in place."""
-    path = folder / MANIFEST_FILE
-    manifest = json.loads(path.read_text())
+    """Edit a manifest in place, and sign what comes out whatever it is."""
+    manifest = json.loads((folder / MANIFEST_FILE).read_text())
     change(manifest)
-    path.write_text(json.dumps(manifest))
+    put_manifest(folder, json.dumps(manifest))
+
+
+def put_manifest(folder: Path, text: str) -> None:
+    """Replace the manifest by a text that the trainer signs."""
+    (folder / MANIFEST_FILE).write_text(text)
+    signature = TRAINER.sign("artefact", text.encode())
+    (folder / SIGNATURE_FILE).write_text(signature.model_dump_json())
 
 
 def put_model(folder: Path, model: bytes) -> None:
     """Replace the model by another that the manifest vouches for."""
     (folder / MODEL_FILE).write_bytes(model)
-    change_manifest(folder, lambda it: it.update(onnx_sha256=hashlib.sha256(model).hexdigest()))
+    sha256 = hashlib.sha256(model).hexdigest()
+    change_manifest(folder, lambda it: it["members"][0].update(sha256=sha256))
 
 
 def edited(change: Callable[[onnx.ModelProto], object]) -> bytes:
@@ -102,10 +129,10 @@ def edited(change: Callable[[onnx.ModelProto], object]) -> bytes:
 
 def test_what_was_written_comes_back(folder: Path) -> None:
     """Manifest, model and golden rows survive the round trip to the bit."""
-    artefact = load_artefact(folder)
+    artefact = load(folder)
 
     assert artefact.manifest == tiny_manifest()
-    assert artefact.onnx == ONNX
+    assert artefact.files == (ONNX,)
     assert artefact.golden.vectors.tobytes() == GOLDEN.vectors.tobytes()
     assert artefact.golden.sequences.tobytes() == GOLDEN.sequences.tobytes()
     assert artefact.golden.raw_scores.tobytes() == GOLDEN.raw_scores.tobytes()
@@ -114,25 +141,81 @@ def test_what_was_written_comes_back(folder: Path) -> None:
 
 def test_hash_of_a_model_covers_its_manifest(folder: Path) -> None:
     """Other thresholds are another model, though the weights are the same."""
-    before = load_artefact(folder).model_hash
+    before = load(folder).model_hash
     change_manifest(folder, lambda it: it["thresholds"].update(decline=0.95))
 
-    assert load_artefact(folder).model_hash != before
+    assert load(folder).model_hash != before
 
 
-@pytest.mark.parametrize(
-    "damage",
-    [
-        pytest.param(lambda model: model[: len(model) // 2], id="truncated"),
-        pytest.param(lambda model: model[:500] + bytes([model[500] ^ 1]) + model[501:], id="bit"),
-        pytest.param(lambda _: b"", id="empty"),
-    ],
-)
-def test_damaged_model_is_corrupt(folder: Path, damage: Callable[[bytes], bytes]) -> None:
-    """Other bytes than those that were written never reach the runtime."""
-    (folder / MODEL_FILE).write_bytes(damage(ONNX))
+@pytest.mark.parametrize("size", [0, 1, len(ONNX) // 2, len(ONNX) - 1])
+def test_model_that_was_cut_short_is_corrupt(folder: Path, size: int) -> None:
+    """M5: a file that ends early never reaches the runtime."""
+    (folder / MODEL_FILE).write_bytes(ONNX[:size])
 
     assert refusal(folder) == "MODEL_CORRUPT"
+
+
+@pytest.mark.parametrize("at", range(0, len(ONNX), 4_001))
+def test_bit_that_flipped_is_corrupt_or_untrusted(folder: Path, at: int) -> None:
+    """M5: no changed bit serves; where the file still reads well it could be anybody's."""
+    (folder / MODEL_FILE).write_bytes(ONNX[:at] + bytes([ONNX[at] ^ 1]) + ONNX[at + 1 :])
+
+    assert refusal(folder) in ("MODEL_CORRUPT", "MODEL_UNTRUSTED", "MODEL_FORMAT")
+
+
+def test_another_model_under_the_signed_name_is_untrusted(folder: Path) -> None:
+    """M4: a good model that nobody signed is not the one that was signed."""
+    (folder / MODEL_FILE).write_bytes(onnx_bytes(tiny_weights(bias=2.0)))
+
+    assert refusal(folder) == "MODEL_UNTRUSTED"
+
+
+def test_missing_signature_is_untrusted(folder: Path) -> None:
+    """M4: an artefact that nobody signed does not serve."""
+    (folder / SIGNATURE_FILE).unlink()
+
+    assert refusal(folder) == "MODEL_UNTRUSTED"
+
+
+@pytest.mark.parametrize("text", ["", "{}", '{"signer": "trainer"}', "[" * 1_000])
+def test_malformed_signature_is_untrusted(folder: Path, text: str) -> None:
+    """M4: what is no signature counts as none."""
+    (folder / SIGNATURE_FILE).write_text(text)
+
+    assert refusal(folder) == "MODEL_UNTRUSTED"
+
+
+def test_manifest_changed_after_signing_is_untrusted(folder: Path) -> None:
+    """M4: the signature covers every byte of the manifest."""
+    path = folder / MANIFEST_FILE
+    path.write_text(path.read_text().replace('"version": 1', '"version": 2'))
+
+    assert refusal(folder) == "MODEL_UNTRUSTED"
+
+
+def test_key_that_expired_is_untrusted(folder: Path) -> None:
+    """M4: a signature counts until the last day of its person."""
+    expired = People.of([TRAINER.person([SignerRole.TRAINER], "2026-01-04")])
+
+    with pytest.raises(ModelRefused, match="MODEL_UNTRUSTED"):
+        load_artefact(folder, expired, NOW_MS)
+
+
+def test_stranger_and_approver_do_not_sign_models(folder: Path) -> None:
+    """M4: only a trainer's signature counts under an artefact."""
+    approver = People.of([TRAINER.person([SignerRole.APPROVER], UNTIL)])
+    stranger = Signer("stranger", SigningKey(bytes(32)))
+    others = People.of([stranger.person([SignerRole.TRAINER], UNTIL)])
+    for people in (approver, others):
+        with pytest.raises(ModelRefused, match="MODEL_UNTRUSTED"):
+            load_artefact(folder, people, NOW_MS)
+
+
+def test_exit_codes_tell_trust_from_content() -> None:
+    """Whoever restarts a service sees by its exit code whether to fetch or to investigate."""
+    reasons = ("MODEL_UNTRUSTED", "MODEL_CONFIG", "MODEL_CORRUPT", "MODEL_BUDGET")
+
+    assert [ModelRefused(reason, "").exit_code for reason in reasons] == [77, 78, 65, 65]
 
 
 @pytest.mark.parametrize("model", [b"\x08\x07", b"\xff" * 40, b"hello, this is no model"])
@@ -152,12 +235,35 @@ def test_pickle_or_archive_is_never_opened(folder: Path, head: bytes) -> None:
 
 
 def test_link_is_refused(folder: Path, tmp_path: Path) -> None:
-    """A link could lead out of the folder."""
+    """M3: a link could lead out of the folder."""
     elsewhere = tmp_path / "elsewhere.onnx"
     (folder / MODEL_FILE).rename(elsewhere)
     (folder / MODEL_FILE).symlink_to(elsewhere)
 
-    assert refusal(folder) == "MODEL_FORMAT"
+    assert refusal(folder) == "MODEL_EXTERNAL"
+
+
+@pytest.mark.parametrize("name", ["../lstm.onnx", "/etc/passwd", "lstm.pt", "sub/lstm.onnx"])
+def test_member_file_outside_the_folder_is_refused(folder: Path, name: str) -> None:
+    """M1, M3: the manifest names plain ONNX files of its own folder."""
+    change_manifest(folder, lambda it: it["members"][0].update(file=name))
+
+    assert refusal(folder) == "MODEL_CONTRACT"
+
+
+@pytest.mark.parametrize("name", ["config.pbtxt", "metadata.yaml", "MODEL.YML"])
+def test_settings_of_another_server_are_never_read(folder: Path, name: str) -> None:
+    """M13: a YAML tag can build any object, so no such file may lie in the folder."""
+    (folder / name).write_text("!!python/object/apply:os.system ['true']")
+
+    assert refusal(folder) == "MODEL_CONFIG"
+
+
+def test_folder_with_a_checkpoint_alone_is_no_artefact(tmp_path: Path) -> None:
+    """M1: a pickle is never opened, whatever its name."""
+    (tmp_path / "model.pt").write_bytes(pickle.dumps({"weights": [1.0]}))
+
+    assert refusal(tmp_path) == "MODEL_FORMAT"
 
 
 @pytest.mark.parametrize("name", [MODEL_FILE, MANIFEST_FILE])
@@ -166,7 +272,7 @@ def test_missing_file_is_named(folder: Path, name: str) -> None:
     (folder / name).unlink()
 
     with pytest.raises(ModelRefused, match=name):
-        load_artefact(folder)
+        load(folder)
 
 
 def test_size_is_bounded_before_anything_is_parsed(folder: Path) -> None:
@@ -177,17 +283,68 @@ def test_size_is_bounded_before_anything_is_parsed(folder: Path) -> None:
     assert refusal(folder) == "MODEL_SIZE"
 
 
-def test_weights_in_another_file_are_refused(folder: Path) -> None:
-    """External tensors could name any path."""
+@pytest.mark.parametrize("place", ["../../../etc/passwd", "/etc/passwd", "weights.bin"])
+def test_weights_in_another_file_are_refused(folder: Path, place: str) -> None:
+    """M3: external tensors could name any path, or a link or a hard link to it."""
 
     def outside(model: onnx.ModelProto) -> None:
         tensor = model.graph.initializer[0]
         tensor.data_location = TensorProto.EXTERNAL
-        tensor.external_data.add(key="location", value="../../../somewhere")
+        tensor.external_data.add(key="location", value=place)
 
     put_model(folder, edited(outside))
 
-    assert refusal(folder) == "MODEL_FORMAT"
+    assert refusal(folder) == "MODEL_EXTERNAL"
+
+
+def test_weights_larger_than_any_file_are_refused(folder: Path) -> None:
+    """M9: 4 GiB that are declared and not there would still be made room for."""
+
+    def swell(model: onnx.ModelProto) -> None:
+        model.graph.initializer.add(name="swollen", data_type=TensorProto.FLOAT, dims=[1 << 30])
+
+    put_model(folder, edited(swell))
+
+    assert refusal(folder) == "MODEL_SIZE"
+
+
+def as_member(folder: Path, **change: str) -> None:
+    """Change what the manifest says of the one member."""
+    change_manifest(folder, lambda it: it["members"][0].update(change))
+
+
+@pytest.mark.parametrize(
+    ("name", "domain", "version", "change"),
+    [
+        ("TreeEnsembleRegressor", "ai.onnx.ml", 3, {"kind": "boosting"}),
+        ("DynamicQuantizeLSTM", "com.microsoft", 1, {"precision": "int8"}),
+    ],
+)
+def test_operators_of_other_domains_need_their_kind_of_member(
+    folder: Path, name: str, domain: str, version: int, change: dict[str, str]
+) -> None:
+    """M6: trees only in boosting, quantised operators only in int8, no newer domain than known."""
+    put_model(folder, with_domain(name, domain, version))
+    before = refusal(folder)
+    as_member(folder, **change)
+    load(folder)
+    put_model(folder, with_domain(name, domain, 99))
+
+    assert (before, refusal(folder)) == ("MODEL_OPS", "MODEL_OPS")
+
+
+def with_domain(name: str, domain: str, version: int) -> bytes:
+    """Return the tiny model with one more node and the domain that it is from."""
+    model = onnx.load_from_string(with_operator(name, domain))
+    model.opset_import.append(helper.make_opsetid(domain, version))
+    return bytes(model.SerializeToString())
+
+
+def test_two_members_with_one_file_are_refused(folder: Path) -> None:
+    """An ensemble names each member once."""
+    change_manifest(folder, lambda it: it["members"].append(it["members"][0]))
+
+    assert refusal(folder) == "MODEL_CONTRACT"
 
 
 def with_operator(name: str, domain: str) -> bytes:
@@ -280,7 +437,7 @@ def test_manifest_that_breaks_the_contract_is_refused(folder: Path, name: str) -
 @pytest.mark.parametrize("text", ["", "{", '{"name": 1, "name": 2}', "[" * 100_000])
 def test_manifest_that_is_no_json_is_corrupt(folder: Path, text: str) -> None:
     """A manifest is JSON with each key once."""
-    (folder / MANIFEST_FILE).write_text(text)
+    put_manifest(folder, text)
 
     assert refusal(folder) == "MODEL_CORRUPT"
 

@@ -1,0 +1,95 @@
+"""From a checked artefact to an engine that is ready to serve: golden rows, warm-up, budget.
+
+The order: sessions, then every golden row once in batches of all sizes (which warms each twice),
+then two full batches against the clock. Nothing is served before all of it has passed.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from fraudstream.artefact import Artefact
+from fraudstream.engines.golden import check_golden, rule_of, score_batch
+from fraudstream.engines.members import MembersEngine
+from fraudstream.engines.onnx_engine import OnnxEngine
+from fraudstream.engines.protocol import MAX_ROWS, Engine
+from fraudstream.errors import ModelRefused
+
+_TIMED_RUNS: Final = 2
+_MEMORY_FILE: Final = Path("/proc/self/statm")
+_PAGE_BYTES: Final = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """What a model may cost where it serves.
+
+    Attributes:
+        batch_ms: Time of a full batch of 64 rows once it is warm.
+        growth_bytes: Memory that the process gains by loading and warming it.
+    """
+
+    batch_ms: float
+    growth_bytes: int
+
+
+def open_engine(artefact: Artefact) -> Engine:
+    """Return the engine of an artefact's members on the CPU, neither checked nor warm.
+
+    Raises:
+        ModelRefused: `MODEL_CORRUPT`: ONNX Runtime does not load a member.
+    """
+    members = zip(artefact.files, artefact.manifest.members, strict=True)
+    engines = [OnnxEngine(file, member.precision) for file, member in members]
+    return MembersEngine(engines, artefact.manifest.formula)
+
+
+def ready_engine(artefact: Artefact, budget: Budget) -> Engine:
+    """Return the engine of an artefact: its golden rows hold, it is warm and inside its budget.
+
+    Raises:
+        ModelRefused: `MODEL_CORRUPT` where a session cannot be made, `MODEL_GOLDEN` where golden
+            rows come out otherwise, `MODEL_BUDGET` where a batch takes too long or the process
+            grows too much.
+        ModelNotLoaded: ONNX Runtime failed on a batch.
+    """
+    before = resident_bytes()
+    engine = open_engine(artefact)
+    manifest = artefact.manifest
+    check_golden(engine, artefact.golden, rule_of(manifest.precision, manifest.is_alert))
+    took_ms = _full_batch_ms(engine, artefact)
+    if took_ms > budget.batch_ms:
+        msg = f"{MAX_ROWS} rows take {took_ms:.1f} ms, at most {budget.batch_ms:g} ms is expected"
+        raise ModelRefused("MODEL_BUDGET", msg)
+    growth = resident_bytes() - before
+    if growth > budget.growth_bytes:
+        msg = f"the process grew by {growth >> 20} MiB, at most {budget.growth_bytes >> 20} MiB"
+        raise ModelRefused("MODEL_BUDGET", f"{msg} is expected")
+    return engine
+
+
+def _full_batch_ms(engine: Engine, artefact: Artefact) -> float:
+    """Return the best time of a full batch: what else runs on the machine only adds to it."""
+    rows = np.arange(MAX_ROWS) % len(artefact.golden.raw_scores)
+    took_ns = []
+    for _ in range(_TIMED_RUNS):
+        began_ns = time.perf_counter_ns()
+        score_batch(engine, artefact.golden, rows)
+        took_ns.append(time.perf_counter_ns() - began_ns)
+    return min(took_ns) / 1e6
+
+
+def resident_bytes() -> int:
+    """Return the memory that this process holds now; 0 where the kernel does not say (no Linux).
+
+    >>> resident_bytes() >= 0
+    True
+    """
+    if not _MEMORY_FILE.is_file():
+        return 0
+    return int(_MEMORY_FILE.read_text().split()[1]) * _PAGE_BYTES

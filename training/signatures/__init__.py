@@ -1,0 +1,1 @@
+"""Who made a model artefact: people, their keys, and their signatures."""
