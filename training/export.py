@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from fraudstream.engines.golden import GoldenRows
 from fraudstream.engines.onnx_engine import OnnxEngine
 from fraudstream.engines.protocol import GOLDEN_TOLERANCE, Precision, score_rows
 from fraudstream.errors import ModelRefused
@@ -61,13 +60,17 @@ def export_onnx(network: SequenceNetwork, examples: Examples) -> bytes:
 
 
 def member_of(
-    kind: MemberKind, onnx: bytes, precision: Precision = Precision.FP32, weight: float = 1.0
+    name: str,
+    kind: MemberKind,
+    onnx: bytes,
+    precision: Precision = Precision.FP32,
+    weight: float = 1.0,
 ) -> Member:
-    """Return what the manifest says of a graph; it has its kind's name and file."""
+    """Return what the manifest says of a graph, whose file has the member's name."""
     return Member(
-        name=kind.value,
+        name=name,
         kind=kind,
-        file=f"{kind}.onnx",
+        file=f"{name}.onnx",
         sha256=hashlib.sha256(onnx).hexdigest(),
         precision=precision,
         weight=weight,
@@ -86,9 +89,3 @@ def choose_golden(examples: Examples, scores: NDArray[np.float64], seed: int) ->
     mask = np.zeros(len(examples), np.bool_)
     mask[chosen] = True
     return examples.where(mask)
-
-
-def golden_rows(network: SequenceNetwork, examples: Examples) -> GoldenRows:
-    """Return the examples with the raw scores that PyTorch gives them."""
-    scores = raw_scores(network, examples).astype(np.float32)
-    return GoldenRows(examples.vectors, examples.sequences, scores)

@@ -21,6 +21,8 @@ from training.simulate import SimulationSettings, simulate
 _ENDS: Final = (0.28, 0.70, 0.78, 0.87)
 # Of the Handbook's training week the last two days stop and calibrate a first fit.
 _HANDBOOK_FIT_DAYS: Final = 5
+# Before it, for pre-training.
+_HANDBOOK_PAST_DAYS: Final = 21
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +36,7 @@ class Slices:
         test: What is reported; seen once.
         whole: What the final weights are fitted to after stopping: `fit` itself, or a protocol's
             whole training range.
+        past: Rows before `fit`, for pre-training without labels; may be none.
     """
 
     fit: Examples
@@ -41,6 +44,7 @@ class Slices:
     tune: Examples
     test: Examples
     whole: Examples
+    past: Examples
 
 
 def simulator_slices(settings: SimulationSettings) -> Slices:
@@ -48,7 +52,7 @@ def simulator_slices(settings: SimulationSettings) -> Slices:
     history = simulated_history(simulate(settings))
     ends = [settings.start_ms + round(share * settings.days) * DAY_MS for share in _ENDS]
     until_ms = settings.start_ms + settings.days * DAY_MS
-    kept = examples_between(history, ends[0], until_ms)
+    kept = examples_between(history, settings.start_ms, until_ms)
     fit = kept.between(ends[0], ends[1])
     return Slices(
         fit=fit,
@@ -56,6 +60,7 @@ def simulator_slices(settings: SimulationSettings) -> Slices:
         tune=kept.between(ends[2], ends[3]),
         test=kept.between(ends[3], until_ms),
         whole=fit,
+        past=kept.between(settings.start_ms, ends[0]),
     )
 
 
@@ -85,6 +90,7 @@ def dataset_slices(folder: Path) -> Slices:
         tune=kept.between(stop_ms, tune_ms),
         test=kept.between(tune_ms, until_ms),
         whole=fit,
+        past=kept.between(0, begin_ms),
     )
 
 
@@ -94,7 +100,8 @@ def handbook_slices(path: Path, fold: Fold) -> Slices:
     Nothing after the training week is used but the test week, which has the book's filter.
     """
     history = handbook_history(path)
-    return fold_slices(examples_between(history, fold.train_from_ms, fold.test_until_ms), fold)
+    from_ms = fold.train_from_ms - _HANDBOOK_PAST_DAYS * DAY_MS
+    return fold_slices(examples_between(history, from_ms, fold.test_until_ms), fold)
 
 
 def fold_slices(kept: Examples, fold: Fold) -> Slices:
@@ -115,6 +122,7 @@ def fold_slices(kept: Examples, fold: Fold) -> Slices:
         tune=late,
         test=kept.where(tested),
         whole=kept.between(fold.train_from_ms, fold.train_until_ms),
+        past=kept.between(0, fold.train_from_ms),
     )
 
 

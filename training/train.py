@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from fraudstream.artefact import Artefact, write_artefact
 from fraudstream.calibration import Calibration, Thresholds
+from fraudstream.engines.golden import GoldenRows
 from fraudstream.features.catalogue import (
     FEATURE_HASHES,
     FEATURE_NAMES,
@@ -17,17 +19,15 @@ from fraudstream.features.catalogue import (
     SEQUENCE_HASH,
     SEQUENCE_LENGTH,
 )
-from fraudstream.manifest import Manifest, MemberKind, golden_text
+from fraudstream.manifest import Manifest, golden_text
 from training.calibrate import choose_thresholds, fit_calibration
+from training.config import TrainConfig
 from training.dataset import Examples, content_hash
 from training.evaluation.metrics import Floats, Scored, expected_calibration_error, summarise
 from training.explanations import reason_baseline, reason_groups
-from training.export import OPSET, choose_golden, export_onnx, golden_rows, member_of
-from training.learning.fit import Report, fit_network, raw_scores
-from training.learning.plan import FitPlan
-from training.models.boosting import boosting_scores, fit_boosting
-from training.models.network import SequenceNetwork
-from training.models.scaling import NetworkShape
+from training.export import OPSET, choose_golden, member_of
+from training.members import MemberSpec, Report, TrainedMember, fit_twice, formula_of
+from training.models.boosting import BoostingPlan, boosting_scores, fit_boosting
 from training.slices import Slices
 
 
@@ -39,55 +39,66 @@ class TrainRequest:
         out: Folder of the artefact.
         name: Its name.
         version: Rises with every release of the name.
-        shape: Sizes of the network.
-        plan: How to fit it.
+        config: How it learns.
+        specs: Its members.
+        work: Where fits keep their state; None for nowhere.
     """
 
     out: Path
     name: str
     version: int
-    shape: NetworkShape
-    plan: FitPlan
+    config: TrainConfig
+    specs: Sequence[MemberSpec]
+    work: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Learned:
-    """A network with what turns its raw scores into decisions."""
+    """Members with what turns their raw scores into decisions."""
 
-    network: SequenceNetwork
+    members: Sequence[TrainedMember]
     calibration: Calibration
     thresholds: Thresholds
 
+    def raw_scores(self, examples: Examples) -> Floats:
+        """Return the model's raw score of each example, float64 [N]."""
+        return combined(self.members, examples)
 
-def train_lstm(request: TrainRequest, slices: Slices, report: Report) -> Artefact:
+
+def combined(members: Sequence[TrainedMember], examples: Examples) -> Floats:
+    """Return the raw scores of members by their formula, float64 [N]."""
+    formula = formula_of([member.spec for member in members])
+    return formula.combine([member.raw_scores(examples) for member in members]).astype(np.float64)
+
+
+def train_model(request: TrainRequest, slices: Slices, report: Report) -> Artefact:
     """Make the artefact and report its figures beside the baseline's.
 
     Raises:
-        ModelRefused: The export is not the same function, or the artefact would not be served.
+        ModelRefused: An export is not the same function, or the artefact would not be served.
+        InvalidSettings: The folder of states holds another fit's.
     """
     began = time.monotonic()
     learned = _learn(request, slices, report)
-    raw = raw_scores(learned.network, slices.test)
+    raw = learned.raw_scores(slices.test)
     metrics = _measure(learned, slices.test, raw)
-    baseline = train_boosting(slices, request.plan, report)
-    metrics["boosting_ap"] = baseline["ap"]
-    metrics["boosting_auc"] = baseline["auc"]
-    golden = choose_golden(slices.test, raw, request.plan.seed)
-    onnx = export_onnx(learned.network, golden)
-    artefact = write_artefact(
-        request.out,
-        _manifest(request, slices, learned, golden, (onnx, metrics)),
-        {f"{MemberKind.LSTM}.onnx": onnx},
-    )
-    report(f"wrote {request.out.name}: {len(onnx)} bytes, {time.monotonic() - began:.0f} s")
+    baseline = train_boosting(slices, request.config.boosting, report)
+    metrics["boosting_ap"] = round(baseline["ap"], 6)
+    metrics["boosting_auc"] = round(baseline["auc"], 6)
+    golden = choose_golden(slices.test, raw, request.config.fit.seed)
+    graphs = {member.spec.name: member.onnx(golden) for member in learned.members}
+    manifest = _manifest(request, slices, learned, golden, (graphs, metrics))
+    files = {f"{name}.onnx": graph for name, graph in graphs.items()}
+    artefact = write_artefact(request.out, manifest, files)
+    size = sum(map(len, graphs.values()))
+    report(f"wrote {request.out.name}: {size} bytes, {time.monotonic() - began:.0f} s")
     return artefact
 
 
-def train_boosting(slices: Slices, plan: FitPlan, report: Report) -> dict[str, float]:
+def train_boosting(slices: Slices, plan: BoostingPlan, report: Report) -> dict[str, float]:
     """Fit the baseline to the same rows and return its figures on the test slice."""
-    model = fit_boosting(slices.whole, plan.seed, plan.threads)
-    scored = _scored(boosting_scores(model, slices.test), slices.test)
-    figures = summarise(scored)
+    model = fit_boosting(slices.whole, plan)
+    figures = summarise(_scored(boosting_scores(model, slices.test), slices.test))
     report(
         f"boosting: AP {figures['ap']:.4f} AUC {figures['auc']:.4f} CP@100 {figures['cp100']:.3f}"
     )
@@ -95,17 +106,15 @@ def train_boosting(slices: Slices, plan: FitPlan, report: Report) -> dict[str, f
 
 
 def _learn(request: TrainRequest, slices: Slices, report: Report) -> Learned:
-    """Fit and calibrate; where a protocol allows, fit again to the whole range, as long."""
-    first = fit_network(slices.fit, slices.stop, request.shape, request.plan, report)
-    raw = raw_scores(first.network, slices.tune)
+    """Fit every member, and calibrate what they say together."""
+    pairs = [
+        fit_twice(spec, slices, report, request.work and request.work / spec.name)
+        for spec in request.specs
+    ]
+    raw = combined([first for first, _ in pairs], slices.tune)
     calibration = fit_calibration(raw, slices.tune.is_fraud)
     thresholds = choose_thresholds(calibration.scores(raw))
-    if slices.whole is slices.fit:
-        return Learned(first.network, calibration, thresholds)
-    report(f"fitting the whole range for {first.epochs} epochs")
-    plan = replace(request.plan, epochs=first.epochs)
-    final = fit_network(slices.whole, None, request.shape, plan, report)
-    return Learned(final.network, calibration, thresholds)
+    return Learned([served for _, served in pairs], calibration, thresholds)
 
 
 def _measure(learned: Learned, test: Examples, raw: Floats) -> dict[str, float]:
@@ -131,15 +140,24 @@ def _manifest(
     slices: Slices,
     learned: Learned,
     golden: Examples,
-    made: tuple[bytes, dict[str, float]],
+    made: tuple[Mapping[str, bytes], dict[str, float]],
 ) -> Manifest:
-    onnx, metrics = made
+    graphs, metrics = made
     whole = slices.whole
+    expected = learned.raw_scores(golden).astype(np.float32)
     return Manifest(
         name=request.name,
         version=request.version,
         created_from=content_hash(whole),
-        members=(member_of(MemberKind.LSTM, onnx),),
+        members=tuple(
+            member_of(
+                member.spec.name,
+                member.kind,
+                graphs[member.spec.name],
+                weight=member.spec.weight,
+            )
+            for member in learned.members
+        ),
         bias=0.0,
         feature_hashes=tuple(f"{number:016x}" for number in FEATURE_HASHES),
         feature_names=FEATURE_NAMES,
@@ -151,6 +169,6 @@ def _manifest(
         thresholds=learned.thresholds,
         reason_baseline=reason_baseline(whole.vectors, whole.sequences),
         reason_groups=reason_groups(),
-        golden=golden_text(golden_rows(learned.network, golden)),
+        golden=golden_text(GoldenRows(golden.vectors, golden.sequences, expected)),
         metrics=metrics,
     )

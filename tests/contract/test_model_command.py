@@ -49,7 +49,7 @@ def test_small_training_writes_an_artefact_that_loads(tmp_path: Path) -> None:
     pytest.importorskip("torch", reason="PyTorch is not installed (extra: train)")
     out = tmp_path / "small"
     command = [sys.executable, "-m", "training", "train", "--out", str(out), "--epochs", "1"]
-    command += ["--cards", "300", "--days", "60"]
+    command += ["--cards", "300", "--days", "60", "--track", f"sqlite:///{tmp_path}/runs.db"]
     made = subprocess.run(command, capture_output=True, check=True, text=True, cwd=ROOT)
     artefact = read_artefact(out)
 

@@ -17,7 +17,7 @@ from fraudstream.features.catalogue import FEATURE_NAMES
 from fraudstream.ready_engine import open_engine
 
 MODELS = Path(__file__).parents[2] / "models"
-REBUILD = "train --model lstm --source simulator --name demo"
+REBUILD = "train --model lstm --config training/configs/demo.toml --name demo --track off"
 _MAX_BYTES = 2_000_000
 
 

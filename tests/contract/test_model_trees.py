@@ -100,7 +100,7 @@ def ensemble(tmp_path: Path, exported: bytes, examples: Examples) -> Path:
     lstm = onnx_bytes(tiny_weights())
     members = (
         lstm_member(lstm).model_copy(update={"weight": 0.7}),
-        member_of(MemberKind.BOOSTING, exported, weight=0.5),
+        member_of("boosting", MemberKind.BOOSTING, exported, weight=0.5),
     )
     return write_ensemble(tmp_path / "both", members, (lstm, exported), examples)
 

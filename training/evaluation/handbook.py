@@ -16,7 +16,7 @@ import numpy as np
 from training.dataset import Examples, examples_between
 from training.evaluation.metrics import Fold, Scored, handbook_filter, summarise
 from training.histories import DAY_MS, handbook_history
-from training.models.boosting import boosting_scores, fit_boosting
+from training.models.boosting import BoostingPlan, boosting_scores, fit_boosting
 
 Report = Callable[[str], None]
 Figures = dict[str, float]
@@ -85,7 +85,10 @@ def evaluate_boosting(path: Path, which: str, threads: int, report: Report) -> F
 
 def _evaluate_fold(examples: Examples, fold: Fold, threads: int) -> Figures:
     """Return the figures of one fold."""
-    model = fit_boosting(examples.between(fold.train_from_ms, fold.train_until_ms), 0, threads)
+    model = fit_boosting(
+        examples.between(fold.train_from_ms, fold.train_until_ms),
+        BoostingPlan(seed=0, threads=threads),
+    )
     kept = handbook_filter(examples.event_time_ms, examples.card, examples.is_fraud, fold)
     tested = examples.where(kept)
     score = boosting_scores(model, tested)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Final
+
 import numpy as np
 import xgboost
 from numpy.typing import NDArray
@@ -9,22 +12,47 @@ from numpy.typing import NDArray
 from training.dataset import Examples
 
 # Trees cannot read 32 steps; the last one adds kind, channel, merchant code and hour to the vector.
-_FIRST_CODE = 2
+FIRST_CODE: Final = 2
 
 
-def fit_boosting(train: Examples, seed: int = 1, threads: int = 1) -> xgboost.XGBClassifier:
+@dataclass(frozen=True, slots=True)
+class BoostingPlan:
+    """How to fit trees.
+
+    Attributes:
+        trees: How many.
+        depth: Of each at most.
+        learning_rate: How far each counts.
+        rows_share: Of rows drawn for each tree.
+        columns_share: Of inputs drawn for each tree.
+        least_weight: Of a leaf (XGBoost's `min_child_weight`).
+        seed: Of what is drawn.
+        threads: Threads of XGBoost.
+    """
+
+    trees: int = 150
+    depth: int = 3
+    learning_rate: float = 0.06
+    rows_share: float = 0.8
+    columns_share: float = 0.6
+    least_weight: float = 2.0
+    seed: int = 1
+    threads: int = 1
+
+
+def fit_boosting(train: Examples, plan: BoostingPlan) -> xgboost.XGBClassifier:
     """Fit trees to the examples. `base_score` and exact cuts as the book's library had them."""
     model = xgboost.XGBClassifier(
-        n_estimators=150,
-        max_depth=3,
-        learning_rate=0.06,
+        n_estimators=plan.trees,
+        max_depth=plan.depth,
+        learning_rate=plan.learning_rate,
         tree_method="exact",
         base_score=0.5,
-        subsample=0.8,
-        colsample_bytree=0.6,
-        min_child_weight=2,
-        random_state=seed,
-        n_jobs=threads,
+        subsample=plan.rows_share,
+        colsample_bytree=plan.columns_share,
+        min_child_weight=plan.least_weight,
+        random_state=plan.seed,
+        n_jobs=plan.threads,
     )
     return model.fit(_inputs(train), train.is_fraud)
 
@@ -35,4 +63,4 @@ def boosting_scores(model: xgboost.XGBClassifier, examples: Examples) -> NDArray
 
 
 def _inputs(examples: Examples) -> NDArray[np.float32]:
-    return np.concatenate([examples.vectors, examples.sequences[:, -1, _FIRST_CODE:]], axis=1)
+    return np.concatenate([examples.vectors, examples.sequences[:, -1, FIRST_CODE:]], axis=1)

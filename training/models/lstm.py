@@ -18,18 +18,14 @@ class LstmEncoder(nn.Module):
         between = shape.dropout if shape.layers > 1 else 0.0
         self.recurrent = nn.LSTM(step_width, shape.hidden, shape.layers, dropout=between)
 
-    def states(self, steps: Tensor) -> Tensor:
-        """Return the state after each step, float32 [B, T, H]; of what came later it knows nothing.
-
-        Args:
-            steps: float32 [B, T, D].
-        """
+    def states(self, steps: Tensor, present: Tensor, ago: Tensor) -> Tensor:  # noqa: ARG002
+        """Return the state after each step, float32 [B, T, H]; it knows nothing of later ones."""
         states, _ = self.recurrent(steps.transpose(0, 1))  # [T, B, H]
         along: Tensor = states.transpose(0, 1)
         return along
 
     def forward(self, steps: Tensor, present: Tensor, ago: Tensor) -> Tensor:  # noqa: ARG002
-        """Return float32 [B, H]; padding and ages are in the steps already."""
+        """Return float32 [B, H] of float32 [B, T, D]; padding and ages are in the steps already."""
         states, _ = self.recurrent(steps.transpose(0, 1))  # [T, B, H]
         last: Tensor = states[-1]
         return last

@@ -5,8 +5,6 @@ Axes: B rows, F features, T steps, C channels, H hidden units.
 
 from __future__ import annotations
 
-from typing import Final
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -16,23 +14,20 @@ from training.models.lstm import LstmEncoder
 from training.models.scaling import NetworkKind, NetworkShape, Scaling
 from training.models.transformer import TransformerEncoder
 
-_ENCODERS: Final = {
-    NetworkKind.LSTM: LstmEncoder,
-    NetworkKind.TRANSFORMER: TransformerEncoder,
-}
-
 
 class SequenceNetwork(nn.Module):
     """Raw vector float32 [B, F] and raw sequence float32 [B, T, C] to a raw score float32 [B]."""
 
     prior_shift: Tensor
+    encoder: LstmEncoder | TransformerEncoder
 
     def __init__(self, shape: NetworkShape, scaling: Scaling) -> None:
         super().__init__()
         self.shape = shape
         self.register_buffer("prior_shift", torch.zeros(()))
         self.inputs = RowInputs(shape, scaling)
-        self.encoder = _ENCODERS[shape.kind](shape, self.inputs.step_width)
+        encoder = TransformerEncoder if shape.kind is NetworkKind.TRANSFORMER else LstmEncoder
+        self.encoder = encoder(shape, self.inputs.step_width)
         self.branch = nn.Linear(self.inputs.vector_width, shape.hidden)
         self.joint = nn.Linear(2 * shape.hidden, shape.hidden)
         self.head = nn.Linear(shape.hidden, 1)

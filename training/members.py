@@ -1,0 +1,165 @@
+"""Members of a model: each learns from the same rows, and their log-odds are added by weight."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import xgboost
+
+from fraudstream.engines.members import Formula
+from fraudstream.manifest import MemberKind
+from training.config import ModelKind, Override, TrainConfig, load_members
+from training.dataset import Examples
+from training.evaluation.metrics import Floats
+from training.export import export_onnx
+from training.export_trees import export_trees
+from training.learning.fit import Start, fit_network, new_network, raw_scores
+from training.learning.pretrain import pretrain
+from training.models.boosting import FIRST_CODE, boosting_scores, fit_boosting
+from training.models.network import SequenceNetwork
+from training.slices import Slices
+
+Report = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class MemberSpec:
+    """What a member is made of.
+
+    Attributes:
+        name: Its own among the members.
+        config: How it learns.
+        weight: How far its log-odds count; 1 where it is alone.
+    """
+
+    name: str
+    config: TrainConfig
+    weight: float = 1.0
+
+
+def specs_of(path: Path, config: TrainConfig, override: Override) -> list[MemberSpec]:
+    """Return the members of a model, one for all but an ensemble.
+
+    Args:
+        path: The model's file; those of members lie beside it.
+        config: What it says.
+        override: What the command line says otherwise.
+
+    Raises:
+        InvalidSettings: A member's file is not as it must be.
+    """
+    if config.kind is not ModelKind.ENSEMBLE:
+        return [MemberSpec(config.kind.value, config)]
+    return [
+        MemberSpec(name, override.applied(own), weight)
+        for name, own, weight in load_members(path, config)
+    ]
+
+
+def formula_of(specs: Sequence[MemberSpec]) -> Formula:
+    """Return how the members become one score."""
+    return Formula(tuple(spec.weight for spec in specs), 0.0)
+
+
+@dataclass(frozen=True, slots=True)
+class TrainedMember:
+    """A member that has learned.
+
+    Attributes:
+        spec: What it was made of.
+        model: The network or the trees.
+        epochs: That gave the best AP on the later slice; 0 for trees.
+    """
+
+    spec: MemberSpec
+    model: SequenceNetwork | xgboost.XGBClassifier
+    epochs: int = 0
+
+    @property
+    def kind(self) -> MemberKind:
+        """Return what it is, in the manifest's words."""
+        return MemberKind(self.spec.config.kind.value)
+
+    def raw_scores(self, examples: Examples) -> Floats:
+        """Return the raw score of each example, float64 [N]."""
+        if isinstance(self.model, SequenceNetwork):
+            return raw_scores(self.model, examples)
+        return boosting_scores(self.model, examples)
+
+    def onnx(self, examples: Examples) -> bytes:
+        """Return it as one ONNX file, checked on the examples.
+
+        Raises:
+            ModelRefused: ONNX Runtime computes something else.
+        """
+        if isinstance(self.model, SequenceNetwork):
+            return export_onnx(self.model, examples)
+        return export_trees(self.model, FIRST_CODE, examples, self.raw_scores(examples))
+
+
+@dataclass(frozen=True, slots=True)
+class Lesson:
+    """What one fit learns from.
+
+    Attributes:
+        train: The rows.
+        later: Later rows that say when to stop; None to take all epochs.
+        past: Rows before `train`, for pre-training; their labels are not looked at.
+        teacher: Raw scores of a larger model for `train`, float64 [N]; None to learn from labels.
+        folder: Where a fit's state is kept; None for nowhere.
+    """
+
+    train: Examples
+    later: Examples | None
+    past: Examples
+    teacher: Floats | None = None
+    folder: Path | None = None
+
+
+def fit_member(spec: MemberSpec, lesson: Lesson, report: Report) -> TrainedMember:
+    """Fit one member.
+
+    Raises:
+        InvalidSettings: The folder holds the state of another fit.
+    """
+    config = spec.config
+    if config.kind is ModelKind.BOOSTING:
+        return TrainedMember(spec, fit_boosting(lesson.train, config.boosting))
+    shape = config.shape(lesson.train.vectors.shape[1])
+    weights = None
+    if config.pretrain is not None:
+        fresh = new_network(lesson.train, shape, config.fit.seed)
+        unlabelled = lesson.past if len(lesson.past) else lesson.train
+        weights = pretrain(fresh, unlabelled, config.pretrain, config.fit, report)
+    start = Start(weights, lesson.teacher, lesson.folder)
+    fitted = fit_network(lesson.train, lesson.later, shape, config.fit, report, start)
+    return TrainedMember(spec, fitted.network, fitted.epochs)
+
+
+def fit_twice(
+    spec: MemberSpec, slices: Slices, report: Report, folder: Path | None = None
+) -> tuple[TrainedMember, TrainedMember]:
+    """Fit to `fit`, stopped by `stop`; then as long to `whole`, where that is another range.
+
+    Returns:
+        Who scores `tune`, which it did not learn from, and who is served.
+    """
+    lesson = Lesson(slices.fit, slices.stop, slices.past, folder=_of(folder, "fit"))
+    first = fit_member(spec, lesson, report)
+    if slices.whole is slices.fit:
+        return first, first
+    lesson = Lesson(slices.whole, None, slices.past, folder=_of(folder, "whole"))
+    return first, fit_member(_as_long(spec, first.epochs), lesson, report)
+
+
+def _of(folder: Path | None, name: str) -> Path | None:
+    return folder / name if folder is not None else None
+
+
+def _as_long(spec: MemberSpec, epochs: int) -> MemberSpec:
+    if not epochs:
+        return spec
+    fit = replace(spec.config.fit, epochs=epochs)
+    return replace(spec, config=spec.config.model_copy(update={"fit": fit}))
