@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fraudstream.errors import BrokerUnavailable, InvalidSettings, ModelRefused
-from training import train_command
+from training import search_command, train_command
 from training.evaluation.metrics import Fold, summarise
 from training.offline import arguments as offline
 from training.parity import arguments as parity
@@ -48,6 +48,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="python -m training", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True, parser_class=_Parser)
     train_command.add_arguments(commands.add_parser("train", help="make a model artefact"))
+    search_command.add_arguments(commands.add_parser("search", help="look for better settings"))
     _add_evaluate(commands.add_parser("evaluate", help="measure by the Handbook's protocol"))
     offline.add_arguments(commands.add_parser("dataset", help="make a training set"))
     parity.add_arguments(commands.add_parser("parity", help="prove the features of decisions"))

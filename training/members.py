@@ -22,6 +22,8 @@ from training.models.network import SequenceNetwork
 from training.slices import Slices
 
 Report = Callable[[str], None]
+# Raw scores of a larger model, float64 [N], for rows that a smaller one learns from.
+Teacher = Callable[[Examples], Floats]
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,23 +141,35 @@ def fit_member(spec: MemberSpec, lesson: Lesson, report: Report) -> TrainedMembe
 
 
 def fit_twice(
-    spec: MemberSpec, slices: Slices, report: Report, folder: Path | None = None
+    spec: MemberSpec,
+    slices: Slices,
+    report: Report,
+    folder: Path | None = None,
+    teacher: Teacher | None = None,
 ) -> tuple[TrainedMember, TrainedMember]:
     """Fit to `fit`, stopped by `stop`; then as long to `whole`, where that is another range.
+
+    Args:
+        spec: What to fit.
+        slices: Where to.
+        report: Told how it goes.
+        folder: Where fits keep their state; None for nowhere.
+        teacher: Whom a network listens to beside the labels; None for labels alone.
 
     Returns:
         Who scores `tune`, which it did not learn from, and who is served.
     """
-    lesson = Lesson(slices.fit, slices.stop, slices.past, folder=_of(folder, "fit"))
-    first = fit_member(spec, lesson, report)
+
+    def learn(of: MemberSpec, name: str) -> TrainedMember:
+        train, later = (slices.fit, slices.stop) if name == "fit" else (slices.whole, None)
+        taught = teacher(train) if teacher is not None else None
+        kept = folder / name if folder is not None else None
+        return fit_member(of, Lesson(train, later, slices.past, taught, kept), report)
+
+    first = learn(spec, "fit")
     if slices.whole is slices.fit:
         return first, first
-    lesson = Lesson(slices.whole, None, slices.past, folder=_of(folder, "whole"))
-    return first, fit_member(_as_long(spec, first.epochs), lesson, report)
-
-
-def _of(folder: Path | None, name: str) -> Path | None:
-    return folder / name if folder is not None else None
+    return first, learn(_as_long(spec, first.epochs), "whole")
 
 
 def _as_long(spec: MemberSpec, epochs: int) -> MemberSpec:

@@ -22,7 +22,7 @@ _ENDS: Final = (0.28, 0.70, 0.78, 0.87)
 # Of the Handbook's training week the last two days stop and calibrate a first fit.
 _HANDBOOK_FIT_DAYS: Final = 5
 # Before it, for pre-training.
-_HANDBOOK_PAST_DAYS: Final = 21
+PAST_DAYS: Final = 21
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +100,7 @@ def handbook_slices(path: Path, fold: Fold) -> Slices:
     Nothing after the training week is used but the test week, which has the book's filter.
     """
     history = handbook_history(path)
-    from_ms = fold.train_from_ms - _HANDBOOK_PAST_DAYS * DAY_MS
+    from_ms = fold.train_from_ms - PAST_DAYS * DAY_MS
     return fold_slices(examples_between(history, from_ms, fold.test_until_ms), fold)
 
 

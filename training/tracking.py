@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, Protocol
 
+from training.learning.machine import is_first_process
+
 LOCAL_STORE: Final = Path("var/mlflow.db")
 OFF: Final = "off"
 _EXPERIMENT: Final = "fraudstream"
@@ -45,7 +47,7 @@ def track_run(store: str | None, name: str, settings: Mapping[str, Any]) -> Iter
         name: Of the run.
         settings: Nested settings, kept as flat parameters.
     """
-    if store == OFF or int(os.environ.get("RANK", "0")) > 0:
+    if store == OFF or not is_first_process():
         yield _NoRun()
         return
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # before the import: a bank's runs

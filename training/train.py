@@ -26,7 +26,7 @@ from training.dataset import Examples, content_hash
 from training.evaluation.metrics import Floats, Scored, expected_calibration_error, summarise
 from training.explanations import reason_baseline, reason_groups
 from training.export import OPSET, choose_golden, member_of
-from training.members import MemberSpec, Report, TrainedMember, fit_twice, formula_of
+from training.members import MemberSpec, Report, Teacher, TrainedMember, fit_twice, formula_of
 from training.models.boosting import BoostingPlan, boosting_scores, fit_boosting
 from training.slices import Slices
 
@@ -42,6 +42,7 @@ class TrainRequest:
         config: How it learns.
         specs: Its members.
         work: Where fits keep their state; None for nowhere.
+        teacher: Whom networks listen to beside the labels; None for labels alone.
     """
 
     out: Path
@@ -50,6 +51,7 @@ class TrainRequest:
     config: TrainConfig
     specs: Sequence[MemberSpec]
     work: Path | None = None
+    teacher: Teacher | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +81,7 @@ def train_model(request: TrainRequest, slices: Slices, report: Report) -> Artefa
         InvalidSettings: The folder of states holds another fit's.
     """
     began = time.monotonic()
-    learned = _learn(request, slices, report)
+    learned = learn(request, slices, report)
     raw = learned.raw_scores(slices.test)
     metrics = _measure(learned, slices.test, raw)
     baseline = train_boosting(slices, request.config.boosting, report)
@@ -105,10 +107,14 @@ def train_boosting(slices: Slices, plan: BoostingPlan, report: Report) -> dict[s
     return figures
 
 
-def _learn(request: TrainRequest, slices: Slices, report: Report) -> Learned:
-    """Fit every member, and calibrate what they say together."""
+def learn(request: TrainRequest, slices: Slices, report: Report) -> Learned:
+    """Fit every member, and calibrate what they say together.
+
+    Raises:
+        InvalidSettings: The folder of states holds another fit's.
+    """
     pairs = [
-        fit_twice(spec, slices, report, request.work and request.work / spec.name)
+        fit_twice(spec, slices, report, request.work and request.work / spec.name, request.teacher)
         for spec in request.specs
     ]
     raw = combined([first for first, _ in pairs], slices.tune)

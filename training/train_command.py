@@ -115,9 +115,10 @@ def say(line: str) -> None:
 def _train(parsed: argparse.Namespace) -> int:
     # PyTorch and XGBoost belong to the training extra; a usage error needs neither.
     from training.config import Override, named_config
+    from training.learning.machine import is_first_process
     from training.members import specs_of
     from training.tracking import track_run
-    from training.train import TrainRequest, train_boosting, train_model
+    from training.train import TrainRequest, learn, train_boosting, train_model
 
     path, config = named_config(parsed.model, parsed.config)
     override = Override(parsed.seed, parsed.epochs, parsed.threads)
@@ -131,6 +132,9 @@ def _train(parsed: argparse.Namespace) -> int:
     specs = specs_of(path, config, override)
     name = parsed.name or parsed.out.name
     request = TrainRequest(parsed.out, name, parsed.version, config, specs, work)
+    if not is_first_process():  # under torchrun: it only helps
+        learn(request, slices_of(parsed), lambda _: None)
+        return 0
     with track_run(parsed.track, name, config.model_dump(mode="json")) as run:
         artefact = train_model(request, slices_of(parsed), say)
         metrics = artefact.manifest.metrics

@@ -16,10 +16,10 @@ pytest.importorskip("torch", reason="PyTorch is not installed (extra: train)")
 from training.dataset import Examples  # after the skip
 from training.learning.fit import fit_network, raw_scores
 from training.learning.plan import FitPlan
-from training.models.scaling import NetworkShape
+from training.models.scaling import NetworkKind, NetworkShape
 
 F, ROWS, EARLY = 4, 3_000, 2_000
-SHAPE = NetworkShape(features=F, hidden=12, layers=1, mcc_buckets=8)
+SHAPE = NetworkShape(features=F, hidden=16, layers=1, mcc_buckets=8)
 PLAN = FitPlan(epochs=6, batch_rows=32, learning_rate=1e-2, genuine_share=0.5)
 
 
@@ -42,10 +42,11 @@ def planted() -> Examples:
     return examples_with(np.random.default_rng(1).random(ROWS) < 0.05)
 
 
-def test_signal_in_the_sequence_is_found(planted: Examples) -> None:
+@pytest.mark.parametrize("kind", NetworkKind)
+def test_signal_in_the_sequence_is_found(planted: Examples, kind: NetworkKind) -> None:
     """Only an earlier step tells: a model without memory could not."""
     early, late = planted.between(0, EARLY), planted.between(EARLY, ROWS)
-    fitted = fit_network(early, late, SHAPE, PLAN, silently)
+    fitted = fit_network(early, late, replace(SHAPE, kind=kind), PLAN, silently)
 
     assert average_precision(raw_scores(fitted.network, late), late.is_fraud) > 0.95
 

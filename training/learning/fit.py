@@ -79,19 +79,19 @@ def fit_network(
         InvalidSettings: The folder holds the state of another fit.
     """
     start = start or Start()
-    with this_machine(plan.threads) as machine:
-        network = new_network(train, shape, plan.seed)
-        if start.weights is not None:
-            network.load_state_dict(start.weights)
-        network.prior_shift.fill_(math.log(plan.genuine_share))
-        targets = Targets.of(train.is_fraud, start.teacher, plan)
-        loop = Loop(network.to(machine.device), train, targets, plan, machine)
-        run = _Run(loop, plan, later, report if machine.rank == 0 else _silently)
-        kept = None
-        if start.folder is not None:
-            kept = Checkpoints(start.folder, f"{shape} {plan} {content_hash(train)}")
-            run.go_on(kept.load())
-        return run.fit(kept if machine.rank == 0 else None)
+    machine = this_machine(plan.threads)
+    network = new_network(train, shape, plan.seed)
+    if start.weights is not None:
+        network.load_state_dict(start.weights)
+    network.prior_shift.fill_(math.log(plan.genuine_share))
+    targets = Targets.of(train.is_fraud, start.teacher, plan)
+    loop = Loop(network.to(machine.device), train, targets, plan, machine)
+    run = _Run(loop, plan, later, report if machine.rank == 0 else _silently)
+    kept = None
+    if start.folder is not None:
+        kept = Checkpoints(start.folder, f"{shape} {plan} {content_hash(train)}")
+        run.go_on(kept.load())
+    return run.fit(kept if machine.rank == 0 else None)
 
 
 def raw_scores(network: SequenceNetwork, examples: Examples) -> NDArray[np.float64]:

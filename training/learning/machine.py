@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -39,23 +38,24 @@ class Machine:
         return network if self.ranks == 1 else DistributedDataParallel(network)
 
 
-@contextmanager
-def this_machine(threads: int) -> Iterator[Machine]:
-    """Yield what this process fits on; under `torchrun` its part of all processes.
+def is_first_process() -> bool:
+    """Tell whether this process reports and writes: the only one, or the first under `torchrun`."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def this_machine(threads: int) -> Machine:
+    """Return what this process fits on; under `torchrun` its part of all processes.
 
     Args:
         threads: Of PyTorch, in this process.
     """
     torch.set_num_threads(threads)
-    local = int(os.environ.get("LOCAL_RANK", "0"))
     has_gpu = torch.cuda.is_available()
+    local = int(os.environ.get("LOCAL_RANK", "0"))
     device = torch.device("cuda", local) if has_gpu else torch.device("cpu")
-    ranks = int(os.environ.get("WORLD_SIZE", "1"))
-    if ranks == 1:
-        yield Machine(device)
-        return
-    distributed.init_process_group("nccl" if has_gpu else "gloo")
-    try:
-        yield Machine(device, distributed.get_rank(), ranks)
-    finally:
-        distributed.destroy_process_group()
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        return Machine(device)
+    if not distributed.is_initialized():  # once a process, for all its fits
+        distributed.init_process_group("nccl" if has_gpu else "gloo")
+        atexit.register(distributed.destroy_process_group)
+    return Machine(device, distributed.get_rank(), distributed.get_world_size())

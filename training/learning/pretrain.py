@@ -45,33 +45,33 @@ def pretrain(
     rng = np.random.default_rng((fit.seed, 5))
     drawn = rng.permutation(len(unlabelled))[: plan.rows]
     sequences = torch.from_numpy(unlabelled.sequences[drawn])
-    with this_machine(fit.threads) as machine:
-        torch.manual_seed(fit.seed)
-        task = _MaskedFields(network.to(machine.device), plan.masked_share)
-        task.to(machine.device).train()
-        optimiser = torch.optim.AdamW(task.parameters(), lr=plan.learning_rate)
-        steps = math.ceil(len(drawn) / plan.batch_rows)
-        schedule = torch.optim.lr_scheduler.OneCycleLR(
-            optimiser, plan.learning_rate, total_steps=max(2, steps * plan.epochs)
-        )
-        for epoch in range(plan.epochs):
-            order = torch.from_numpy(rng.permutation(len(drawn)))
-            total = 0.0
-            for step in range(steps):
-                rows = order[step * plan.batch_rows : (step + 1) * plan.batch_rows]
-                optimiser.zero_grad()
-                with machine.mixed():
-                    loss = task(machine.placed(sequences[rows]))
-                loss.backward()
-                torch.nn.utils.clip_grad_norm_(task.parameters(), 1.0)
-                optimiser.step()
-                schedule.step()
-                total += float(loss.detach())
-                if (step + 1) % max(1, steps // _REPORTS) == 0:
-                    report(
-                        f"pre-training {epoch + 1}/{plan.epochs}, step {step + 1}/{steps}:"
-                        f" loss {total / (step + 1):.4f}"
-                    )
+    machine = this_machine(fit.threads)
+    torch.manual_seed(fit.seed)
+    task = _MaskedFields(network.to(machine.device), plan.masked_share)
+    task.to(machine.device).train()
+    optimiser = torch.optim.AdamW(task.parameters(), lr=plan.learning_rate)
+    steps = math.ceil(len(drawn) / plan.batch_rows)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimiser, plan.learning_rate, total_steps=max(2, steps * plan.epochs)
+    )
+    for epoch in range(plan.epochs):
+        order = torch.from_numpy(rng.permutation(len(drawn)))
+        total = 0.0
+        for step in range(steps):
+            rows = order[step * plan.batch_rows : (step + 1) * plan.batch_rows]
+            optimiser.zero_grad()
+            with machine.mixed():
+                loss = task(machine.placed(sequences[rows]))
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(task.parameters(), 1.0)
+            optimiser.step()
+            schedule.step()
+            total += float(loss.detach())
+            if (step + 1) % max(1, steps // _REPORTS) == 0:
+                report(
+                    f"pre-training {epoch + 1}/{plan.epochs}, step {step + 1}/{steps}:"
+                    f" loss {total / (step + 1):.4f}"
+                )
     return {name: each.detach().cpu().clone() for name, each in network.state_dict().items()}
 
 

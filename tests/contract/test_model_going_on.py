@@ -1,0 +1,133 @@
+"""A fit that was ended goes on, pre-training sees no label, and a student hears its teacher."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fraudstream.errors import InvalidSettings
+from tests.tiny_model import some_sequences, some_vectors
+
+torch = pytest.importorskip("torch", reason="PyTorch is not installed (extra: train)")
+
+from training.dataset import Examples  # noqa: E402  # after the skip
+from training.learning.fit import Start, fit_network, new_network, raw_scores  # noqa: E402
+from training.learning.loop import Targets  # noqa: E402
+from training.learning.plan import FitPlan, PretrainPlan  # noqa: E402
+from training.learning.pretrain import pretrain  # noqa: E402
+from training.models.scaling import NetworkKind, NetworkShape  # noqa: E402
+
+F, ROWS = 4, 600
+SHAPE = NetworkShape(features=F, hidden=16, layers=1, mcc_buckets=8)
+PLAN = FitPlan(epochs=4, batch_rows=64, learning_rate=5e-3, genuine_share=0.5)
+
+
+class Ended(Exception):
+    """What a power cut is to a fit."""
+
+
+class Cut:
+    """Ends a fit after some reports."""
+
+    def __init__(self, after: int) -> None:
+        self.left = after
+        self.lines: list[str] = []
+
+    def __call__(self, line: str) -> None:
+        self.lines.append(line)
+        self.left -= 1
+        if not self.left:
+            raise Ended
+
+
+def silently(_: str) -> None:
+    """Drop progress lines."""
+
+
+@pytest.fixture(scope="module")
+def rows() -> Examples:
+    """Some rows, every tenth of them fraud."""
+    numbers = np.arange(ROWS, dtype=np.int64)
+    is_fraud = numbers % 10 == 0
+    return Examples(
+        some_vectors(ROWS, F), some_sequences(ROWS), is_fraud, numbers, numbers, numbers, numbers
+    )
+
+
+@pytest.mark.parametrize("kind", NetworkKind)
+def test_fit_that_was_ended_gives_the_same_network(
+    rows: Examples, tmp_path: Path, kind: NetworkKind
+) -> None:
+    """Weights, optimiser, schedule, order and chance go on where the last epoch left them."""
+    shape = replace(SHAPE, kind=kind)
+    early, late = rows.between(0, 400), rows.between(400, ROWS)
+    whole = fit_network(early, late, shape, PLAN, silently)
+    with pytest.raises(Ended):
+        fit_network(early, late, shape, PLAN, Cut(3), Start(folder=tmp_path))
+    again = Cut(99)
+
+    found = fit_network(early, late, shape, PLAN, again, Start(folder=tmp_path))
+
+    assert again.lines[0] == "goes on after epoch 2"
+    assert raw_scores(found.network, late).tobytes() == raw_scores(whole.network, late).tobytes()
+    assert found.epochs == whole.epochs
+
+
+def test_state_of_another_fit_is_refused(rows: Examples, tmp_path: Path) -> None:
+    """Other settings or rows: going on would make a model that nobody asked for."""
+    fit_network(rows, None, SHAPE, replace(PLAN, epochs=1), silently, Start(folder=tmp_path))
+
+    with pytest.raises(InvalidSettings, match="delete it to start anew"):
+        fit_network(rows, None, SHAPE, PLAN, silently, Start(folder=tmp_path))
+
+
+def test_state_that_is_a_program_is_not_run(rows: Examples, tmp_path: Path) -> None:
+    """A pickle that would run something is refused, and does not run."""
+    witness = tmp_path / "ran"
+    torch.save({"what": _Touch(witness), "state": {}}, tmp_path / "checkpoint.pt")
+
+    with pytest.raises(InvalidSettings, match="expected a checkpoint"):
+        fit_network(rows, None, SHAPE, PLAN, silently, Start(folder=tmp_path))
+
+    assert not witness.exists()
+
+
+class _Touch:
+    """Makes a file when it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[object, tuple[Path]]:
+        return Path.touch, (self.path,)
+
+
+@pytest.mark.parametrize("kind", NetworkKind)
+def test_pretraining_learns_without_labels(rows: Examples, kind: NetworkKind) -> None:
+    """The loss of masked fields falls, and labels change nothing."""
+    shape = replace(SHAPE, kind=kind)
+    plan = PretrainPlan(rows=ROWS, epochs=8, batch_rows=64, learning_rate=1e-2)
+    told = Cut(999)
+    turned = replace(rows, is_fraud=~rows.is_fraud)
+
+    weights = pretrain(new_network(rows, shape, 1), rows, plan, PLAN, told)
+    others = pretrain(new_network(rows, shape, 1), turned, plan, PLAN, silently)
+
+    losses = [float(line.rsplit(" ", 1)[1]) for line in told.lines]
+    assert losses[-1] < 0.8 * losses[0]
+    learned = [name for name in weights if name.startswith("encoder")]
+    assert all(torch.equal(weights[name], others[name]) for name in learned)
+
+
+def test_teacher_is_heard_at_the_prevalence_of_the_sample() -> None:
+    """Odds of 1 to 1 among all rows are 4 to 1 where every fourth genuine row is drawn."""
+    plan = FitPlan(genuine_share=0.25, taught_share=0.5)
+    is_fraud = np.array([True, False])
+
+    targets = Targets.of(is_fraud, np.array([0.5, 0.5]), plan)
+
+    assert targets.wanted.tolist() == pytest.approx([0.5 + 0.4, 0.4])
+    assert targets.is_fraud.tolist() == [True, False]

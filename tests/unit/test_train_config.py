@@ -1,0 +1,76 @@
+"""A model's file: what it may say, and what a command line may say otherwise."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("torch", reason="PyTorch is not installed (extra: train)")
+
+from fraudstream.errors import InvalidSettings
+from training.config import CONFIGS, ModelKind, Override, load_config, load_members, named_config
+from training.search import toml_of
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.toml")), ids=lambda path: path.stem)
+def test_every_file_of_the_project_is_read(path: Path) -> None:
+    """Also the members of the ensemble."""
+    config = load_config(path)
+
+    assert len(load_members(path, config)) == len(config.members)
+
+
+@pytest.mark.parametrize("kind", ModelKind)
+def test_every_model_has_a_file(kind: ModelKind) -> None:
+    """The command needs no --config."""
+    assert named_config(kind.value, None)[1].kind is kind
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("kind = 'oracle'", "kind: Input should be 'lstm'"),
+        ("kind = 'lstm'\nepochs = 3", "epochs: Extra inputs are not permitted"),
+        ("kind = 'lstm'\n[fit]\nepoch = 3", "fit.epoch: "),
+        ("kind = 'lstm'\n[network]\nhidden = 12", "expected a multiple of 2 x heads"),
+        ("kind = 'ensemble'", "members: expected some for an ensemble"),
+        ("kind = 'lstm'\n[[members]]\nconfig = 'a.toml'\nweight = 1.0", "none for anything else"),
+        ("kind = 'ensemble'\n[[members]]\nconfig = '../a.toml'\nweight = 1.0", "members.0.config"),
+        ("kind =", "expected a TOML file of a model"),
+    ],
+)
+def test_what_is_wrong_is_named(tmp_path: Path, text: str, why: str) -> None:
+    """File, key, and what was expected."""
+    path = tmp_path / "model.toml"
+    path.write_text(text)
+
+    with pytest.raises(InvalidSettings, match=r"model\.toml") as refusal:
+        load_config(path)
+
+    assert why in str(refusal.value)
+
+
+def test_file_of_another_kind_is_refused() -> None:
+    """--model and --config must agree."""
+    with pytest.raises(InvalidSettings, match="expected a transformer, found a lstm"):
+        named_config("transformer", CONFIGS / "lstm.toml")
+
+
+def test_command_line_overrides_the_file() -> None:
+    """Seed and epochs where they are given, threads always."""
+    config = load_config(CONFIGS / "lstm.toml")
+
+    found = Override(seed=7, epochs=1, threads=2).applied(config)
+
+    assert (found.fit.seed, found.fit.epochs, found.fit.threads) == (7, 1, 2)
+    assert Override().applied(config) == config
+
+
+@pytest.mark.parametrize("kind", ["lstm", "transformer", "boosting"])
+def test_found_settings_are_a_file_again(tmp_path: Path, kind: str) -> None:
+    """What a search writes is what training reads."""
+    _, config = named_config(kind, None)
+    (tmp_path / "found.toml").write_text(toml_of(config))
+
+    assert load_config(tmp_path / "found.toml") == config
