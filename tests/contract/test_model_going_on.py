@@ -22,7 +22,7 @@ from training.models.scaling import NetworkKind, NetworkShape  # noqa: E402
 
 F, ROWS = 4, 600
 SHAPE = NetworkShape(features=F, hidden=16, layers=1, mcc_buckets=8)
-PLAN = FitPlan(epochs=4, batch_rows=64, learning_rate=5e-3, genuine_share=0.5)
+PLAN = FitPlan(branch_epochs=2, epochs=4, batch_rows=64, learning_rate=5e-3, genuine_share=0.5)
 
 
 class Ended(Exception):
@@ -58,20 +58,23 @@ def rows() -> Examples:
 
 
 @pytest.mark.parametrize("kind", NetworkKind)
+@pytest.mark.parametrize(
+    ("ended", "first"), [(2, "goes on after epoch 0"), (5, "goes on after epoch 2")]
+)
 def test_fit_that_was_ended_gives_the_same_network(
-    rows: Examples, tmp_path: Path, kind: NetworkKind
+    rows: Examples, tmp_path: Path, kind: NetworkKind, ended: int, first: str
 ) -> None:
     """Weights, optimiser, schedule, order and chance go on where the last epoch left them."""
     shape = replace(SHAPE, kind=kind)
     early, late = rows.between(0, 400), rows.between(400, ROWS)
     whole = fit_network(early, late, shape, PLAN, silently)
     with pytest.raises(Ended):
-        fit_network(early, late, shape, PLAN, Cut(3), Start(folder=tmp_path))
+        fit_network(early, late, shape, PLAN, Cut(ended), Start(folder=tmp_path))
     again = Cut(99)
 
     found = fit_network(early, late, shape, PLAN, again, Start(folder=tmp_path))
 
-    assert again.lines[0] == "goes on after epoch 2"
+    assert again.lines[0] == first
     assert raw_scores(found.network, late).tobytes() == raw_scores(whole.network, late).tobytes()
     assert found.epochs == whole.epochs
 
@@ -124,10 +127,9 @@ def test_pretraining_learns_without_labels(rows: Examples, kind: NetworkKind) ->
 
 def test_teacher_is_heard_at_the_prevalence_of_the_sample() -> None:
     """Odds of 1 to 1 among all rows are 4 to 1 where every fourth genuine row is drawn."""
-    plan = FitPlan(genuine_share=0.25, taught_share=0.5)
     is_fraud = np.array([True, False])
 
-    targets = Targets.of(is_fraud, np.array([0.5, 0.5]), plan)
+    targets = Targets.of(is_fraud, np.array([0.5, 0.5]), genuine_share=0.25, taught_share=0.5)
 
     assert targets.wanted.tolist() == pytest.approx([0.5 + 0.4, 0.4])
     assert targets.is_fraud.tolist() == [True, False]

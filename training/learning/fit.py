@@ -7,7 +7,6 @@ the true prevalence already, and calibration only mends their shape. Axes: N row
 from __future__ import annotations
 
 import copy
-import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,7 +20,7 @@ from numpy.typing import NDArray
 from training.dataset import Examples, content_hash
 from training.evaluation.metrics import average_precision
 from training.learning.checkpoint import Checkpoints
-from training.learning.loop import Loop, Targets
+from training.learning.loop import Loop
 from training.learning.machine import this_machine
 from training.learning.plan import FitPlan
 from training.models.fit_scaling import fit_scaling
@@ -83,9 +82,7 @@ def fit_network(
     network = new_network(train, shape, plan.seed)
     if start.weights is not None:
         network.load_state_dict(start.weights)
-    network.prior_shift.fill_(math.log(plan.genuine_share))
-    targets = Targets.of(train.is_fraud, start.teacher, plan)
-    loop = Loop(network.to(machine.device), train, targets, plan, machine)
+    loop = Loop(network.to(machine.device), train, start.teacher, plan, machine)
     run = _Run(loop, plan, later, report if machine.rank == 0 else _silently)
     kept = None
     if start.folder is not None:
@@ -143,7 +140,7 @@ class _Run:
             self._epoch()
             if kept is not None:
                 kept.save(self._state())
-        best = self._best or self._loop.averaged()
+        best = self._best or self._loop.network
         return Fitted(best.cpu().eval(), self._best_epoch)
 
     def _is_over(self) -> bool:
@@ -153,17 +150,21 @@ class _Run:
     def _epoch(self) -> None:
         began = time.monotonic()
         loss = self._loop.epoch()
-        self._done += 1
         spent = time.monotonic() - began
+        if not self._loop.reads_past:
+            self._report(f"the vector's branch alone: loss {loss:.4f} {spent:.0f} s")
+            return
+        self._done += 1
         line = f"epoch {self._done}/{self._plan.epochs} loss {loss:.4f} {spent:.0f} s"
         if self._later is None:
             self._report(line)
             return
-        network = self._loop.averaged()
+        network = self._loop.network
         ap = average_precision(raw_scores(network, self._later), self._later.is_fraud)
         self._report(f"{line} AP on the later slice {ap:.4f}")
         if ap > self._best_ap:
-            self._best, self._best_ap, self._best_epoch = network, ap, self._done
+            self._best, self._best_ap = copy.deepcopy(network), ap
+            self._best_epoch = self._done
 
     def _state(self) -> dict[str, Any]:
         best = self._best.state_dict() if self._best is not None else None

@@ -5,7 +5,6 @@ Axes: N training rows, B rows of a batch, T steps of a sequence, C channels.
 
 from __future__ import annotations
 
-import copy
 import math
 from dataclasses import dataclass
 from typing import Any, Self
@@ -39,33 +38,54 @@ class Targets:
 
     @classmethod
     def of(
-        cls, is_fraud: NDArray[np.bool_], teacher: NDArray[np.float64] | None, plan: FitPlan
+        cls,
+        is_fraud: NDArray[np.bool_],
+        teacher: NDArray[np.float64] | None,
+        genuine_share: float,
+        taught_share: float,
     ) -> Self:
         """Return the labels, or their mixture with a teacher's scores (Hinton et al. 2015).
 
         Args:
             is_fraud: bool [N].
             teacher: float64 [N] at the true prevalence: brought to that of the sample here.
-            plan: How genuine rows are drawn, and how much the teacher counts.
+            genuine_share: Of the genuine rows, drawn.
+            taught_share: How far the teacher counts.
         """
         labels = is_fraud.astype(np.float32)
         if teacher is not None:
             known = np.clip(teacher, _EDGE, 1.0 - _EDGE)
-            odds = known / (1.0 - known) / plan.genuine_share
+            odds = known / (1.0 - known) / genuine_share
             soft = odds / (1.0 + odds)
-            share = plan.taught_share
-            labels = ((1.0 - share) * labels + share * soft).astype(np.float32)
+            labels = ((1.0 - taught_share) * labels + taught_share * soft).astype(np.float32)
         return cls(torch.from_numpy(labels), is_fraud)
 
 
+@dataclass(frozen=True, slots=True)
+class _Phase:
+    """Some epochs of one kind.
+
+    Attributes:
+        epochs: Passes.
+        genuine_share: Of the genuine rows, drawn for each.
+        learning_rate: Highest of the cycle over them.
+        reads_past: Whether sequences are read, or the vector alone.
+    """
+
+    epochs: int
+    genuine_share: float
+    learning_rate: float
+    reads_past: bool
+
+
 class Loop:
-    """Steps of one fit; every process of it draws the same order and takes its part of a batch."""
+    """Epochs of one fit; every process of it draws the same order and takes its part of a batch."""
 
     def __init__(
         self,
         network: SequenceNetwork,
         train: Examples,
-        targets: Targets,
+        teacher: NDArray[np.float64] | None,
         plan: FitPlan,
         machine: Machine,
     ) -> None:
@@ -73,67 +93,91 @@ class Loop:
         self._plan = plan
         self._machine = machine
         self._rng = np.random.default_rng((plan.seed, 3))
-        self._frauds = np.flatnonzero(targets.is_fraud)
-        self._genuine = np.flatnonzero(~targets.is_fraud)
-        self._drawn = round(plan.genuine_share * len(self._genuine))
+        self._is_fraud, self._teacher = train.is_fraud, teacher
         self._vectors = torch.from_numpy(train.vectors)
         self._sequences = torch.from_numpy(train.sequences)
-        self._wanted = targets.wanted
-        self._loss = machine.joined(_Loss(network))
-        self._optimiser = torch.optim.AdamW(
-            network.parameters(), lr=plan.learning_rate, weight_decay=plan.weight_decay
-        )
-        steps = plan.epochs * math.ceil((self._drawn + len(self._frauds)) / plan.batch_rows)
-        self._schedule = torch.optim.lr_scheduler.OneCycleLR(
-            self._optimiser, plan.learning_rate, total_steps=max(steps, 2)
-        )
-        self._average = _Average(network, plan.averaged_steps) if plan.averaged_steps else None
+        branch = _Phase(plan.branch_epochs, plan.branch_share, plan.branch_rate, reads_past=False)
+        whole = _Phase(plan.epochs, plan.genuine_share, plan.learning_rate, reads_past=True)
+        self._phases = [phase for phase in (branch, whole) if phase.epochs]
+        self._done = 0
+        self._begin(self._phases[0])
+
+    @property
+    def reads_past(self) -> bool:
+        """Tell whether the last epoch was one of the whole network."""
+        return self._phase.reads_past
 
     def epoch(self) -> float:
         """Take one pass and return its mean loss."""
+        if self._done == self._phases[0].epochs and len(self._phases) > 1:
+            self._turn_to(self._phases[1])
         self.network.train()
-        drawn = self._rng.choice(self._genuine, self._drawn, replace=False)
-        order = self._rng.permutation(np.concatenate([self._frauds, drawn]))
+        frauds, genuine = np.flatnonzero(self._is_fraud), np.flatnonzero(~self._is_fraud)
+        drawn = self._rng.choice(genuine, self._drawn(self._phase), replace=False)
+        order = self._rng.permutation(np.concatenate([frauds, drawn]))
         total = 0.0
         for begin in range(0, len(order), self._plan.batch_rows):
             batch = order[begin : begin + self._plan.batch_rows]
             own = batch[self._machine.rank :: self._machine.ranks]
             # A last batch may be too small for all: then each takes all of it.
             total += self._step(torch.from_numpy(own if len(own) else batch)) * len(batch)
+        self._done += 1
         return total / len(order)
-
-    def averaged(self) -> SequenceNetwork:
-        """Return a copy of the network with what is kept of its weights."""
-        network = copy.deepcopy(self.network)
-        if self._average is not None:
-            self._average.write_to(network)
-        return network
 
     def state(self) -> dict[str, Any]:
         """Return all that the next epoch depends on."""
         return {
+            "done": self._done,
             "network": self.network.state_dict(),
             "optimiser": self._optimiser.state_dict(),
             "schedule": self._schedule.state_dict(),
-            "average": None if self._average is None else self._average.state(),
             "order": _plain(self._rng.bit_generator.state),
             "torch": torch.get_rng_state(),
         }
 
     def restore(self, state: dict[str, Any]) -> None:
         """Stand where `state` was returned."""
+        self._done = int(state["done"])
+        if self._done > self._phases[0].epochs:
+            self._begin(self._phases[1])
         self.network.load_state_dict(state["network"])
         self._optimiser.load_state_dict(state["optimiser"])
         self._schedule.load_state_dict(state["schedule"])
-        if self._average is not None:
-            self._average.restore(state["average"])
         self._rng.bit_generator.state = _number(state["order"])
         torch.set_rng_state(state["torch"])
+
+    def _drawn(self, phase: _Phase) -> int:
+        return round(phase.genuine_share * int((~self._is_fraud).sum()))
+
+    def _begin(self, phase: _Phase) -> None:
+        self._phase = phase
+        self.network.prior_shift.fill_(math.log(phase.genuine_share))
+        self._loss = self._machine.joined(_Loss(self.network, reads_past=phase.reads_past))
+        self._wanted = Targets.of(
+            self._is_fraud, self._teacher, phase.genuine_share, self._plan.taught_share
+        ).wanted
+        self._optimiser = torch.optim.AdamW(
+            self.network.parameters(), lr=phase.learning_rate, weight_decay=self._plan.weight_decay
+        )
+        rows = self._drawn(phase) + int(self._is_fraud.sum())
+        steps = phase.epochs * math.ceil(rows / self._plan.batch_rows)
+        self._schedule = torch.optim.lr_scheduler.OneCycleLR(
+            self._optimiser, phase.learning_rate, total_steps=max(steps, 2)
+        )
+
+    def _turn_to(self, phase: _Phase) -> None:
+        """Go on with another sample: what was learned of its odds is put right at once."""
+        shift = math.log(self._phase.genuine_share / phase.genuine_share)
+        with torch.no_grad():
+            self.network.head.bias.add_(shift)
+        self._begin(phase)
 
     def _step(self, rows: Tensor) -> float:
         placed = self._machine.placed
         self._optimiser.zero_grad()
-        sequence = cut_histories(self._sequences[rows], self._plan.cut_share)
+        sequence = self._sequences[:0]
+        if self._phase.reads_past:
+            sequence = cut_histories(self._sequences[rows], self._plan.cut_share)
         with self._machine.mixed():
             loss = self._loss(
                 placed(self._vectors[rows]), placed(sequence), placed(self._wanted[rows])
@@ -142,49 +186,23 @@ class Loop:
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
         self._optimiser.step()
         self._schedule.step()
-        if self._average is not None:
-            self._average.add(self.network)
         return float(loss.detach())
 
 
 class _Loss(nn.Module):
     """The loss of a batch, as one module: gradients of several processes meet in its backward."""
 
-    def __init__(self, network: SequenceNetwork) -> None:
+    def __init__(self, network: SequenceNetwork, *, reads_past: bool) -> None:
         super().__init__()
         self.network = network
+        self.reads_past = reads_past
 
     def forward(self, vector: Tensor, sequence: Tensor, wanted: Tensor) -> Tensor:
-        logit = self.network.logit(vector, sequence)
+        if self.reads_past:
+            logit = self.network.logit(vector, sequence)
+        else:
+            logit = self.network.branch_logit(vector)
         return functional.binary_cross_entropy_with_logits(logit.float(), wanted)
-
-
-class _Average:
-    """Moving average of the weights, without the bias of its beginning."""
-
-    def __init__(self, network: SequenceNetwork, steps: int) -> None:
-        self._keep = 1.0 - 1.0 / steps
-        self._weight = 0.0
-        self._sums = [torch.zeros_like(each) for each in network.parameters()]
-
-    def add(self, network: SequenceNetwork) -> None:
-        with torch.no_grad():
-            parameters = [each.detach() for each in network.parameters()]
-            torch._foreach_lerp_(self._sums, parameters, 1.0 - self._keep)
-        self._weight = self._keep * self._weight + 1.0 - self._keep
-
-    def write_to(self, network: SequenceNetwork) -> None:
-        with torch.no_grad():
-            for each, summed in zip(network.parameters(), self._sums, strict=True):
-                each.copy_(summed / self._weight if self._weight else each)
-
-    def state(self) -> dict[str, Any]:
-        return {"weight": self._weight, "sums": self._sums}
-
-    def restore(self, state: dict[str, Any]) -> None:
-        self._weight = float(state["weight"])
-        for own, kept in zip(self._sums, state["sums"], strict=True):
-            own.copy_(kept)
 
 
 def cut_histories(sequences: Tensor, share: float) -> Tensor:

@@ -34,8 +34,13 @@ class Machine:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda")
 
     def joined(self, network: nn.Module) -> nn.Module:
-        """Return a network whose gradients are the mean over all processes."""
-        return network if self.ranks == 1 else DistributedDataParallel(network)
+        """Return a network whose gradients are the mean over all processes.
+
+        A part that a loss leaves out has no gradient.
+        """
+        if self.ranks == 1:
+            return network
+        return DistributedDataParallel(network, find_unused_parameters=True)
 
 
 def is_first_process() -> bool:

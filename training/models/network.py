@@ -43,7 +43,14 @@ class SequenceNetwork(nn.Module):
         did = self.encoder(
             inputs.steps(sequence), inputs.present(sequence), inputs.ago(sequence)
         )  # [B, H]
-        seen = self.dropout(functional.relu(self.branch(inputs.vectors(vector))))  # [B, H]
+        return self._judged(did, vector)
+
+    def branch_logit(self, vector: Tensor) -> Tensor:
+        """Return the log-odds of the vector alone, as if the encoder said nothing, float32 [B]."""
+        return self._judged(vector.new_zeros(len(vector), self.shape.hidden), vector)
+
+    def _judged(self, did: Tensor, vector: Tensor) -> Tensor:
+        seen = self.dropout(functional.relu(self.branch(self.inputs.vectors(vector))))  # [B, H]
         joint = functional.relu(self.joint(torch.cat([did, seen], dim=1)))  # [B, H]
         logit: Tensor = self.head(self.dropout(joint))[:, 0]
         return logit
