@@ -10,6 +10,7 @@ from pathlib import Path
 
 from fraudstream.errors import BrokerUnavailable, InvalidSettings, ModelRefused
 from training import search_command, train_command
+from training.compression import arguments as compression
 from training.evaluation.metrics import Fold, summarise
 from training.offline import arguments as offline
 from training.parity import arguments as parity
@@ -54,6 +55,7 @@ def _parser() -> argparse.ArgumentParser:
     parity.add_arguments(commands.add_parser("parity", help="prove the features of decisions"))
     signatures.add_person(commands.add_parser("person", help="make a person's key"))
     signatures.add_sign(commands.add_parser("sign", help="sign a model artefact"))
+    compression.add_arguments(commands.add_parser("quantise", help="make a model of int8"))
     return parser
 
 

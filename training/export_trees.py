@@ -86,8 +86,7 @@ def _tree_node(model: xgboost.XGBClassifier, columns: int) -> onnx.NodeProto:
     """Return the trees as a node from `columns` to `probabilities`, float32 [B, 2]."""
     named = [("columns", FloatTensorType([None, columns]))]
     converted = convert_xgboost(model, initial_types=named, target_opset=15)
-    node: onnx.NodeProto
-    (node,) = converted.graph.node
-    if list(node.output) != ["label", "probabilities"]:
+    node: onnx.NodeProto = converted.graph.node[0]
+    if len(converted.graph.node) != 1 or list(node.output) != ["label", "probabilities"]:
         raise ModelRefused("MODEL_OPS", f"expected a classifier, found outputs {node.output}")
     return node

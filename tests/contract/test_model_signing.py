@@ -1,0 +1,124 @@
+"""People, keys and signatures by command, and a scoring service that serves nothing unsigned."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from demo.signed_model import MODEL, PEOPLE, sign_copy
+from fraudstream.artefact import load_artefact
+from fraudstream.signing import People
+from services.scoring.build import clock_ms
+from tests.tiny_model import tiny_artefact
+from tests.trust import model_settings
+
+PROJECT = Path(__file__).parents[2]
+
+
+def run(module: str, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
+    """Run a command to its end."""
+    command = [sys.executable, "-m", module, *arguments]
+    environment = {**os.environ, **settings}
+    return subprocess.run(
+        command, capture_output=True, text=True, check=False, cwd=PROJECT, env=environment
+    )
+
+
+def add_person(folder: Path, name: str, until: str = "2199-12-31") -> int:
+    """Make a trainer by command; return the exit code."""
+    key, people = folder / f"{name}.key", folder / "people.json"
+    done = run(
+        *("training", "person", name, "--role", "trainer", "--until", until),
+        *("--key", str(key), "--people", str(people)),
+    )
+    return done.returncode
+
+
+def test_person_and_signature_by_command(tmp_path: Path) -> None:
+    """Whoever holds a key signs; the file of people has the public half alone."""
+    model = tmp_path / "model"
+    tiny_artefact(model)
+    (model / "signature.json").unlink()
+    codes = [add_person(tmp_path, name) for name in ("ada", "grace")]
+    signed = run("training", "sign", str(model), "--key", str(tmp_path / "grace.key"))
+
+    people = People.load(tmp_path / "people.json")
+    assert (codes, signed.returncode) == ([0, 0], 0), signed.stderr
+    assert set(people.by_name) == {"ada", "grace"}
+    assert stat.S_IMODE((tmp_path / "ada.key").stat().st_mode) == 0o400
+    assert "private" not in (tmp_path / "people.json").read_text()
+    assert load_artefact(model, people, clock_ms()).manifest.name == "tiny"
+
+
+def test_a_name_is_one_person(tmp_path: Path) -> None:
+    """A second key under a known name would let one person pass for two: exit 78."""
+    assert (add_person(tmp_path, "ada"), add_person(tmp_path, "ada")) == (0, 78)
+    assert add_person(tmp_path, "No Name") == 78
+
+
+def test_artefact_that_would_not_serve_is_not_signed(tmp_path: Path) -> None:
+    """A signature says that somebody checked: exit 65 for damage, and no signature."""
+    model = tmp_path / "model"
+    tiny_artefact(model)
+    (model / "signature.json").unlink()
+    (model / "lstm.onnx").write_bytes(b"")
+    add_person(tmp_path, "ada")
+    done = run("training", "sign", str(model), "--key", str(tmp_path / "ada.key"))
+
+    assert done.returncode == 65
+    assert "MODEL_CORRUPT" in done.stderr
+    assert not (model / "signature.json").exists()
+
+
+def test_demo_model_is_served_as_a_signed_copy(tmp_path: Path) -> None:
+    """The repository holds no private key: each line makes one and signs a copy."""
+    sign_copy(PROJECT / "models" / "demo", tmp_path)
+    sign_copy(PROJECT / "models" / "demo", tmp_path)  # a line that is prepared again
+
+    artefact = load_artefact(tmp_path / MODEL, People.load(tmp_path / PEOPLE), clock_ms())
+    assert artefact.manifest.name == "demo"
+    assert not (PROJECT / "models" / "demo" / "signature.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("damage", "code", "reason"),
+    [
+        ("unsigned", 77, "MODEL_UNTRUSTED"),
+        ("expired", 77, "MODEL_UNTRUSTED"),
+        ("cut short", 65, "MODEL_CORRUPT"),
+        ("yaml", 78, "MODEL_CONFIG"),
+        ("slow", 65, "MODEL_BUDGET"),
+        ("nobody named", 78, "PEOPLE_FILE"),
+    ],
+)
+def test_scoring_says_by_its_exit_code_why_it_does_not_start(
+    tmp_path: Path, damage: str, code: int, reason: str
+) -> None:
+    """Refused before any connection is opened; there is no setting that serves it anyway."""
+    model = tmp_path / "model"
+    tiny_artefact(model)
+    told = model_settings(model)
+    if damage == "unsigned":
+        (model / "signature.json").unlink()
+    elif damage == "expired":
+        people = json.loads((tmp_path / "people.json").read_text())
+        people["people"][0]["until"] = "2020-01-01"
+        (tmp_path / "people.json").write_text(json.dumps(people))
+    elif damage == "cut short":
+        (model / "lstm.onnx").write_bytes((model / "lstm.onnx").read_bytes()[:500])
+    elif damage == "yaml":
+        (model / "config.pbtxt").write_text("name: 'tiny'")
+    elif damage == "slow":
+        told["FRAUD_SCORING_MODEL_BATCH_MS"] = "0.0001"
+    else:
+        del told["FRAUD_SCORING_PEOPLE_FILE"]
+
+    done = run("services.scoring", **told)
+    assert done.returncode == code, done.stderr
+    assert reason in done.stdout + done.stderr
