@@ -2,8 +2,9 @@
 
 The manifest says what the model needs (features by hash, the sequence's layout), how its members
 make one raw score, how that becomes a decision, how it is explained, and gives rows with known raw
-scores. A person signs the manifest, which holds the hash of every other file, so the signature
-covers them all. Nothing is ever unpickled, and no runtime sees a file before all is checked.
+scores. A person signs the manifest's SHA-256, which is the model's hash; the manifest holds the
+hashes of all other files, so the signature covers them. Nothing is ever unpickled, and no runtime
+sees a file before all is checked.
 Axes: N golden rows, F the model's features, T sequence length, C channels.
 """
 
@@ -96,10 +97,7 @@ def sign_artefact(folder: Path, signer: Signer) -> Artefact:
         ModelRefused: It would not be served even if signed.
     """
     artefact = read_artefact(folder)
-    manifest = _read(folder / MANIFEST_FILE, MAX_MANIFEST_BYTES)
-    if hashlib.sha256(manifest).hexdigest() != artefact.model_hash:
-        raise _refused("CORRUPT", f"{MANIFEST_FILE} changed while it was checked")
-    signature = signer.sign(_PURPOSE, manifest)
+    signature = signer.sign(_PURPOSE, artefact.model_hash.encode())
     (folder / SIGNATURE_FILE).write_text(signature.model_dump_json() + "\n")
     return artefact
 
@@ -117,8 +115,9 @@ def load_artefact(folder: Path, people: People, at_ms: int) -> Artefact:
             and for a file that is not the one that was signed; else as `read_artefact`.
     """
     content = _read(folder / MANIFEST_FILE, MAX_MANIFEST_BYTES)
-    _check_signature(folder, content, people, at_ms)
-    return _checked(folder, content)
+    model_hash = hashlib.sha256(content).hexdigest()
+    _check_signature(folder, model_hash, people, at_ms)
+    return _checked(folder, content, model_hash)
 
 
 def read_artefact(folder: Path) -> Artefact:
@@ -132,15 +131,21 @@ def read_artefact(folder: Path) -> Artefact:
             outputs or features, `MODEL_GOLDEN` for golden rows that prove nothing. That the model
             reproduces them is for the engine to check.
     """
-    return _checked(folder, _read(folder / MANIFEST_FILE, MAX_MANIFEST_BYTES))
+    content = _read(folder / MANIFEST_FILE, MAX_MANIFEST_BYTES)
+    try:
+        # Whoever signs must read what a loader will: a signed manifest is not looked at for it.
+        json.loads(content, object_pairs_hook=_refuse_repeated)
+    except (ValueError, RecursionError) as exc:
+        raise _refused("CORRUPT", f"{MANIFEST_FILE} is not JSON with each key once") from exc
+    return _checked(folder, content, hashlib.sha256(content).hexdigest())
 
 
-def _checked(folder: Path, content: bytes) -> Artefact:
+def _checked(folder: Path, content: bytes, model_hash: str) -> Artefact:
     _refuse_settings(folder)
     manifest = _parse_manifest(content)
     _check_features(manifest)
     files = tuple(_member_file(folder, member, manifest) for member in manifest.members)
-    return Artefact(manifest, files, _golden_rows(manifest), hashlib.sha256(content).hexdigest())
+    return Artefact(manifest, files, _golden_rows(manifest), model_hash)
 
 
 def _refused(reason: str, message: str) -> ModelRefused:
@@ -154,27 +159,27 @@ def _read(path: Path, limit_bytes: int) -> bytes:
     try:
         with path.open("rb") as file:
             size = os.fstat(file.fileno()).st_size
-            content = b"" if size > limit_bytes else file.read(limit_bytes + 1)
+            content = file.read(size + 1) if size <= limit_bytes else b""
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as exc:
         msg = f"expected a folder with the plain file {path.name}, found none"
         raise _refused("FORMAT", msg) from exc
     except OSError as exc:
         raise _refused("CORRUPT", f"{path.name} cannot be read: {exc.strerror}") from exc
-    if size > limit_bytes or len(content) > limit_bytes:
+    if max(size, len(content)) > limit_bytes:
         raise _refused("SIZE", f"expected at most {limit_bytes} bytes in {path.name}, found more")
     if not content:
         raise _refused("CORRUPT", f"{path.name} is empty")
     return content
 
 
-def _check_signature(folder: Path, manifest: bytes, people: People, at_ms: int) -> None:
+def _check_signature(folder: Path, model_hash: str, people: People, at_ms: int) -> None:
     try:
         content = _read(folder / SIGNATURE_FILE, _MAX_SIGNATURE_BYTES)
         signature = Signature.model_validate_json(content)
     except (ModelRefused, ValidationError) as exc:
         msg = f"expected a person's signature in {SIGNATURE_FILE}, found none"
         raise _refused("UNTRUSTED", f"{msg}: sign it by python -m training sign") from exc
-    people.check(signature, _PURPOSE, manifest, SignerRole.TRAINER, at_ms)
+    people.check(signature, _PURPOSE, model_hash.encode(), SignerRole.TRAINER, at_ms)
 
 
 def _refuse_settings(folder: Path) -> None:
@@ -209,14 +214,13 @@ def _member_file(folder: Path, member: Member, manifest: Manifest) -> bytes:
 
 def _parse_manifest(content: bytes) -> Manifest:
     try:
-        json.loads(content, object_pairs_hook=_refuse_repeated)
         return Manifest.model_validate_json(content)
     except ValidationError as exc:
         first = exc.errors(include_url=False, include_input=False, include_context=False)[0]
+        if first["type"] == "json_invalid":
+            raise _refused("CORRUPT", f"{MANIFEST_FILE} is not JSON") from exc
         where = ".".join(str(part) for part in first["loc"])
         raise _refused("CONTRACT", f"{MANIFEST_FILE}: {where}: {first['msg']}") from exc
-    except (ValueError, RecursionError) as exc:
-        raise _refused("CORRUPT", f"{MANIFEST_FILE} is not JSON with each key once") from exc
 
 
 def _refuse_repeated(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -277,4 +281,5 @@ def _golden_rows(manifest: Manifest) -> GoldenRows:
 
 def _floats(text: str) -> FloatArray:
     # a2b_base64 is what base64.b64decode ends in, without its search for foreign characters first
-    return np.frombuffer(binascii.a2b_base64(text, strict_mode=True), "<f4").astype(np.float32)
+    content = binascii.a2b_base64(text, strict_mode=True)
+    return np.frombuffer(content, "<f4").astype(np.float32, copy=False)

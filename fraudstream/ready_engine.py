@@ -1,26 +1,22 @@
 """From a checked artefact to an engine that is ready to serve: golden rows, warm-up, budget.
 
-The order: sessions, then every golden row once in batches of all sizes (which warms each twice),
-then two full batches against the clock. Nothing is served before all of it has passed.
+The order: sessions, then every golden row once in batches of all sizes, which warms each size twice
+and times a full batch. Nothing is served before all of it has passed.
 """
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-import numpy as np
-
 from fraudstream.artefact import Artefact
-from fraudstream.engines.golden import check_golden, rule_of, score_batch
+from fraudstream.engines.golden import check_golden, rule_of
 from fraudstream.engines.members import MembersEngine
 from fraudstream.engines.onnx_engine import OnnxEngine
 from fraudstream.engines.protocol import MAX_ROWS, Engine
 from fraudstream.errors import ModelRefused
 
-_TIMED_RUNS: Final = 2
 _MEMORY_FILE: Final = Path("/proc/self/statm")
 _PAGE_BYTES: Final = 4096
 
@@ -61,8 +57,8 @@ def ready_engine(artefact: Artefact, budget: Budget) -> Engine:
     before = resident_bytes()
     engine = open_engine(artefact)
     manifest = artefact.manifest
-    check_golden(engine, artefact.golden, rule_of(manifest.precision, manifest.is_alert))
-    took_ms = _full_batch_ms(engine, artefact)
+    rule = rule_of(manifest.precision, manifest.is_alert)
+    took_ms = check_golden(engine, artefact.golden, rule)
     if took_ms > budget.batch_ms:
         msg = f"{MAX_ROWS} rows take {took_ms:.1f} ms, at most {budget.batch_ms:g} ms is expected"
         raise ModelRefused("MODEL_BUDGET", msg)
@@ -71,17 +67,6 @@ def ready_engine(artefact: Artefact, budget: Budget) -> Engine:
         msg = f"the process grew by {growth >> 20} MiB, at most {budget.growth_bytes >> 20} MiB"
         raise ModelRefused("MODEL_BUDGET", f"{msg} is expected")
     return engine
-
-
-def _full_batch_ms(engine: Engine, artefact: Artefact) -> float:
-    """Return the best time of a full batch: what else runs on the machine only adds to it."""
-    rows = np.arange(MAX_ROWS) % len(artefact.golden.raw_scores)
-    took_ns = []
-    for _ in range(_TIMED_RUNS):
-        began_ns = time.perf_counter_ns()
-        score_batch(engine, artefact.golden, rows)
-        took_ns.append(time.perf_counter_ns() - began_ns)
-    return min(took_ns) / 1e6
 
 
 def resident_bytes() -> int:

@@ -5,10 +5,13 @@ from __future__ import annotations
 from demo.settings import MachineSettings
 from fraudstream.settings import KafkaSettings
 from loadtest.bench.figure import Experiment
+from loadtest.figures.artefact_load import ArtefactLoad
 from loadtest.figures.batch_agent import BatchAgentVsStock
 from loadtest.figures.card_growth import CardGrowth
 from loadtest.figures.dataset_vs_pandas import DatasetVsPandas
+from loadtest.figures.engine_vs_sgemm import EngineVsSgemm
 from loadtest.figures.features_floor import FeaturesVsFloor
+from loadtest.figures.int8_vs_fp32 import Int8VsFp32
 from loadtest.figures.join_vs_feast import JoinVsFeast
 from loadtest.figures.line import LineExperiment
 from loadtest.figures.line_vs_plain import LineVsPlain
@@ -31,4 +34,7 @@ def experiments() -> tuple[Experiment, ...]:
         CardGrowth(),
         DatasetVsPandas(machine),
         StoredBytes(),
+        ArtefactLoad(),
+        EngineVsSgemm(),
+        Int8VsFp32(),
     )

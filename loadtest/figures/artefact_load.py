@@ -1,0 +1,115 @@
+"""A model artefact from disk to its first score, beside a bare session of the same ONNX file.
+
+Ours: read, SHA-256, Ed25519 signature, manifest, what the graph declares, the contract, the golden
+rows' shape, a session, and the first golden row scored and compared. Nothing serves at that moment:
+the other golden rows, in batches of all sizes, come before it is ready, which stands beside the
+figure (`ready ratio`). 256 rows of an LSTM take as long as three sessions, whatever checks them.
+
+Bare: `onnxruntime.InferenceSession` on the path with one thread, as ours, and one run of one row.
+The model is the demo's LSTM 2 x 64 on 32 steps. CPU time, all warm in the page cache.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import onnxruntime
+
+from demo.signed_model import MODEL, PEOPLE, sign_copy
+from fraudstream.artefact import Artefact, load_artefact
+from fraudstream.engines.golden import check_scores, rule_of
+from fraudstream.ready_engine import Budget, open_engine, ready_engine
+from fraudstream.signing import People
+from loadtest.bench.figure import Figure, Plan, Round, Sample, Side
+from loadtest.bench.spent import beside, spent
+
+_DEMO: Final = Path(__file__).parents[2] / "models" / "demo"
+_LOADS: Final = 40
+_NO_BUDGET: Final = Budget(batch_ms=float("inf"), growth_bytes=1 << 62)
+
+
+class ArtefactLoad:
+    """What trusting a model costs when it is loaded."""
+
+    figures = (
+        Figure(
+            "artefact_load_vs_session",
+            "Verified load to first score, CPU: ours / bare session and one run of the file",
+            "ratio",
+            must=2.0,
+            aim=1.3,
+            is_cost=True,
+        ),
+    )
+
+    def lacking(self) -> str:
+        """Return why this machine cannot run it: it always can."""
+        return ""
+
+    @contextmanager
+    def open(self, plan: Plan) -> Iterator[Mapping[str, Side]]:
+        """Sign a copy of the demo's model, and load it once each way."""
+        plan.folder.mkdir(parents=True, exist_ok=True)
+        sign_copy(_DEMO, plan.folder)
+        loads = _Loads(plan.folder)
+        ways = {"ours": loads.to_first_score, "bare": loads.bare, "ready": loads.to_ready}
+        count = plan.rows(_LOADS, 3)
+        for way in ways.values():
+            way()
+        yield {name: partial(_spent_on, way, count) for name, way in ways.items()}
+
+    def values(self, measured: Round) -> dict[str, float]:
+        """Return the ratio of one round, and that of becoming ready to serve."""
+        bare = measured["bare"]["cpu_us"]
+        return {
+            "artefact_load_vs_session": measured["ours"]["cpu_us"] / bare,
+            "ready ratio": measured["ready"]["cpu_us"] / bare,
+            **beside(dict(measured)),
+        }
+
+
+def _spent_on(way: Callable[[], None], count: int) -> Sample:
+    def loads() -> None:
+        for _ in range(count):
+            way()
+
+    return spent(loads, count)
+
+
+class _Loads:
+    """The ways from a folder to a score."""
+
+    def __init__(self, folder: Path) -> None:
+        self._model = folder / MODEL
+        self._people = People.load(folder / PEOPLE)
+        artefact = self._load()
+        self._path = str(self._model / artefact.manifest.members[0].file)
+        golden = artefact.golden
+        self._row = {"vector": golden.vectors[:1], "sequence": golden.sequences[:1]}
+        self._options = onnxruntime.SessionOptions()
+        self._options.intra_op_num_threads = 1
+
+    def _load(self) -> Artefact:
+        return load_artefact(self._model, self._people, time.time_ns() // 1_000_000)
+
+    def to_first_score(self) -> None:
+        artefact = self._load()
+        manifest, golden = artefact.manifest, artefact.golden
+        first = open_engine(artefact).score(golden.vectors[:1], golden.sequences[:1])
+        rule = rule_of(manifest.precision, manifest.is_alert)
+        check_scores(np.asarray(first), golden.raw_scores[:1], rule)
+
+    def to_ready(self) -> None:
+        ready_engine(self._load(), _NO_BUDGET)
+
+    def bare(self) -> None:
+        session = onnxruntime.InferenceSession(
+            self._path, self._options, providers=["CPUExecutionProvider"]
+        )
+        session.run(["raw_score"], self._row)
