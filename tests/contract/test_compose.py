@@ -67,14 +67,15 @@ def test_what_a_service_waits_for_exists() -> None:
 
 
 def test_no_service_holds_the_private_key() -> None:
-    """What seals dead letters is public; what opens them stays with a person."""
+    """What seals and what checks is public; what opens and what signs stays with a person."""
     holders = {
         name
         for name, service in COMPOSE["services"].items()
         if any(str(volume).startswith("private:") for volume in service.get("volumes", ()))
     }
 
-    assert holders == {"keys"}
+    assert holders == {"keys", "model"}
+    assert holders.isdisjoint(LINE)
 
 
 @pytest.mark.parametrize("service", SERVICES)
