@@ -15,6 +15,7 @@ from loadtest.bench.spent import spent
 
 if TYPE_CHECKING:
     from training.dataset import Examples
+    from training.models.scaling import NetworkShape
     from training.slices import Slices
 
 LAYERS: Final = 2
@@ -40,17 +41,26 @@ def fitted_lstm(slices: Slices) -> bytes:
     import torch
 
     from training.export import choose_golden, export_onnx
-    from training.fit import FitPlan, fit_network, raw_scores
-    from training.models.scaling import NetworkShape, feature_ceilings
+    from training.learning.fit import fit_network, raw_scores
+    from training.learning.plan import FitPlan
 
-    shape = NetworkShape(
-        len(FEATURE_NAMES), hidden=HIDDEN, layers=LAYERS, ceilings=feature_ceilings()
-    )
     plan = FitPlan(epochs=_EPOCHS, genuine_share=_GENUINE_SHARE)
-    network = fit_network(slices.fit, slices.stop, shape, plan, lambda _: None).network
+    fitted = fit_network(slices.fit, slices.stop, _shape(), plan, lambda _: None)
     torch.set_num_threads(1)
-    scores = raw_scores(network, slices.stop)
-    return export_onnx(network, choose_golden(slices.stop, scores, seed=1))
+    scores = raw_scores(fitted.network, slices.stop)
+    return export_onnx(fitted.network, choose_golden(slices.stop, scores, seed=1))
+
+
+def _shape() -> NetworkShape:
+    from training.models.scaling import NetworkKind, NetworkShape, feature_ceilings
+
+    return NetworkShape(
+        len(FEATURE_NAMES),
+        NetworkKind.LSTM,
+        hidden=HIDDEN,
+        layers=LAYERS,
+        ceilings=feature_ceilings(),
+    )
 
 
 def some_rows(examples: Examples, count: int) -> Examples:
@@ -80,15 +90,7 @@ def made_up_rows(rows: int) -> Examples:
 
 def new_lstm(rows: Examples) -> bytes:
     """Return an LSTM 2 x 128 as ONNX with the weights it is born with: as much work as any."""
-    import torch
-
     from training.export import export_onnx
-    from training.models.lstm import SequenceNetwork
-    from training.models.scaling import NetworkShape, feature_ceilings, fit_scaling
+    from training.learning.fit import new_network
 
-    torch.manual_seed(1)
-    shape = NetworkShape(
-        len(FEATURE_NAMES), hidden=HIDDEN, layers=LAYERS, ceilings=feature_ceilings()
-    )
-    scaling = fit_scaling(rows.vectors, rows.sequences, rows.is_fraud, shape)
-    return export_onnx(SequenceNetwork(shape, scaling), rows)
+    return export_onnx(new_network(rows, _shape(), seed=1), rows)
