@@ -177,10 +177,17 @@ def brier_by_card(score: Floats, truth: Truth) -> Statistic:
 def mean_of(statistics: Sequence[Statistic]) -> Statistic:
     """Return the mean of statistics over the same cards: of the folds of a protocol.
 
+    A fold without fraud in a draw is left out of the mean.
+
     >>> mean_of([lambda drawn: 1.0, lambda drawn: 3.0])(np.ones(1, np.int64))
     2.0
     """
-    return lambda drawn: float(np.mean([statistic(drawn) for statistic in statistics]))
+
+    def measure(drawn: Ints) -> float:
+        found = np.array([statistic(drawn) for statistic in statistics])
+        return float(np.mean(found[np.isfinite(found)])) if np.isfinite(found).any() else np.nan
+
+    return measure
 
 
 def bootstrap(statistic: Statistic, cards: int, draws: Draws, level: float = 0.95) -> Interval:

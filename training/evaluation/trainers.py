@@ -1,0 +1,232 @@
+"""What can be evaluated: a trainer learns from a fold's slices and scores the later ones.
+
+The baselines that are always shown stand here; networks and boosting settings come from
+`training/models`. A trainer never sees the test's labels, and its calibration is fitted elsewhere,
+to the scores that it gives rows which it did not learn from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import ModuleType
+from typing import Final, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.linear_model import LogisticRegression
+
+from fraudstream.calibration import log_of, log_of_rest
+from training.dataset import Examples
+from training.evaluation.metrics import Floats
+from training.models import boosting
+from training.slices import Slices
+
+Report = Callable[[str], None]
+# Raw scores of examples, float64 [N], in [0, 1].
+Scorer = Callable[[Examples], Floats]
+
+PREVALENCE: Final = "prevalence"
+AMOUNT_RULE: Final = "amount rule"
+LOGISTIC: Final = "logistic regression"
+BOOSTING: Final = "boosting"
+ENSEMBLE: Final = "ensemble"
+
+
+@dataclass(frozen=True, slots=True)
+class RawScores:
+    """Raw scores of a fold's later slices, float64, in [0, 1], before calibration.
+
+    Attributes:
+        tune: Of `Slices.tune`, by a fit that learned from `Slices.fit` only.
+        test: Of `Slices.test`, by the final fit to `Slices.whole`.
+    """
+
+    tune: Floats
+    test: Floats
+
+
+class Trainer(Protocol):
+    """Learns anew on each fold."""
+
+    @property
+    def name(self) -> str:
+        """Return the model's name in tables."""
+        ...
+
+    @property
+    def steps(self) -> int:
+        """Return how many last steps of a sequence it reads; 1 for the row itself."""
+        ...
+
+    @property
+    def settings(self) -> Mapping[str, object]:
+        """Return all that decides its scores besides code and rows; seeds too."""
+        ...
+
+    @property
+    def modules(self) -> Sequence[ModuleType]:
+        """Return the modules whose code decides its scores: kept scores end with a change."""
+        ...
+
+    def scores(self, slices: Slices, report: Report) -> RawScores:
+        """Learn from a fold's slices and return the scores of its later ones."""
+        ...
+
+
+def fit_twice(fit: Callable[[Examples], Scorer], slices: Slices) -> RawScores:
+    """Score the tune slice by a fit to `fit`, and the test by a fit to `whole`: one if the same."""
+    first = fit(slices.fit)
+    last = first if slices.whole is slices.fit else fit(slices.whole)
+    return RawScores(tune=first(slices.tune), test=last(slices.test))
+
+
+@dataclass(frozen=True, slots=True)
+class PrevalenceTrainer:
+    """Says the fraud share of what it learned from, of every row: what knowing nothing gives."""
+
+    name: str = PREVALENCE
+    steps: int = 1
+    settings: Mapping[str, object] = field(default_factory=dict)
+    modules: tuple[ModuleType, ...] = ()
+
+    def scores(self, slices: Slices, report: Report) -> RawScores:  # noqa: ARG002  # says nothing
+        """Return one score for all rows."""
+        return fit_twice(_fit_prevalence, slices)
+
+
+def _fit_prevalence(train: Examples) -> Scorer:
+    share = float(train.is_fraud.mean())
+    return lambda examples: np.full(len(examples), share)
+
+
+@dataclass(frozen=True, slots=True)
+class AmountTrainer:
+    """The rule that every bank has: the larger the amount, the more suspicious."""
+
+    name: str = AMOUNT_RULE
+    steps: int = 1
+    settings: Mapping[str, object] = field(default_factory=dict)
+    modules: tuple[ModuleType, ...] = ()
+
+    def scores(self, slices: Slices, report: Report) -> RawScores:  # noqa: ARG002  # says nothing
+        """Return amount / (amount + usual amount)."""
+        return fit_twice(_fit_amount, slices)
+
+
+def _fit_amount(train: Examples) -> Scorer:
+    usual = max(1.0, float(np.median(train.amount_minor)))
+    return lambda examples: examples.amount_minor / (examples.amount_minor + usual)
+
+
+@dataclass(frozen=True, slots=True)
+class LogisticTrainer:
+    """Logistic regression on signed logarithms of the features, scaled by the training rows.
+
+    Attributes:
+        inverse_penalty: Of squared weights; chosen on the validation folds.
+    """
+
+    name: str = LOGISTIC
+    steps: int = 1
+    inverse_penalty: float = 0.1
+    modules: tuple[ModuleType, ...] = ()
+
+    @property
+    def settings(self) -> Mapping[str, object]:
+        """Return the penalty."""
+        return {"inverse_penalty": self.inverse_penalty}
+
+    def scores(self, slices: Slices, report: Report) -> RawScores:  # noqa: ARG002  # takes seconds
+        """Fit and score."""
+        return fit_twice(self._fit, slices)
+
+    def _fit(self, train: Examples) -> Scorer:
+        scale = fit_scale(train.vectors)
+        model = LogisticRegression(C=self.inverse_penalty, max_iter=2_000)
+        model.fit(scale(train.vectors), train.is_fraud)
+        return lambda examples: np.asarray(model.predict_proba(scale(examples.vectors))[:, 1])
+
+
+def fit_scale(vectors: NDArray[np.float32]) -> Callable[[NDArray[np.float32]], Floats]:
+    """Return the scaling of some training rows, float32 [N, F]; a missing value becomes their mean.
+
+    >>> fit_scale(np.zeros((2, 1), np.float32))(np.zeros((1, 1), np.float32)).tolist()
+    [[0.0]]
+    """
+    logs = _signed_logs(vectors)
+    known = np.isfinite(logs)
+    count = known.sum(axis=0).clip(1)
+    mean = np.where(known, logs, 0.0).sum(axis=0) / count
+    spread = np.sqrt((np.where(known, logs - mean, 0.0) ** 2).sum(axis=0) / count)
+    spread[spread == 0] = 1.0
+    return lambda rows: np.nan_to_num((_signed_logs(rows) - mean) / spread)
+
+
+def _signed_logs(vectors: NDArray[np.float32]) -> Floats:
+    values = vectors.astype(np.float64)
+    return np.asarray(np.sign(values) * np.log1p(np.abs(values)))
+
+
+@dataclass(frozen=True, slots=True)
+class BoostingTrainer:
+    """Gradient-boosted trees: the baseline that every network is shown beside."""
+
+    seed: int = 1
+    threads: int = 1
+    name: str = BOOSTING
+    steps: int = 1
+    modules: tuple[ModuleType, ...] = (boosting,)
+
+    @property
+    def settings(self) -> Mapping[str, object]:
+        """Return the seed; threads change no score."""
+        return {"seed": self.seed}
+
+    def scores(self, slices: Slices, report: Report) -> RawScores:  # noqa: ARG002  # the run reports
+        """Fit and score."""
+        return fit_twice(self._fit, slices)
+
+    def _fit(self, train: Examples) -> Scorer:
+        model = boosting.fit_boosting(train, self.seed, self.threads)
+        return lambda examples: boosting.boosting_scores(model, examples)
+
+
+@dataclass(frozen=True, slots=True)
+class Ensemble:
+    """Members under the formula of the artefact: logit = bias + sum of weight x member's logit.
+
+    It learns nothing of its own: the members' kept scores are enough.
+
+    Attributes:
+        weights: Of each member, by name.
+        bias: Added to the logit.
+        name: In tables.
+    """
+
+    weights: Mapping[str, float]
+    bias: float = 0.0
+    name: str = ENSEMBLE
+
+    def combine(self, members: Mapping[str, RawScores]) -> RawScores:
+        """Return the scores of the ensemble from those of its members."""
+        return RawScores(
+            tune=self._mix([members[name].tune for name in self.weights]),
+            test=self._mix([members[name].test for name in self.weights]),
+        )
+
+    def _mix(self, raw: Sequence[Floats]) -> Floats:
+        logit = np.full(len(raw[0]), self.bias)
+        for weight, scores in zip(self.weights.values(), raw, strict=True):
+            logit += weight * (log_of(scores) - log_of_rest(scores))
+        return np.asarray(1.0 / (1.0 + np.exp(-logit)))
+
+
+def baselines(seed: int = 1, threads: int = 1) -> list[Trainer]:
+    """Return what every table shows, from knowing nothing to boosting."""
+    return [
+        PrevalenceTrainer(),
+        AmountTrainer(),
+        LogisticTrainer(),
+        BoostingTrainer(seed, threads),
+    ]
