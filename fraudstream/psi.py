@@ -78,8 +78,7 @@ def bin_edges(reference: Values, bins: int = BINS) -> Floats:
     above = np.searchsorted(known, edges, side="right")
     heavy = above - np.searchsorted(known, edges) > len(known) / bins
     after = known[above[heavy & (above < len(known))]]
-    found: Floats = np.unique(np.concatenate([edges, after]))
-    return found[found > known[0]]
+    return np.unique(np.concatenate([edges[edges > known[0]], after]))
 
 
 def counts_of(values: Values, edges: Floats) -> NDArray[np.int64]:

@@ -43,8 +43,8 @@ from training.evaluation.run import OPERATING_BUDGET, Run
 from training.evaluation.segments import SegmentFigures, Worst, measure_segments, worst_of
 from training.fraudsters import FraudKind
 
-# Edges of the score's bins, where decisions differ: one in a thousand up to one in three.
-PSI_SCORES: Final = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3)
+# Edges of the score's bins, where decisions may differ; what is below fraud's usual share is one.
+PSI_SCORES: Final = (0.005, 0.01, 0.03, 0.1, 0.3)
 
 
 @dataclass(frozen=True, slots=True)

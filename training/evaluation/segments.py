@@ -7,7 +7,7 @@ all, as it serves.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -15,9 +15,12 @@ from numpy.typing import NDArray
 
 from training.evaluation.metrics import Bools, Floats
 
+RECALL, FPR, CALIBRATION = "recall", "FPR", "calibration"
 FLAG_RATIO: Final = 1.25
 # A recall from fewer frauds is off by a tenth by chance alone: sqrt(0.7 * 0.3 / 30) = 0.08.
 THIN_FRAUDS: Final = 30
+# With fewer false alerts to be expected one more or less moves the rate by a quarter and more.
+THIN_FALSE_ALERTS: Final = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +55,7 @@ class SegmentFigures:
         recall: Flagged among the frauds.
         fpr: Flagged among the genuine rows.
         in_the_large: Mean score / fraud share.
+        expected_false_alerts: How many it would have at the false-positive rate of all rows.
         recall_ratio: Recall of all rows / this one.
         fpr_ratio: This false-positive rate / that of all rows.
         calibration_ratio: How far `in_the_large` is from that of all rows, either way; at least 1.
@@ -65,29 +69,37 @@ class SegmentFigures:
     recall: float
     fpr: float
     in_the_large: float
+    expected_false_alerts: float = 0.0
     recall_ratio: float = 1.0
     fpr_ratio: float = 1.0
     calibration_ratio: float = 1.0
 
     @property
     def flags(self) -> tuple[str, ...]:
-        """Return which ratios are over 1.25."""
-        ratios = {
-            "recall": self.recall_ratio,
-            "FPR": self.fpr_ratio,
-            "calibration": self.calibration_ratio,
-        }
-        return tuple(name for name, ratio in ratios.items() if ratio > FLAG_RATIO)
+        """Return which measures have a ratio over 1.25 and enough rows for it to mean something."""
+        return tuple(
+            name
+            for name, ratio_of in MEASURES.items()
+            if ratio_of(self) > FLAG_RATIO and not self.is_thin(name)
+        )
 
-    @property
-    def is_thin(self) -> bool:
-        """Whether it has too few frauds for its recall to mean much."""
+    def is_thin(self, measure: str) -> bool:
+        """Whether it has too few rows for a measure to mean much."""
+        if measure == FPR:
+            return self.expected_false_alerts < THIN_FALSE_ALERTS
         return self.frauds < THIN_FRAUDS
+
+
+MEASURES: Final[dict[str, Callable[[SegmentFigures], float]]] = {
+    RECALL: lambda found: found.recall_ratio,
+    FPR: lambda found: found.fpr_ratio,
+    CALIBRATION: lambda found: found.calibration_ratio,
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Worst:
-    """The worst segment of a trait against all rows, segments with enough frauds only.
+    """The worst segment of a trait against all rows, of those with enough rows to tell.
 
     Attributes:
         trait: What divides the rows.
@@ -147,8 +159,9 @@ def _measure(
 
 def _compared(found: SegmentFigures, everyone: SegmentFigures) -> SegmentFigures:
     off = _ratio(found.in_the_large, everyone.in_the_large)
-    return SegmentFigures(
-        **{name: getattr(found, name) for name in SegmentFigures.__slots__ if "_ratio" not in name},
+    return replace(
+        found,
+        expected_false_alerts=everyone.fpr * (found.rows - found.frauds),
         recall_ratio=_ratio(everyone.recall, found.recall) if found.recall else float("inf"),
         fpr_ratio=_ratio(found.fpr, everyone.fpr),
         calibration_ratio=max(off, 1 / off) if off > 0 else float("nan"),
@@ -159,19 +172,13 @@ def _ratio(part: float, whole: float) -> float:
     return part / whole if whole else float("nan")
 
 
-_MEASURES: Final[dict[str, Callable[[SegmentFigures], float]]] = {
-    "recall": lambda found: found.recall_ratio,
-    "FPR": lambda found: found.fpr_ratio,
-    "calibration": lambda found: found.calibration_ratio,
-}
-
-
 def worst_of(segments: Sequence[SegmentFigures]) -> Iterator[Worst]:
     """Yield for each trait and measure the segment that is worst against all rows."""
     for trait in dict.fromkeys(found.trait for found in segments):
-        inside = [found for found in segments if found.trait == trait and not found.is_thin]
-        for measure, ratio_of in _MEASURES.items():
-            known = [found for found in inside if np.isfinite(ratio_of(found))]
+        inside = [found for found in segments if found.trait == trait]
+        for measure, ratio_of in MEASURES.items():
+            known = [found for found in inside if not found.is_thin(measure)]
+            known = [found for found in known if not np.isnan(ratio_of(found))]
             if known:
                 worst = max(known, key=ratio_of)
                 yield Worst(trait, measure, worst.label, ratio_of(worst))

@@ -18,6 +18,7 @@ from training.evaluation.report.document import Document, Section, Table
 from training.evaluation.report.page import facts_of, summary_points
 from training.evaluation.report.words import count, number, percent
 from training.evaluation.result import Evaluation
+from training.evaluation.segments import RECALL
 
 _OPEN: Final = "to be filled in"
 _METHODS: Final = {
@@ -148,7 +149,7 @@ def _control(evaluation: Evaluation, model: ModelFigures) -> Iterator[Section]:
     yield Section(
         "10. Ongoing monitoring",
         points=(
-            f"Drift: `python -m training drift` compares each feature and the score with what the"
+            f"Drift: python -m training drift compares each feature and the score with what the"
             f" model learned from; PSI over {WATCH} is looked at, over {ALARM} it is an alarm.",
             "Calibration: on matured labels, mean score against fraud share; the same command.",
             "Alert volume, stand-in decisions and decision forks: metrics of the scoring service.",
@@ -183,7 +184,7 @@ def _control(evaluation: Evaluation, model: ModelFigures) -> Iterator[Section]:
 
 
 def _limits(evaluation: Evaluation, model: ModelFigures) -> list[str]:
-    thin = sum(found.is_thin for found in model.segments)
+    thin = sum(found.is_thin(RECALL) for found in model.segments)
     flagged = [f"{worst.trait} {worst.label} ({worst.measure})" for worst in model.worst]
     flagged = [name for name, worst in zip(flagged, model.worst, strict=True) if worst.is_flagged]
     frauds = sum(fold.frauds for fold in evaluation.folds)

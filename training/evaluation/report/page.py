@@ -97,7 +97,7 @@ def summary_points(evaluation: Evaluation, model: ModelFigures) -> list[str]:
     failed = [check.name for check in evaluation.checks if not check.is_passed]
     flagged = [worst for worst in model.worst if worst.is_flagged]
     points = [
-        f"{model.name} has an average precision of {number(model.mean('ap'))}"
+        f"{model.name.capitalize()} has an average precision of {number(model.mean('ap'))}"
         f" (95 % interval {interval(model.ap_interval)}).",
         _against(model),
         f"At the operating threshold it flags {count(model.operating.alerts)} transactions,"
@@ -108,9 +108,9 @@ def summary_points(evaluation: Evaluation, model: ModelFigures) -> list[str]:
         f" {number(model.after.brier_skill)} after calibration"
         f" (bounds on the Handbook: at most {tables.ECE_BOUND}, at least {tables.SKILL_BOUND}).",
         f"Segments: {len(flagged)} of {len(model.worst)} comparisons with all rows are over 1.25"
-        " among segments with enough frauds."
+        " among segments with enough rows."
         if model.worst
-        else "Segments: none has enough frauds for a comparison.",
+        else "Segments: none has enough rows for a comparison.",
     ]
     if failed:
         return [*points, f"Leakage: FAILED: {', '.join(failed)}. Do not use these figures."]
@@ -235,7 +235,7 @@ def _last(evaluation: Evaluation, model: ModelFigures) -> Iterator[Section]:
             "Shares of transactions by score, each fold against the first, in bins that end at"
             f" {', '.join(str(edge) for edge in PSI_SCORES)}. Each fold has a model of its own, so"
             " this shows how steady retraining is; the model that serves is watched by"
-            " `python -m training drift`.",
+            " python -m training drift.",
         ),
         plots=(
             Plot(

@@ -18,7 +18,7 @@ from fraudstream.psi import ALARM, WATCH
 from training.evaluation.cost import CostCurve
 from training.evaluation.metrics import Bools, Floats
 from training.evaluation.reliability import Bin
-from training.evaluation.segments import SegmentFigures
+from training.evaluation.segments import RECALL, SegmentFigures
 
 # Okabe and Ito (2008): told apart by people who do not see red and green apart.
 _COLOURS: Final = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#000000")
@@ -35,6 +35,7 @@ _STYLE: Final[Any] = {  # matplotlib's stubs want a literal where this is given
     "grid.color": "#e3e8ee",
     "axes.axisbelow": True,
 }
+_BESIDE: Final[Any] = {"frameon": False, "loc": "center left", "bbox_to_anchor": (1.0, 0.5)}
 _NOTHING: Final = {"Date": None, "Creator": None, "Format": None, "Type": None}
 
 
@@ -63,8 +64,11 @@ def _line(
 
 
 def _thinned(count: int) -> NDArray[np.intp]:
-    """Return about 400 of so many places, evenly spread, first and last among them."""
-    return np.unique(np.linspace(0, count - 1, _POINTS).round()).astype(np.intp)
+    """Return about 400 of so many places: evenly spread, and closer together among the first."""
+    even = np.linspace(0, count - 1, _POINTS // 2)
+    return np.unique(np.append(even, np.geomspace(1, count, _POINTS // 2) - 1).round()).astype(
+        np.intp
+    )
 
 
 def precision_recall_plot(scores: Mapping[str, Floats], is_fraud: Bools) -> str:
@@ -78,16 +82,16 @@ def precision_recall_plot(scores: Mapping[str, Floats], is_fraud: Bools) -> str:
             _line(axes, number, (hits[kept] / hits[-1], hits[kept] / (kept + 1)), name)
         axes.set(xlabel="recall: share of frauds found", ylabel="precision: fraud among alerts")
         axes.set(xlim=(0, 1), ylim=(0, 1.02))
-        axes.legend(frameon=False, loc="lower left")
+        axes.legend(**_BESIDE)
 
-    return _draw(8, 4.6, paint)
+    return _draw(9.6, 4.6, paint)
 
 
 def calibration_plot(bins: Mapping[str, Sequence[Bin]]) -> str:
     """Return fraud share against mean score by bins of equal mass, both logarithmic."""
 
     def paint(axes: Axes) -> None:
-        lowest = 1e-5
+        lowest = 1e-4
         axes.plot([lowest, 1], [lowest, 1], color="#8a94a3", linewidth=1, label="perfect")
         for number, (name, found) in enumerate(bins.items()):
             score = [max(each.mean_score, lowest) for each in found]
@@ -96,9 +100,9 @@ def calibration_plot(bins: Mapping[str, Sequence[Bin]]) -> str:
             axes.plot(score, share, "o", markersize=4, color=_COLOURS[number])
         axes.set(xscale="log", yscale="log", xlim=(lowest, 1.2), ylim=(lowest, 1.2))
         axes.set(xlabel="mean score of the bin", ylabel="share of fraud in the bin")
-        axes.legend(frameon=False, loc="upper left")
+        axes.legend(**_BESIDE)
 
-    return _draw(6.4, 4.6, paint)
+    return _draw(7.4, 4.4, paint)
 
 
 def cost_plot(curves: Mapping[str, CostCurve], chosen: Mapping[str, float]) -> str:
@@ -114,11 +118,14 @@ def cost_plot(curves: Mapping[str, CostCurve], chosen: Mapping[str, float]) -> s
                 at = int(np.argmin(np.abs(threshold - chosen[name])))
                 axes.plot(threshold[at], cost[at], "o", color=_COLOURS[number % len(_COLOURS)])
         axes.set(xscale="log", xlabel="threshold, calibrated score", ylabel="cost, major units")
-        axes.set_ylim(bottom=0)
+        nothing = max((curve.cost_minor[0] / 100 for curve in curves.values()), default=1.0)
+        axes.set_ylim(0, 1.2 * nothing)
+        axes.axhline(nothing, color="#8a94a3", linewidth=1)
+        axes.text(1.0, nothing, "no model", va="bottom", ha="right", color="#566273")
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
-        axes.legend(frameon=False)
+        axes.legend(**_BESIDE)
 
-    return _draw(8, 4.2, paint)
+    return _draw(9.6, 4.0, paint)
 
 
 def segment_plot(segments: Sequence[SegmentFigures], everyone: float) -> str:
@@ -127,13 +134,13 @@ def segment_plot(segments: Sequence[SegmentFigures], everyone: float) -> str:
 
     def paint(axes: Axes) -> None:
         names = [f"{found.trait}: {found.label} ({found.frauds})" for found in known]
-        colours = ["#b8c4d3" if found.is_thin else _COLOURS[0] for found in known]
+        colours = ["#b8c4d3" if found.is_thin(RECALL) else _COLOURS[0] for found in known]
         axes.barh(names[::-1], [found.recall for found in known][::-1], color=colours[::-1])
         axes.axvline(everyone, color=_COLOURS[1], linestyle="--")
         axes.set(xlim=(0, 1), xlabel="recall at the operating threshold; dashed: all rows")
         axes.grid(visible=False, axis="y")
 
-    return _draw(8, 0.9 + 0.27 * len(known), paint)
+    return _draw(9.6, 0.9 + 0.27 * len(known), paint)
 
 
 def drift_plot(psi: Mapping[str, Sequence[float]], folds: Sequence[str]) -> str:
@@ -148,6 +155,6 @@ def drift_plot(psi: Mapping[str, Sequence[float]], folds: Sequence[str]) -> str:
         axes.set_xticks(range(len(folds)), folds)
         axes.set(xlabel="first day of the fold's test", ylabel="PSI of the score")
         axes.set_ylim(bottom=0)
-        axes.legend(frameon=False, loc="upper right")
+        axes.legend(**_BESIDE)
 
-    return _draw(8, 3.6, paint)
+    return _draw(9.6, 3.2, paint)

@@ -8,7 +8,16 @@ from training.evaluation.figures import ModelFigures
 from training.evaluation.report.document import Cell, Table
 from training.evaluation.report.words import count, number, percent
 from training.evaluation.result import Evaluation
-from training.evaluation.segments import FLAG_RATIO, THIN_FRAUDS, SegmentFigures
+from training.evaluation.segments import (
+    CALIBRATION,
+    FLAG_RATIO,
+    FPR,
+    MEASURES,
+    RECALL,
+    THIN_FALSE_ALERTS,
+    THIN_FRAUDS,
+    SegmentFigures,
+)
 
 
 def folds_table(evaluation: Evaluation) -> Table:
@@ -34,8 +43,8 @@ def segments_table(model: ModelFigures) -> Table:
     """Return the figures of each segment, with ratios over 1.25 marked."""
     return Table(
         f"{model.name}, by segment, at the operating threshold. A ratio compares the segment with"
-        f" all rows, 1 is alike; over {FLAG_RATIO} is marked. Segments with fewer than"
-        f" {THIN_FRAUDS} frauds say little, and their ratios are in brackets.",
+        f" all rows, 1 is alike; over {FLAG_RATIO} is marked. Ratios in brackets say little: fewer"
+        f" than {THIN_FRAUDS} frauds, or than {THIN_FALSE_ALERTS} false alerts to be expected.",
         (
             "trait",
             "segment",
@@ -55,10 +64,11 @@ def segments_table(model: ModelFigures) -> Table:
 
 
 def _segment_row(found: SegmentFigures) -> tuple[str | Cell, ...]:
-    def ratio(value: float) -> Cell:
-        if found.is_thin:
-            return Cell(f"({number(value, 2)})")
-        return Cell(number(value, 2), "bad" if value > FLAG_RATIO else "")
+    def ratio(measure: str) -> Cell:
+        text = number(MEASURES[measure](found), 2)
+        if found.is_thin(measure):
+            return Cell(f"({text})")
+        return Cell(text, "bad" if measure in found.flags else "")
 
     return (
         found.trait,
@@ -67,19 +77,19 @@ def _segment_row(found: SegmentFigures) -> tuple[str | Cell, ...]:
         count(found.frauds),
         count(found.alerts),
         percent(found.recall),
-        ratio(found.recall_ratio),
+        ratio(RECALL),
         percent(found.fpr, 3),
-        ratio(found.fpr_ratio),
+        ratio(FPR),
         number(found.in_the_large, 2),
-        ratio(found.calibration_ratio),
+        ratio(CALIBRATION),
     )
 
 
 def worst_table(model: ModelFigures) -> Table:
     """Return the worst segment of each trait against all rows."""
     return Table(
-        f"{model.name}: the worst segment of each trait against all rows, among those with"
-        f" {THIN_FRAUDS} frauds or more.",
+        f"{model.name}: the worst segment of each trait against all rows, among those with enough"
+        " rows to tell.",
         ("trait", "measure", "worst segment", "ratio"),
         [
             (

@@ -73,26 +73,24 @@ def by_fold_table(evaluation: Evaluation) -> Table:
 def points_table(
     caption: str, models: Sequence[ModelFigures], points: Sequence[Sequence[OperatingPoint]]
 ) -> Table:
-    """Return recall, precision and value at some points, three columns each."""
-    head = ["model"]
-    for point in points[0]:
-        head += [f"recall at {percent(point.level, 2)}", "precision", "value found"]
-    rows = [
-        (
-            model.name,
-            *(
-                text
-                for point in found
-                for text in (
-                    percent(point.recall),
-                    percent(point.precision),
-                    percent(point.value_detected),
-                )
-            ),
-        )
-        for model, found in zip(models, points, strict=True)
-    ]
-    return Table(caption, head, rows)
+    """Return what each model finds at some points, one level after another.
+
+    Args:
+        caption: What the levels are.
+        models: In the order of the rows.
+        points: Of each model, the same levels.
+    """
+    return Table(
+        caption,
+        ("level", "model", *_POINT_HEAD),
+        [
+            (percent(point.level, 2), model.name, *_point_cells(point))
+            for level in range(len(points[0]))
+            for model, found in zip(models, points, strict=True)
+            for point in (found[level],)
+        ],
+        texts=2,
+    )
 
 
 def operating_table(models: Sequence[ModelFigures]) -> Table:
@@ -100,20 +98,22 @@ def operating_table(models: Sequence[ModelFigures]) -> Table:
     return Table(
         "Operating threshold: chosen for each fold on its validation rows so that 0.5 % of them are"
         " flagged, then used on the tested rows as it is.",
-        ("model", "alerts", "frauds found", "precision", "recall", "FPR", "value found"),
-        [
-            (
-                model.name,
-                count(point.alerts),
-                count(point.caught),
-                percent(point.precision),
-                percent(point.recall),
-                percent(point.fpr, 3),
-                percent(point.value_detected),
-            )
-            for model in models
-            for point in (model.operating,)
-        ],
+        ("model", *_POINT_HEAD),
+        [(model.name, *_point_cells(model.operating)) for model in models],
+    )
+
+
+_POINT_HEAD: Final = ("alerts", "frauds found", "precision", "recall", "FPR", "value found")
+
+
+def _point_cells(point: OperatingPoint) -> tuple[str, ...]:
+    return (
+        count(point.alerts),
+        count(point.caught),
+        percent(point.precision),
+        percent(point.recall),
+        percent(point.fpr, 3),
+        percent(point.value_detected),
     )
 
 
