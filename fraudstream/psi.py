@@ -19,6 +19,8 @@ from numpy.typing import NDArray
 
 WATCH: Final = 0.1
 ALARM: Final = 0.2
+# Edges of a score's bins, where decisions may differ; what is below fraud's usual share is one bin.
+SCORE_EDGES: Final = (0.005, 0.01, 0.03, 0.1, 0.3)
 BINS: Final = 10
 _NORMAL_99: Final = 2.3263
 # Half a row in each bin, so that an empty one makes PSI large and not infinite.

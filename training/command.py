@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from fraudstream.errors import BrokerUnavailable, InvalidSettings, ModelRefused
 from training import search_command, train_command
+from training.drift import arguments as drift
 from training.evaluation import arguments as evaluation
 from training.offline import arguments as offline
 from training.parity import arguments as parity
@@ -47,6 +48,7 @@ def _parser() -> argparse.ArgumentParser:
     train_command.add_arguments(commands.add_parser("train", help="make a model artefact"))
     search_command.add_arguments(commands.add_parser("search", help="look for better settings"))
     evaluation.add_arguments(commands.add_parser("evaluate", help="measure models by a protocol"))
+    drift.add_arguments(commands.add_parser("drift", help="compare what comes with a reference"))
     offline.add_arguments(commands.add_parser("dataset", help="make a training set"))
     parity.add_arguments(commands.add_parser("parity", help="prove the features of decisions"))
     signatures.add_person(commands.add_parser("person", help="make a person's key"))

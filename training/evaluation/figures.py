@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
 
 import numpy as np
 
-from fraudstream.psi import Psi, counts_of, psi_of_counts
+from fraudstream.psi import SCORE_EDGES, Psi, counts_of, psi_of_counts
 from training.evaluation.bootstrap import (
     Draws,
     Interval,
@@ -42,9 +41,6 @@ from training.evaluation.reliability import Reliability, reliability
 from training.evaluation.run import OPERATING_BUDGET, Run
 from training.evaluation.segments import SegmentFigures, Worst, measure_segments, worst_of
 from training.fraudsters import FraudKind
-
-# Edges of the score's bins, where decisions may differ; what is below fraud's usual share is one.
-PSI_SCORES: Final = (0.005, 0.01, 0.03, 0.1, 0.3)
 
 
 @dataclass(frozen=True, slots=True)
@@ -268,7 +264,7 @@ def _score_psi(run: Run, name: str) -> list[Psi]:
 
     Each fold has a fit of its own, and deciles would compare how two fits number the harmless.
     """
-    counts = [counts_of(fold.score, np.array(PSI_SCORES)) for fold in run.scores[name]]
+    counts = [counts_of(fold.score, np.array(SCORE_EDGES)) for fold in run.scores[name]]
     return [psi_of_counts(counts[0], each) for each in counts]
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
+from fraudstream.psi import SCORE_EDGES
 from training.evaluation.cost import cost_curve
-from training.evaluation.figures import PSI_SCORES, ModelFigures
+from training.evaluation.figures import ModelFigures
 from training.evaluation.pooled import pool
 from training.evaluation.reliability import reliability_bins
 from training.evaluation.report import plots, side_tables, tables
@@ -233,7 +234,7 @@ def _last(evaluation: Evaluation, model: ModelFigures) -> Iterator[Section]:
         "Drift",
         paragraphs=(
             "Shares of transactions by score, each fold against the first, in bins that end at"
-            f" {', '.join(str(edge) for edge in PSI_SCORES)}. Each fold has a model of its own, so"
+            f" {', '.join(str(edge) for edge in SCORE_EDGES)}. Each fold has a model of its own, so"
             " this shows how steady retraining is; the model that serves is watched by"
             " python -m training drift.",
         ),
