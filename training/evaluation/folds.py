@@ -91,7 +91,9 @@ def platform_starts(material: Material, plan: PlatformPlan, which: str) -> list[
         InvalidSettings: The history is too short for so many folds.
     """
     event_ms = material.examples.event_time_ms
-    end_ms = plan.until_ms or -(-int(event_ms.max(initial=0)) // DAY_MS) * DAY_MS
+    if not len(event_ms):
+        raise InvalidSettings(f"{material.name}: expected transactions, found none")
+    end_ms = plan.until_ms or -(-int(event_ms.max()) // DAY_MS) * DAY_MS
     span_ms = plan.folds * plan.test_days * DAY_MS
     if which == "validation":
         end_ms -= span_ms
@@ -114,7 +116,7 @@ def cut_platform(material: Material, plan: PlatformPlan, starts: list[int]) -> I
 
 
 def _learn_from(material: Material, plan: PlatformPlan) -> int:
-    first_ms = int(material.examples.event_time_ms.min(initial=0))
+    first_ms = int(material.examples.event_time_ms.min())
     return first_ms // DAY_MS * DAY_MS + plan.warm_days * DAY_MS
 
 

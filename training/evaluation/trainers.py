@@ -26,6 +26,7 @@ Report = Callable[[str], None]
 # Raw scores of examples, float64 [N], in [0, 1].
 Scorer = Callable[[Examples], Floats]
 
+_LEAST_SPREAD: Final = 1e-6  # below it a column is constant, but for rounding
 PREVALENCE: Final = "prevalence"
 AMOUNT_RULE: Final = "amount rule"
 LOGISTIC: Final = "logistic regression"
@@ -159,7 +160,7 @@ def fit_scale(vectors: NDArray[np.float32]) -> Callable[[NDArray[np.float32]], F
     count = known.sum(axis=0).clip(1)
     mean = np.where(known, logs, 0.0).sum(axis=0) / count
     spread = np.sqrt((np.where(known, logs - mean, 0.0) ** 2).sum(axis=0) / count)
-    spread[spread == 0] = 1.0
+    spread[spread < _LEAST_SPREAD] = 1.0
     return lambda rows: np.nan_to_num((_signed_logs(rows) - mean) / spread)
 
 
