@@ -9,16 +9,21 @@ from types import ModuleType
 
 import numpy as np
 
+from training.config import CONFIGS, load_config
 from training.dataset import Examples
+from training.evaluation.configured import ConfiguredTrainer
 from training.evaluation.folds import PlatformPlan, TestedFold, cut_platform, platform_starts
 from training.evaluation.material import Material, simulator_material
 from training.evaluation.metrics import Floats
-from training.evaluation.trainers import RawScores, Report, Scorer, fit_twice
+from training.evaluation.trainers import FoldTask, RawScores, Scorer, fit_twice
+from training.members import MemberSpec
 from training.simulate import SimulationSettings
-from training.slices import Slices
 
 SETTINGS = SimulationSettings(seed=3, cards=150, days=56, fraud_share=0.02)
 PLAN = PlatformPlan(folds=4, test_days=7, delay_days=7, warm_days=10)
+
+
+BOOSTING = ConfiguredTrainer(MemberSpec("boosting", load_config(CONFIGS / "boosting.toml")))
 
 
 def silent(line: str) -> None:
@@ -48,11 +53,10 @@ class CountingTrainer:
     modules: tuple[ModuleType, ...] = ()
     learned: int = 0
 
-    def scores(self, slices: Slices, report: Report) -> RawScores:
+    def scores(self, task: FoldTask) -> RawScores:
         """Return scores by the column."""
         self.learned += 1
-
-        return fit_twice(lambda _: self._scores, slices)
+        return fit_twice(lambda _: self._scores, task.slices)
 
     def _scores(self, examples: Examples) -> Floats:
         known = np.nan_to_num(examples.vectors[:, self.column].astype(np.float64))
@@ -68,9 +72,9 @@ class MemoryTrainer:
     settings: Mapping[str, object] = field(default_factory=dict)
     modules: tuple[ModuleType, ...] = ()
 
-    def scores(self, slices: Slices, report: Report) -> RawScores:
+    def scores(self, task: FoldTask) -> RawScores:
         """Return what was learned of each row, 0 for one that was not."""
-        return fit_twice(_learn_by_heart, slices)
+        return fit_twice(_learn_by_heart, task.slices)
 
 
 def _learn_by_heart(train: Examples) -> Scorer:

@@ -9,16 +9,25 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from fraudstream.engines.members import Formula
 from fraudstream.errors import InvalidSettings
-from tests.evaluation_world import PLAN, CountingTrainer, folds, material, silent, together
+from tests.evaluation_world import (
+    BOOSTING,
+    PLAN,
+    CountingTrainer,
+    folds,
+    material,
+    silent,
+    together,
+)
 from training.evaluation.cost import CostModel
 from training.evaluation.folds import PlatformPlan, cut_platform, handbook_folds, platform_starts
 from training.evaluation.kept_scores import KeptScores, key_of
 from training.evaluation.metrics import DAY_MS
 from training.evaluation.run import Entry, run_folds
 from training.evaluation.trainers import (
-    BoostingTrainer,
     Ensemble,
+    FoldTask,
     LogisticTrainer,
     PrevalenceTrainer,
     RawScores,
@@ -97,7 +106,7 @@ def test_validation_folds_end_before_the_first_tested_day() -> None:
     assert validation + 7 * DAY_MS <= platform_starts(material(), plan, "test")[0]
 
 
-@pytest.mark.parametrize("trainer", [LogisticTrainer(), BoostingTrainer(), PrevalenceTrainer()])
+@pytest.mark.parametrize("trainer", [LogisticTrainer(), BOOSTING, PrevalenceTrainer()])
 def test_scores_of_a_row_do_not_depend_on_the_other_tested_rows(trainer: Trainer) -> None:
     """Scaling and fit come from training rows: other tested rows change no score."""
     slices = folds()[0].slices
@@ -105,8 +114,8 @@ def test_scores_of_a_row_do_not_depend_on_the_other_tested_rows(trainer: Trainer
     wild = replace(half, vectors=half.vectors * 1e3)
     mixed = together(half, wild)
 
-    alone = trainer.scores(replace(slices, test=half), silent)
-    beside = trainer.scores(replace(slices, test=mixed), silent)
+    alone = trainer.scores(FoldTask(replace(slices, test=half), silent))
+    beside = trainer.scores(FoldTask(replace(slices, test=mixed), silent))
 
     # The order of a sum may differ with the number of rows, in the last digit.
     assert alone.test == pytest.approx(beside.test[: len(half)], rel=1e-12)
@@ -130,7 +139,7 @@ def test_ensemble_is_the_weighted_sum_of_logits() -> None:
         "b": RawScores(np.array([0.8]), np.array([0.8])),
     }
 
-    found = Ensemble({"a": 0.5, "b": 0.5}).combine(members)
+    found = Ensemble(("a", "b"), Formula((0.5, 0.5), 0.0)).combine(members)
 
     assert found.test == pytest.approx([2 / 3])
     assert found.tune == pytest.approx([2 / 3])
@@ -172,7 +181,7 @@ def test_kept_scores_of_other_settings_rows_or_labels_are_not_used() -> None:
         key_of(CountingTrainer(settings={"seed": 2}), "a", slices),
         key_of(CountingTrainer(), "a", turned),
         key_of(CountingTrainer(), "a", folds()[1].slices),
-        key_of(BoostingTrainer(), "a", slices),
+        key_of(BOOSTING, "a", slices),
     }
 
     assert len(keys) == 6

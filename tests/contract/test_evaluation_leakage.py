@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from fraudstream.features.catalogue import FEATURE_NAMES
-from tests.evaluation_world import PLAN, MemoryTrainer, folds, material, silent, together
+from tests.evaluation_world import BOOSTING, PLAN, MemoryTrainer, folds, material, silent, together
 from training.dataset import Examples
 from training.evaluation.leakage import (
     HANDBOOK_LEAK_AP,
@@ -19,10 +19,8 @@ from training.evaluation.leakage import (
     run_checklist,
 )
 from training.evaluation.metrics import DAY_MS, Ints
-from training.evaluation.trainers import BoostingTrainer
 from training.slices import Slices
 
-BOOSTING = BoostingTrainer()
 CANARY = FEATURE_NAMES.index("card_count_1h")
 
 
@@ -61,7 +59,7 @@ def test_a_random_split_is_found() -> None:
     examples = material().examples
     even = np.arange(len(examples)) % 2 == 0
     fit, test = examples.where(even), examples.where(~even)
-    slices = Slices(fit=fit, stop=test, tune=test, test=test, whole=fit)
+    slices = Slices(fit=fit, stop=test, tune=test, test=test, whole=fit, past=fit)
 
     assert not check_time_order(slices, PLAN.delay_days).is_passed
 

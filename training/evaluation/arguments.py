@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
-from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Final
 
@@ -13,10 +11,7 @@ from fraudstream.errors import InvalidSettings
 from training.evaluation.metrics import Fold, summarise
 from training.simulate import SimulationSettings
 from training.slices import handbook_scored
-
-SIMULATOR: Final = "simulator"
-# The one fold of the book's chapter 3.
-_BOOK_TRAIN_FROM: Final = "2018-07-25"
+from training.train_command import BOOK_TRAIN_FROM, SIMULATOR, midnight_ms, say
 
 ABOUT: Final = """\
 Lets every model learn each fold anew, calibrates it on late rows that it did not learn from, and
@@ -45,7 +40,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--models", nargs="+", default=[], metavar="NAME", help="all by default")
     _add_results(parser)
     _add_platform(parser)
-    parser.add_argument("--seed", type=int, default=1, help="of weights and samples")
+    parser.add_argument(
+        "--configs", type=Path, metavar="DIR", help="of the models; training/configs by default"
+    )
+    parser.add_argument("--seed", type=int, help="of weights and samples, instead of the files'")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=1_000, help="of the bootstrap by card")
     parser.add_argument("--review-cost-minor", type=int, default=500, help="of one alert")
@@ -56,7 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--scores", type=Path, help="Parquet with TRANSACTION_ID and score of one Handbook fold"
     )
     parser.add_argument(
-        "--train-from", type=_midnight_ms, default=_BOOK_TRAIN_FROM, help="fold of --scores"
+        "--train-from", type=midnight_ms, default=BOOK_TRAIN_FROM, help="fold of --scores"
     )
     parser.set_defaults(run=_run)
 
@@ -77,7 +75,7 @@ def _add_platform(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--warm-days", type=int, default=30, help="platform only: not learned from")
     parser.add_argument(
         "--until",
-        type=_midnight_ms,
+        type=midnight_ms,
         default=0,
         metavar="DAY",
         help="platform only: end of the last",
@@ -87,21 +85,13 @@ def _add_platform(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--days", type=int, default=120, help="simulator only")
 
 
-def _midnight_ms(text: str) -> int:
-    day = date.fromisoformat(text)
-    return int(datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp()) * 1_000
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
-
-
 def _run(parsed: argparse.Namespace) -> int:
     if parsed.scores is not None:
         scored = handbook_scored(_data(parsed), parsed.scores, Fold(parsed.train_from))
         print(json.dumps(summarise(scored), indent=1, sort_keys=True))
         return 0
     # Learning and plots belong to the training extra; a usage error needs neither.
+    from training.config import CONFIGS, Override
     from training.evaluation.bootstrap import Draws
     from training.evaluation.command import Request, evaluate
     from training.evaluation.cost import CostModel
@@ -109,6 +99,7 @@ def _run(parsed: argparse.Namespace) -> int:
     from training.evaluation.registry import entry_of
     from training.evaluation.results import show, write_results
 
+    override = Override(seed=parsed.seed, threads=parsed.threads)
     costs = CostModel(parsed.review_cost_minor, parsed.friction)
     request = Request(
         protocol=parsed.protocol,
@@ -120,11 +111,11 @@ def _run(parsed: argparse.Namespace) -> int:
             warm_days=parsed.warm_days,
             until_ms=parsed.until,
         ),
-        entry=entry_of(parsed.models, parsed.seed, parsed.threads, costs),
+        entry=entry_of(parsed.models, override, costs, parsed.configs or CONFIGS),
         draws=Draws(parsed.rounds),
         work=parsed.work,
     )
-    found, run = evaluate(request, _say)
+    found, run = evaluate(request, say)
     print(show(found))
     write_results(found, run, parsed)
     return 0 if all(check.is_passed for check in found.checks) else 1

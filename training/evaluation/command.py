@@ -14,6 +14,7 @@ from training.evaluation.folds import (
     TestedFold,
     cut_handbook,
     cut_platform,
+    handbook_begin_ms,
     handbook_folds,
     platform_starts,
 )
@@ -112,7 +113,7 @@ def _read(request: Request) -> Material:
     if request.protocol == PLATFORM:
         return handbook_material(request.source, 0, _LAST_MS, steps)
     folds = handbook_folds(request.which)
-    span = folds[0].train_from_ms, folds[-1].test_until_ms
+    span = handbook_begin_ms(folds[0]), folds[-1].test_until_ms
     return handbook_material(request.source, *span, steps)
 
 
@@ -148,4 +149,6 @@ def _sizes(run: Run) -> list[FoldSize]:
 
 def _settings(entry: Entry) -> dict[str, dict[str, object]]:
     found = {trainer.name: dict(trainer.settings) for trainer in entry.trainers}
-    return found | {each.name: dict(each.weights) for each in entry.ensembles}
+    for each in entry.ensembles:
+        found[each.name] = dict(zip(each.members, each.formula.weights, strict=True))
+    return found

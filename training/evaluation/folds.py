@@ -18,7 +18,7 @@ from fraudstream.errors import InvalidSettings
 from training.dataset import Examples
 from training.evaluation.material import Material
 from training.evaluation.metrics import DAY_MS, Bools, Fold, Ints
-from training.slices import Slices, fold_slices
+from training.slices import PAST_DAYS, Slices, fold_slices
 
 _HANDBOOK_FOLDS: Final = 4
 # Begin of the first training week: of the book's four test folds, and of those before them.
@@ -76,7 +76,13 @@ def handbook_folds(which: str) -> list[Fold]:
 def cut_handbook(material: Material, folds: list[Fold]) -> Iterator[TestedFold]:
     """Yield the book's folds of some material."""
     for fold in folds:
-        yield _tested(material, fold.test_from_ms, fold_slices(material.examples, fold))
+        kept = material.examples.between(handbook_begin_ms(fold), fold.test_until_ms)
+        yield _tested(material, fold.test_from_ms, fold_slices(kept, fold))
+
+
+def handbook_begin_ms(fold: Fold) -> int:
+    """Return where the rows of a fold begin: some weeks before it are for pre-training."""
+    return fold.train_from_ms - PAST_DAYS * DAY_MS
 
 
 def platform_starts(material: Material, plan: PlatformPlan, which: str) -> list[int]:
@@ -110,9 +116,10 @@ def cut_platform(material: Material, plan: PlatformPlan, starts: list[int]) -> I
     for start_ms in starts:
         known = replace(material.examples, is_fraud=material.known_by(start_ms))
         labelled_ms = start_ms - plan.delay_days * DAY_MS
-        learned = known.between(_learn_from(material, plan), labelled_ms)
+        begin_ms = _learn_from(material, plan)
+        learned, past = known.between(begin_ms, labelled_ms), known.between(0, begin_ms)
         test = material.examples.between(start_ms, start_ms + plan.test_days * DAY_MS)
-        yield _tested(material, start_ms, _late_slices(learned, labelled_ms, test))
+        yield _tested(material, start_ms, _late_slices(learned, labelled_ms, test, past))
 
 
 def _learn_from(material: Material, plan: PlatformPlan) -> int:
@@ -120,7 +127,7 @@ def _learn_from(material: Material, plan: PlatformPlan) -> int:
     return first_ms // DAY_MS * DAY_MS + plan.warm_days * DAY_MS
 
 
-def _late_slices(learned: Examples, until_ms: int, test: Examples) -> Slices:
+def _late_slices(learned: Examples, until_ms: int, test: Examples, past: Examples) -> Slices:
     """Cut labelled history: its last days calibrate, those before stop, the rest fits."""
     begin_ms = int(learned.event_time_ms.min(initial=until_ms))
     late_ms = min(_LATE_DAYS * DAY_MS, round(0.2 * (until_ms - begin_ms)))
@@ -130,6 +137,7 @@ def _late_slices(learned: Examples, until_ms: int, test: Examples) -> Slices:
         tune=learned.between(until_ms - late_ms, until_ms),
         test=test,
         whole=learned,
+        past=past,
     )
 
 

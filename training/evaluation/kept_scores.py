@@ -24,7 +24,7 @@ from training.slices import Slices
 
 _KEY: Final = b"key"
 _LIBRARIES: Final = ("numpy", "sklearn", "xgboost", "torch")
-_SLICES: Final = ("fit", "stop", "tune", "test", "whole")
+_SLICES: Final = ("fit", "stop", "tune", "test", "whole", "past")
 
 
 def key_of(trainer: Trainer, fingerprint: str, slices: Slices) -> str:
@@ -96,6 +96,10 @@ class KeptScores:
         unfinished = path.with_suffix(".unfinished")
         pq.write_table(table.replace_schema_metadata({_KEY: key.encode()}), unfinished)
         unfinished.replace(path)
+
+    def state_of(self, key: str) -> Path:
+        """Return the folder in which the fit of a key may keep its state while it runs."""
+        return self.folder / "fits" / key[:16]
 
     def _path(self, name: str, fold: str) -> Path:
         return self.folder / f"{name.replace(' ', '-')}-{fold}.parquet"

@@ -19,7 +19,7 @@ from fraudstream.features.catalogue import FEATURE_NAMES
 from training.dataset import Examples, examples_between
 from training.evaluation.material import Material
 from training.evaluation.metrics import DAY_MS, Bools, average_precision
-from training.evaluation.trainers import Report, Trainer
+from training.evaluation.trainers import FoldTask, Report, Trainer
 from training.slices import Slices
 
 # A single honest feature reaches AP 0.2 to 0.4 on the histories that we know; whole models reach
@@ -72,7 +72,7 @@ def check_shuffled_labels(trainer: Trainer, slices: Slices, seed: int, report: R
     feature knows anything, and what is found beyond chance was learned by heart from tested rows.
     """
     shuffled = _shuffled(slices, seed)
-    raw = trainer.scores(shuffled, report).test
+    raw = trainer.scores(FoldTask(shuffled, report)).test
     is_fraud = shuffled.test.is_fraud
     rng = np.random.default_rng((seed, 7))
     chance = [average_precision(rng.random(len(raw)), is_fraud) for _ in range(_SHUFFLES)]
@@ -103,6 +103,7 @@ def _shuffled(slices: Slices, seed: int) -> Slices:
         tune=relabelled(slices.tune),
         test=relabelled(slices.test),
         whole=fit if slices.whole is slices.fit else whole,
+        past=slices.past,
     )
 
 

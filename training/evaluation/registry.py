@@ -1,42 +1,39 @@
-"""Which models an evaluation shows: the baselines, the networks, and their ensemble."""
+"""Which models an evaluation shows: the baselines, those of the configurations, their ensemble."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
+from pathlib import Path
 
 from fraudstream.errors import InvalidSettings
+from training.config import CONFIGS, Override
+from training.evaluation.configured import configured_trainers
 from training.evaluation.cost import CostModel
 from training.evaluation.run import Entry
-from training.evaluation.trainers import BOOSTING, ENSEMBLE, Ensemble, Trainer, baselines
-
-ENSEMBLE_MEMBERS: Final = ("lstm", "transformer", BOOSTING)
+from training.evaluation.trainers import Trainer, baselines
 
 
-def all_trainers(seed: int, threads: int) -> list[Trainer]:
-    """Return every model that learns, in the order of the tables."""
-    return baselines(seed, threads)
-
-
-def entry_of(names: Sequence[str], seed: int, threads: int, costs: CostModel) -> Entry:
-    """Return the models of a run.
+def entry_of(
+    names: Sequence[str], override: Override, costs: CostModel, configs: Path = CONFIGS
+) -> Entry:
+    """Return the models of a run, in the order of the tables.
 
     Args:
-        names: Which; empty for all. `ensemble` needs two of its members at least.
-        seed: Of weights, order and samples.
-        threads: Of each fit.
+        names: Which; empty for all. An ensemble brings its members along.
+        override: What the command line says otherwise than the configurations.
         costs: What mistakes cost.
+        configs: Folder of the configurations.
 
     Raises:
-        InvalidSettings: There is no such model.
+        InvalidSettings: There is no such model, or its file is not as it must be.
     """
-    known = {trainer.name: trainer for trainer in all_trainers(seed, threads)}
-    unknown = [name for name in names if name not in {*known, ENSEMBLE}]
+    configured, ensemble = configured_trainers(override, configs)
+    known: dict[str, Trainer] = {trainer.name: trainer for trainer in (*baselines(), *configured)}
+    unknown = [name for name in names if name not in {*known, ensemble.name}]
     if unknown:
-        msg = f"--models: expected some of {', '.join([*known, ENSEMBLE])}, found "
+        msg = f"--models: expected some of {', '.join([*known, ensemble.name])}, found "
         raise InvalidSettings(msg + ", ".join(unknown))
-    wanted = [name for name in known if not names or name in names]
-    members = [name for name in ENSEMBLE_MEMBERS if name in wanted]
-    is_asked = (not names or ENSEMBLE in names) and len(members) > 1
-    ensembles = [Ensemble({name: 1 / len(members) for name in members})] if is_asked else []
-    return Entry([known[name] for name in wanted], ensembles, costs)
+    has_ensemble = not names or ensemble.name in names
+    wanted = {*(names or known), *(ensemble.members if has_ensemble else ())}
+    trainers = [trainer for name, trainer in known.items() if name in wanted]
+    return Entry(trainers, [ensemble] if has_ensemble else [], costs)

@@ -6,6 +6,7 @@ trainers; at any time one fold's slices are in memory beside the material.
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ from training.evaluation.metrics import Bools, Floats, Ints, average_precision
 from training.evaluation.operating import threshold_of_budget
 from training.evaluation.outcomes import Outcomes
 from training.evaluation.segments import Trait
-from training.evaluation.trainers import Ensemble, RawScores, Report, Trainer
+from training.evaluation.trainers import Ensemble, FoldTask, RawScores, Report, Trainer
 from training.evaluation.traits import traits_of
 
 # Of all transactions; what an operating threshold may flag, judged on the tune rows.
@@ -141,9 +142,11 @@ def _score(
         _tell(report, fold, trainer.name, found, "kept")
         return found
     began = time.monotonic()
-    made = trainer.scores(fold.slices, report)
-    if kept:
+    state = kept.state_of(key) if kept else None
+    made = trainer.scores(FoldTask(fold.slices, report, state))
+    if kept and state:
         kept.keep(trainer.name, fold.name, key, made)
+        shutil.rmtree(state, ignore_errors=True)
     _tell(report, fold, trainer.name, made, f"{time.monotonic() - began:.0f} s")
     return made
 

@@ -1,7 +1,7 @@
 """What can be evaluated: a trainer learns from a fold's slices and scores the later ones.
 
-The baselines that are always shown stand here; networks and boosting settings come from
-`training/models`. A trainer never sees the test's labels, and its calibration is fitted elsewhere,
+The baselines that are always shown stand here, the models of the configurations in `configured.py`.
+A trainer never sees the test's labels, and its calibration is fitted elsewhere,
 to the scores that it gives rows which it did not learn from.
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import ModuleType
 from typing import Final, Protocol
 
@@ -16,10 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 
-from fraudstream.calibration import log_of, log_of_rest
+from fraudstream.engines.members import Formula
 from training.dataset import Examples
 from training.evaluation.metrics import Floats
-from training.models import boosting
 from training.slices import Slices
 
 Report = Callable[[str], None]
@@ -47,6 +47,21 @@ class RawScores:
     test: Floats
 
 
+@dataclass(frozen=True, slots=True)
+class FoldTask:
+    """What a trainer is given.
+
+    Attributes:
+        slices: Of the fold.
+        report: Told how it goes.
+        folder: Where this very fit may keep its state, to go on after a stop; None for nowhere.
+    """
+
+    slices: Slices
+    report: Report
+    folder: Path | None = None
+
+
 class Trainer(Protocol):
     """Learns anew on each fold."""
 
@@ -70,7 +85,7 @@ class Trainer(Protocol):
         """Return the modules whose code decides its scores: kept scores end with a change."""
         ...
 
-    def scores(self, slices: Slices, report: Report) -> RawScores:
+    def scores(self, task: FoldTask) -> RawScores:
         """Learn from a fold's slices and return the scores of its later ones."""
         ...
 
@@ -91,9 +106,9 @@ class PrevalenceTrainer:
     settings: Mapping[str, object] = field(default_factory=dict)
     modules: tuple[ModuleType, ...] = ()
 
-    def scores(self, slices: Slices, report: Report) -> RawScores:  # noqa: ARG002  # says nothing
+    def scores(self, task: FoldTask) -> RawScores:
         """Return one score for all rows."""
-        return fit_twice(_fit_prevalence, slices)
+        return fit_twice(_fit_prevalence, task.slices)
 
 
 def _fit_prevalence(train: Examples) -> Scorer:
@@ -110,9 +125,9 @@ class AmountTrainer:
     settings: Mapping[str, object] = field(default_factory=dict)
     modules: tuple[ModuleType, ...] = ()
 
-    def scores(self, slices: Slices, report: Report) -> RawScores:  # noqa: ARG002  # says nothing
+    def scores(self, task: FoldTask) -> RawScores:
         """Return amount / (amount + usual amount)."""
-        return fit_twice(_fit_amount, slices)
+        return fit_twice(_fit_amount, task.slices)
 
 
 def _fit_amount(train: Examples) -> Scorer:
@@ -138,9 +153,9 @@ class LogisticTrainer:
         """Return the penalty."""
         return {"inverse_penalty": self.inverse_penalty}
 
-    def scores(self, slices: Slices, report: Report) -> RawScores:  # noqa: ARG002  # takes seconds
+    def scores(self, task: FoldTask) -> RawScores:
         """Fit and score."""
-        return fit_twice(self._fit, slices)
+        return fit_twice(self._fit, task.slices)
 
     def _fit(self, train: Examples) -> Scorer:
         scale = fit_scale(train.vectors)
@@ -170,64 +185,28 @@ def _signed_logs(vectors: NDArray[np.float32]) -> Floats:
 
 
 @dataclass(frozen=True, slots=True)
-class BoostingTrainer:
-    """Gradient-boosted trees: the baseline that every network is shown beside."""
-
-    seed: int = 1
-    threads: int = 1
-    name: str = BOOSTING
-    steps: int = 1
-    modules: tuple[ModuleType, ...] = (boosting,)
-
-    @property
-    def settings(self) -> Mapping[str, object]:
-        """Return the seed; threads change no score."""
-        return {"seed": self.seed}
-
-    def scores(self, slices: Slices, report: Report) -> RawScores:  # noqa: ARG002  # the run reports
-        """Fit and score."""
-        return fit_twice(self._fit, slices)
-
-    def _fit(self, train: Examples) -> Scorer:
-        model = boosting.fit_boosting(train, self.seed, self.threads)
-        return lambda examples: boosting.boosting_scores(model, examples)
-
-
-@dataclass(frozen=True, slots=True)
 class Ensemble:
-    """Members under the formula of the artefact: logit = bias + sum of weight x member's logit.
-
-    It learns nothing of its own: the members' kept scores are enough.
+    """Members under the formula of the artefact; it learns nothing of its own.
 
     Attributes:
-        weights: Of each member, by name.
-        bias: Added to the logit.
+        members: Names of models that are evaluated too.
+        formula: How their raw scores become one.
         name: In tables.
     """
 
-    weights: Mapping[str, float]
-    bias: float = 0.0
+    members: tuple[str, ...]
+    formula: Formula
     name: str = ENSEMBLE
 
-    def combine(self, members: Mapping[str, RawScores]) -> RawScores:
+    def combine(self, raw: Mapping[str, RawScores]) -> RawScores:
         """Return the scores of the ensemble from those of its members."""
+        found = [raw[name] for name in self.members]
         return RawScores(
-            tune=self._mix([members[name].tune for name in self.weights]),
-            test=self._mix([members[name].test for name in self.weights]),
+            tune=self.formula.combine([each.tune for each in found]).astype(np.float64),
+            test=self.formula.combine([each.test for each in found]).astype(np.float64),
         )
 
-    def _mix(self, raw: Sequence[Floats]) -> Floats:
-        logit = np.full(len(raw[0]), self.bias)
-        for weight, scores in zip(self.weights.values(), raw, strict=True):
-            logit += weight * (log_of(scores) - log_of_rest(scores))
-        return np.asarray(1.0 / (1.0 + np.exp(-logit)))
 
-
-def baselines(seed: int = 1, threads: int = 1) -> list[Trainer]:
-    """Return what every table shows, from knowing nothing to boosting."""
-    return [
-        PrevalenceTrainer(),
-        AmountTrainer(),
-        LogisticTrainer(),
-        BoostingTrainer(seed, threads),
-    ]
+def baselines() -> list[Trainer]:
+    """Return what every table shows before the models of the configurations."""
+    return [PrevalenceTrainer(), AmountTrainer(), LogisticTrainer()]
