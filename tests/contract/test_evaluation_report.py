@@ -51,8 +51,7 @@ def _evaluate(folder: Path, work: Path) -> int:
             f"--report={folder / 'report.html'}",
             f"--card={folder / 'card.md'}",
             f"--work={work}",
-            "--models",
-            *BASELINES,
+            "--models=boosting",
         ]
     )
 

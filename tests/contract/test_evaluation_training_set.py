@@ -75,14 +75,14 @@ def test_a_training_set_is_evaluated_like_the_simulator(dataset: Path, tmp_path:
         f"--days={SMALL.days}",
         f"--simulator-seed={SMALL.seed}",
     ]
-    models = ["--models", "prevalence", "amount rule"]
+    models = ["--models", "boosting"]
     by_set, by_simulator = tmp_path / "set.json", tmp_path / "simulator.json"
 
     run([*arguments, f"--data={dataset}", f"--json={by_set}", *models])
     run([*arguments, *simulator, f"--json={by_simulator}", *models])
 
-    found = json.loads(by_set.read_text())["models"]["amount rule"]
-    other = json.loads(by_simulator.read_text())["models"]["amount rule"]
+    found = json.loads(by_set.read_text())["models"]["boosting"]
+    other = json.loads(by_simulator.read_text())["models"]["boosting"]
     assert found["folds"] == other["folds"]
     assert {trait["trait"] for trait in found["segments"]} <= {
         trait["trait"] for trait in other["segments"]

@@ -37,7 +37,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="test",
         help="settings are chosen on the validation folds, which end before the first test day",
     )
-    parser.add_argument("--models", nargs="+", default=[], metavar="NAME", help="all by default")
+    parser.add_argument(
+        "--models", nargs="+", default=[], metavar="NAME", help="beside baselines; all by default"
+    )
     _add_results(parser)
     _add_platform(parser)
     parser.add_argument(

@@ -91,7 +91,7 @@ class _Ranked:
         """Return rows and frauds at or above the end of each group, float64 [G] each."""
         rows = np.add.reduceat(drawn[self.card], self.first)
         frauds = np.bincount(self.fraud_group, drawn[self.fraud_card], len(self.first))
-        return np.cumsum(rows).astype(np.float64), np.cumsum(frauds)
+        return np.cumsum(rows).astype(np.float64), np.cumsum(frauds).astype(np.float64)
 
 
 def _rank(score: Floats, truth: Truth) -> _Ranked:
