@@ -8,7 +8,6 @@ from pathlib import Path
 
 from fraudstream.features.catalogue import FEATURE_SET_HASH
 from training.evaluation.bootstrap import Draws
-from training.evaluation.figures import Measures, measure_model
 from training.evaluation.folds import (
     PlatformPlan,
     TestedFold,
@@ -26,6 +25,7 @@ from training.evaluation.material import (
     handbook_material,
     simulator_material,
 )
+from training.evaluation.measure import Measures, measure_model
 from training.evaluation.result import Evaluation, FoldSize
 from training.evaluation.run import Entry, Run, run_folds
 from training.evaluation.trainers import BOOSTING, Report
