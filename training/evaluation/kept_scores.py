@@ -7,7 +7,6 @@ versions, rows, labels and features. A run that was cut off so goes on where it 
 from __future__ import annotations
 
 import hashlib
-import inspect
 import json
 import sys
 from dataclasses import dataclass
@@ -35,8 +34,8 @@ def key_of(trainer: Trainer, fingerprint: str, slices: Slices) -> str:
         fingerprint: Of the material.
         slices: Of the fold.
     """
-    code = [inspect.getsource(module) for module in trainer.modules]
-    code.append(inspect.getsource(inspect.getmodule(type(trainer)) or type(trainer)))
+    names = [module.__name__ for module in trainer.modules] + [type(trainer).__module__]
+    code = [Path(str(sys.modules[name].__file__)).read_text() for name in names]
     decided = {
         "name": trainer.name,
         "settings": dict(trainer.settings),
