@@ -54,6 +54,12 @@ DECISIONS: Final = Counter(
     ("action", "stand_in"),
     unit="decisions",
 )
+SCORED: Final = Counter(
+    "fraud_scored_decisions",
+    "Decisions made by the model, by the lower end of their score's bin; the runbook makes a PSI.",
+    ("score_from",),
+    unit="decisions",
+)
 STAGE_SECONDS: Final = Histogram(
     "fraud_stage_seconds",
     "Time that one batch spent in a stage.",
@@ -104,6 +110,19 @@ ARCHIVE_LAG: Final = Gauge(
     "Records of this worker's partitions that it has not read yet, by noun.",
     ("noun",),
     unit="records",
+)
+# Of a command, not of a service: in a file of its own, so in no process' registry.
+DRIFT_PSI: Final = Gauge(
+    "fraud_drift_psi",
+    "Population stability index of a feature or of the score, no unit; over 0.2 is an alarm.",
+    ("quantity",),
+    registry=None,
+)
+DRIFT_CALIBRATION: Final = Gauge(
+    "fraud_drift_calibration_ratio",
+    "Mean score / fraud share on matured labels; 1 is right.",
+    unit="ratio",
+    registry=None,
 )
 SPANS_DROPPED: Final = Counter(
     "fraud_spans_dropped",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from fraudstream.errors import InvalidSettings
 from training.dataset import examples_between
-from training.evaluation.handbook import folds_of
+from training.evaluation.folds import handbook_folds
 from training.histories import DAY_MS, handbook_history
 from training.offline.load import is_dataset
 from training.slices import PAST_DAYS, fold_slices
@@ -64,7 +64,7 @@ def _validation_folds(path: Path) -> list[Judged]:
     """Return the Handbook's folds that end before the first test day."""
     from training.search import Judged
 
-    folds = folds_of("validation")
+    folds = handbook_folds("validation")
     from_ms = folds[0].train_from_ms - PAST_DAYS * DAY_MS
     kept = examples_between(handbook_history(path), from_ms, folds[-1].test_until_ms)
     cut = [

@@ -42,7 +42,7 @@ def fit_plainly(
             optimiser.zero_grad()
             logit = network.logit(vector, sequence)
             loss = functional.binary_cross_entropy_with_logits(logit, truth)
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]  # PyTorch leaves it without types
             optimiser.step()
             if number % looked == looked - 1 and is_enough(network):
                 return

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from bisect import bisect_right
 from collections.abc import Sequence
 
 from prometheus_client import Counter
 
-from fraudstream.telemetry import DECISIONS, SPAN_SCORING, Telemetry
+from fraudstream.psi import SCORE_EDGES
+from fraudstream.telemetry import DECISIONS, SCORED, SPAN_SCORING, Telemetry
 from fraudstream.v1.decision_pb2 import Action, Decision
 from services.scoring.written import Subject
 
@@ -26,9 +28,13 @@ class Observer:
             for is_stand_in in (False, True)
         }
 
+        self._scored = [SCORED.labels(str(edge)) for edge in (0.0, *SCORE_EDGES)]
+
     def count(self, decision: Decision) -> None:
         """Count a decision that was recorded."""
         self._counters[decision.action, decision.stand_in].inc()
+        if not decision.stand_in:
+            self._scored[bisect_right(SCORE_EDGES, decision.score)].inc()
 
     def write_spans(
         self, rows: Sequence[tuple[Subject, Decision]], started_us: int, ended_us: int

@@ -138,9 +138,25 @@ def card_precision_at_k(scored: Scored, k: int = 100) -> float:
     Each day the cards are ranked by their highest score; a card with a fraud that day is a hit, and
     a hit is not looked at again on later days.
     """
+    days = _daily_hits(scored, k)
+    return float(np.mean([hits / k for hits, _ in days])) if days else float("nan")
+
+
+def card_recall_at_k(scored: Scored, k: int = 100) -> float:
+    """Return which share of the cards compromised on a day, and not caught before, is in its top k.
+
+    Days count by how many such cards they have.
+    """
+    days = _daily_hits(scored, k)
+    compromised = sum(cards for _, cards in days)
+    return sum(hits for hits, _ in days) / compromised if compromised else float("nan")
+
+
+def _daily_hits(scored: Scored, k: int) -> list[tuple[int, int]]:
+    """Return for each day the compromised cards among the top k, and all that were left to find."""
     day = scored.event_time_ms // DAY_MS
     caught = np.zeros(int(scored.card.max(initial=0)) + 1, np.bool_)
-    shares = []
+    found = []
     for each in np.unique(day):
         today = scored.where((day == each) & ~caught[scored.card])
         cards, place = np.unique(today.card, return_inverse=True)
@@ -149,8 +165,8 @@ def card_precision_at_k(scored: Scored, k: int = 100) -> float:
         hit = np.bincount(place, today.is_fraud, len(cards)) > 0
         top = np.argsort(-highest, kind="stable")[:k]
         caught[cards[top[hit[top]]]] = True
-        shares.append(int(hit[top].sum()) / k)
-    return float(np.mean(shares)) if shares else float("nan")
+        found.append((int(hit[top].sum()), int(hit.sum())))
+    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,6 +221,7 @@ def summarise(scored: Scored) -> dict[str, float]:
         "ap": average_precision(scored.score, scored.is_fraud),
         "auc": roc_auc(scored.score, scored.is_fraud),
         "cp100": card_precision_at_k(scored),
+        "card_recall100": card_recall_at_k(scored),
         "brier_skill": brier_skill(scored.score, scored.is_fraud),
         "ece": expected_calibration_error(scored.score, scored.is_fraud),
     }

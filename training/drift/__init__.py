@@ -1,0 +1,1 @@
+"""Drift: whether what comes today is still what the model learned from."""

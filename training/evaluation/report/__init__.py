@@ -1,0 +1,1 @@
+"""Pages that people read: the evaluation's report and the model card."""
