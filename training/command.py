@@ -54,5 +54,6 @@ def _parser() -> argparse.ArgumentParser:
     parity.add_arguments(commands.add_parser("parity", help="prove the features of decisions"))
     signatures.add_person(commands.add_parser("person", help="make a person's key"))
     signatures.add_sign(commands.add_parser("sign", help="sign a model artefact"))
-    compression.add_arguments(commands.add_parser("quantise", help="make a model of int8"))
+    compression.add_quantise(commands.add_parser("quantise", help="make a model of int8"))
+    compression.add_distil(commands.add_parser("distil", help="teach a smaller model"))
     return parser

@@ -50,9 +50,12 @@ def add_arguments(train: argparse.ArgumentParser) -> None:
 def add_model(parser: argparse.ArgumentParser) -> None:
     """Add which model, by which configuration."""
     parser.add_argument("--model", choices=KINDS, default="lstm")
-    parser.add_argument(
-        "--config", type=Path, help="TOML file; training/configs/MODEL.toml by default"
-    )
+    add_config(parser, "TOML file; training/configs/MODEL.toml by default")
+
+
+def add_config(parser: argparse.ArgumentParser, what: str) -> None:
+    """Add a configuration, and what may be said otherwise than it says."""
+    parser.add_argument("--config", type=Path, help=what)
     parser.add_argument("--seed", type=int, help="of weights and samples, instead of the file's")
     parser.add_argument("--epochs", type=int, help="at most, instead of the file's")
     parser.add_argument("--threads", type=int, default=1)

@@ -18,6 +18,7 @@ from loadtest.figures.line_vs_plain import LineVsPlain
 from loadtest.figures.offline_kernel import OfflineKernel
 from loadtest.figures.online_read_vs_feast import OnlineReadVsFeast
 from loadtest.figures.stored_bytes import StoredBytes
+from loadtest.figures.train_vs_plain import TrainVsPlain
 
 
 def experiments() -> tuple[Experiment, ...]:
@@ -34,6 +35,7 @@ def experiments() -> tuple[Experiment, ...]:
         CardGrowth(),
         DatasetVsPandas(machine),
         StoredBytes(),
+        TrainVsPlain(machine),
         ArtefactLoad(),
         EngineVsSgemm(),
         Int8VsFp32(),

@@ -1,4 +1,4 @@
-"""`python -m training quantise FOLDER --out FOLDER`: LSTM members in int8, with what it costs."""
+"""`python -m training quantise` and `distil`: a smaller form of a model, with what it costs."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ from fraudstream.artefact import read_artefact
 from training.dataset import Examples
 from training.simulate import SimulationSettings
 from training.slices import dataset_slices, simulator_slices
+from training.train_command import add_config, add_source, say, slices_of
 
 _BOUND_ROWS = 4_096
 
 
-def add_arguments(quantise: argparse.ArgumentParser) -> None:
+def add_quantise(quantise: argparse.ArgumentParser) -> None:
     """Take the arguments of `quantise`."""
     quantise.add_argument("folder", type=Path, help="artefact in fp32")
     quantise.add_argument("--out", required=True, type=Path, help="folder of the one in int8")
@@ -28,6 +29,37 @@ def add_arguments(quantise: argparse.ArgumentParser) -> None:
     quantise.add_argument("--cards", type=int, default=3_000, help="simulator only")
     quantise.add_argument("--days", type=int, default=90, help="simulator only")
     quantise.set_defaults(run=_quantise)
+
+
+def add_distil(distil: argparse.ArgumentParser) -> None:
+    """Take the arguments of `distil`."""
+    distil.add_argument("folder", type=Path, help="the teacher's artefact")
+    distil.add_argument("--out", required=True, type=Path, help="folder of the student's")
+    distil.set_defaults(model="lstm")
+    add_config(distil, "the student's TOML file; training/configs/small.toml by default")
+    add_source(distil)
+    distil.set_defaults(run=_distil)
+
+
+def _distil(parsed: argparse.Namespace) -> int:
+    # PyTorch belongs to the training extra; a usage error does not need it.
+    from training.compression.distil import distil
+    from training.config import CONFIGS, Override, named_config
+    from training.members import specs_of
+    from training.train import TrainRequest
+
+    override = Override(parsed.seed, parsed.epochs, parsed.threads)
+    path, config = named_config(parsed.model, parsed.config or CONFIGS / "small.toml")
+    config = override.applied(config)
+    specs = specs_of(path, config, override)
+    request = TrainRequest(parsed.out, parsed.out.name, 1, config, specs)
+    slices = slices_of(parsed)
+    student, found, ap_alone = distil(parsed.folder, request, slices, say)
+    print(found.table())
+    print(f"the same student from labels alone: average precision {ap_alone:.4f}")
+    print(f"measured on {len(slices.test)} rows, {int(slices.test.is_fraud.sum())} of them fraud")
+    print(f"wrote {student.manifest.name} to {parsed.out}; sign it by python -m training sign")
+    return 0
 
 
 def _quantise(parsed: argparse.Namespace) -> int:
