@@ -89,7 +89,7 @@ def test_tested_rows_keep_their_true_labels_and_known_cards() -> None:
     examples = material().examples
 
     assert np.array_equal(fold.slices.test.is_fraud, examples.is_fraud[fold.tested])
-    assert material().is_card_known()[fold.tested].any()
+    assert material().is_card_known[fold.tested].any()
 
 
 def test_a_history_too_short_for_the_folds_is_refused() -> None:

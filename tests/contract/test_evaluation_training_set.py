@@ -61,7 +61,7 @@ def test_cards_known_as_compromised_are_known_from_the_labels_arrival_on(dataset
     found = dataset_material(dataset)
     card, times = found.examples.card, found.examples.event_time_ms
 
-    for row in np.flatnonzero(found.is_card_known())[:50]:
+    for row in np.flatnonzero(found.is_card_known)[:50]:
         mine = (card == card[row]) & (found.label_arrival_ms >= 0)
         assert found.label_arrival_ms[mine].min() < times[row]
 

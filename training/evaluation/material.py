@@ -42,6 +42,7 @@ class Material:
         fingerprint: SHA-256 of what was read, hexadecimal.
         examples: The rows.
         label_arrival_ms: int64 [K]; when a fraud's label arrived, -1 for a genuine row.
+        is_card_known: bool [K], of a card with a fraud that was known when the row came.
         past_transactions: int64 [K], of the row's card before it; a training set knows of as many
             as its sequences keep.
         entities: Number of each row's terminal, country and so on, int64 [K], where they are known;
@@ -54,6 +55,7 @@ class Material:
     fingerprint: str
     examples: Examples
     label_arrival_ms: Ints
+    is_card_known: Bools
     past_transactions: Ints
     entities: Mapping[str, Ints]
     scheme: Ints | None
@@ -63,14 +65,6 @@ class Material:
         """Return which rows were known as fraud at a moment, bool [K]."""
         arrived = (self.label_arrival_ms >= 0) & (self.label_arrival_ms < moment_ms)
         return np.asarray(self.examples.is_fraud & arrived)
-
-    def is_card_known(self) -> Bools:
-        """Return which rows are of a card with a fraud known when the row came, bool [K]."""
-        card = self.examples.card
-        first = np.full(int(card.max(initial=-1)) + 1, np.iinfo(np.int64).max)
-        frauds = self.label_arrival_ms >= 0
-        np.minimum.at(first, card[frauds], self.label_arrival_ms[frauds])
-        return np.asarray(first[card] < self.examples.event_time_ms)
 
 
 def handbook_material(path: Path, from_ms: int, until_ms: int, steps: int) -> Material:
@@ -113,11 +107,22 @@ def _of_history(
         fingerprint=fingerprint,
         examples=examples,
         label_arrival_ms=labelled.label_arrival_ms[examples.row],
+        is_card_known=_is_card_known(
+            labelled.history.card, labelled.label_arrival_ms, labelled.event_time_ms
+        )[examples.row],
         past_transactions=_rank_in_card(labelled.history.card)[examples.row],
         entities={key: found[examples.row].astype(np.int64) for key, found in entities.items()},
         scheme=None if scheme is None else scheme[examples.row],
         history=labelled,
     )
+
+
+def _is_card_known(card: Ints, label_arrival_ms: Ints, event_time_ms: Ints) -> Bools:
+    """Return which rows are of a card with a fraud that was known when the row came."""
+    first = np.full(int(card.max(initial=-1)) + 1, np.iinfo(np.int64).max)
+    frauds = label_arrival_ms >= 0
+    np.minimum.at(first, card[frauds], label_arrival_ms[frauds])
+    return np.asarray(first[card] < event_time_ms)
 
 
 def _rank_in_card(card: Ints) -> Ints:
@@ -141,6 +146,8 @@ def dataset_material(folder: Path) -> Material:
     parts = [part["name"] for part in json.loads(manifest)["parts"]]
     arrived = [pq.read_table(folder / part, columns=["label_arrival_ms"]) for part in parts]
     arrival = np.concatenate([column["label_arrival_ms"].to_numpy() for column in arrived])
+    arrival = _arrival_of_frauds(examples, arrival)
+    is_known = _is_card_known(examples.card, arrival, examples.event_time_ms)
     order = np.argsort(examples.event_time_ms, kind="stable")
     return Material(
         name=folder.name,
@@ -148,7 +155,8 @@ def dataset_material(folder: Path) -> Material:
         examples=Examples(
             **{each.name: getattr(examples, each.name)[order] for each in fields(examples)}
         ),
-        label_arrival_ms=_arrival_of_frauds(examples, arrival)[order],
+        label_arrival_ms=arrival[order],
+        is_card_known=is_known[order],
         past_transactions=((examples.sequences[:, :, _KIND] > 0).sum(axis=1) - 1)[order],
         entities={},
         scheme=None,

@@ -115,7 +115,6 @@ def run_folds(
         kept: Where scores are kept between runs; None for nowhere.
         report: Told of every step.
     """
-    is_known = material.is_card_known()
     tested: list[TestedRows] = []
     scores: dict[str, list[FoldScores]] = {name: [] for name in entry.names}
     for fold in folds:
@@ -127,7 +126,7 @@ def run_folds(
             _tell(report, fold, ensemble.name, raw[ensemble.name])
         for name, found in raw.items():
             scores[name].append(_calibrated(found, fold, entry.costs))
-        tested.append(_tested_rows(material, fold, is_known))
+        tested.append(_tested_rows(material, fold))
     return Run(tested, scores)
 
 
@@ -169,13 +168,13 @@ def _calibrated(raw: RawScores, fold: TestedFold, costs: CostModel) -> FoldScore
     )
 
 
-def _tested_rows(material: Material, fold: TestedFold, is_known: Bools) -> TestedRows:
+def _tested_rows(material: Material, fold: TestedFold) -> TestedRows:
     whole = fold.slices.whole
     return TestedRows(
         fold=fold.name,
         outcomes=Outcomes.of(fold.slices.test),
         traits=traits_of(material, fold.tested, fold.trained),
-        is_card_known=is_known[fold.tested],
+        is_card_known=material.is_card_known[fold.tested],
         scheme=None if material.scheme is None else material.scheme[fold.tested],
         learned=(len(whole), int(np.sum(whole.is_fraud))),
     )
