@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,7 @@ from fraudstream.artefact import read_artefact
 from training.command import run
 
 ROOT = Path(__file__).parents[2]
+SMALL = ["--cards", "300", "--days", "60"]
 
 
 def test_wrong_usage_exits_64(capsys: pytest.CaptureFixture[str]) -> None:
@@ -45,16 +48,34 @@ def test_training_without_a_folder_says_so(capsys: pytest.CaptureFixture[str]) -
 
 @pytest.mark.slow
 def test_small_training_writes_an_artefact_that_loads(tmp_path: Path) -> None:
-    """The whole walk: simulate, fit, calibrate, measure, export, write, load."""
+    """The whole walk: simulate, fit members, calibrate, measure, export, write, load, track."""
     pytest.importorskip("torch", reason="PyTorch is not installed (extra: train)")
     out = tmp_path / "small"
-    command = [sys.executable, "-m", "training", "train", "--out", str(out), "--epochs", "1"]
-    command += ["--cards", "300", "--days", "60", "--track", f"sqlite:///{tmp_path}/runs.db"]
+    command = [sys.executable, "-m", "training", "train", "--model", "ensemble", "--epochs", "1"]
+    command += ["--out", str(out), *SMALL, "--track", f"sqlite:///{tmp_path}/runs.db"]
     made = subprocess.run(command, capture_output=True, check=True, text=True, cwd=ROOT)
     artefact = read_artefact(out)
 
     assert json.loads(made.stdout) == artefact.manifest.metrics
-    assert "epoch 1/1" in made.stderr
+    assert len(artefact.manifest.members) == 3
+    with closing(sqlite3.connect(tmp_path / "runs.db")) as runs:
+        (tracked,) = runs.execute("SELECT value FROM metrics WHERE key = 'ap'").fetchone()
+    assert tracked == artefact.manifest.metrics["ap"]
+
+
+@pytest.mark.slow
+def test_two_processes_share_a_fit(tmp_path: Path) -> None:
+    """Under torchrun each takes its part of every batch; the first reports and writes."""
+    pytest.importorskip("torch", reason="PyTorch is not installed (extra: train)")
+    out = tmp_path / "shared"
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node"]
+    command += ["2", "-m", "training", "train", "--epochs", "1", "--out", str(out), *SMALL]
+    made = subprocess.run(
+        [*command, "--track", "off"], capture_output=True, check=True, text=True, cwd=ROOT
+    )
+
+    assert json.loads(made.stdout) == read_artefact(out).manifest.metrics
+    assert made.stderr.count("epoch 1/1") == 1
 
 
 @pytest.mark.slow
