@@ -53,3 +53,7 @@ class OnnxEngine:
             msg = f"ONNX Runtime failed: {type(exc).__name__}"
             raise ModelNotLoaded(msg) from exc
         return np.asarray(scores, np.float32).reshape(-1)
+
+    def close(self) -> None:
+        """Give the session's memory back."""
+        del self._session

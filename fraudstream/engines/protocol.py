@@ -57,6 +57,10 @@ class Engine(Protocol):
         """
         ...
 
+    def close(self) -> None:
+        """Give back what it holds, after the last batch."""
+        ...
+
 
 def bucket_of(rows: int, buckets: tuple[int, ...] = BUCKETS) -> int:
     """Return the smallest bucket that holds so many rows.

@@ -14,7 +14,7 @@ from fraudstream.calibration import Thresholds
 from fraudstream.engines.protocol import BUCKETS, FloatArray
 from fraudstream.errors import FeatureSpecMismatch, ModelNotLoaded, Overloaded
 from fraudstream.v1.decision_pb2 import StandInCause
-from services.scoring.batcher import MAX_WAITING_ROWS, Batcher
+from services.scoring.batcher import MAX_WAITING_BATCHES, Batcher
 from services.scoring.feature_batch import FeatureArrays
 from services.scoring.judge import ModelJudge, ServedModel
 
@@ -25,6 +25,7 @@ class FakeEngine:
     """Scores a row by its first number; remembers batch sizes; waits at a gate if told to."""
 
     version = "numpy"
+    buckets = BUCKETS
 
     def __init__(self) -> None:
         self.sizes: list[int] = []
@@ -42,6 +43,9 @@ class FakeEngine:
             msg = "out of order"
             raise ModelNotLoaded(msg)
         return vectors[:, 0].copy()
+
+    def close(self) -> None:
+        """Hold nothing."""
 
 
 @asynccontextmanager
@@ -103,11 +107,13 @@ async def test_queue_is_bounded() -> None:
     engine = FakeEngine()
     engine.gate.clear()
     async with running(engine) as batcher:
-        waiting = asyncio.create_task(batcher.score(*rows(*range(MAX_WAITING_ROWS))))
+        waiting = asyncio.create_task(
+            batcher.score(*rows(*range(MAX_WAITING_BATCHES * BUCKETS[-1])))
+        )
         await asyncio.sleep(0)
 
         with pytest.raises(Overloaded):
-            await batcher.score(*rows(*range(MAX_WAITING_ROWS)))
+            await batcher.score(*rows(*range(MAX_WAITING_BATCHES * BUCKETS[-1])))
 
         waiting.cancel()
 
@@ -141,7 +147,7 @@ def judge_with(batcher: Batcher) -> ModelJudge:
         thresholds=Thresholds(challenge=0.5, review=0.6, decline=0.7),
         occlusions=(),
     )
-    return ModelJudge(model, "numpy", batcher)
+    return ModelJudge(model, batcher)
 
 
 async def test_judge_gathers_the_features_that_the_model_needs() -> None:
