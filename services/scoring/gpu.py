@@ -6,10 +6,10 @@ from contextlib import ExitStack
 from typing import Final
 
 from fraudstream.artefact import Artefact
-from fraudstream.engines.golden import check_golden, rule_of, within
+from fraudstream.engines.golden import check_golden, rule_of
 from fraudstream.engines.members import MembersEngine
 from fraudstream.engines.onnx_engine import OnnxEngine
-from fraudstream.engines.protocol import GOLDEN_TOLERANCE, Engine, Precision
+from fraudstream.engines.protocol import Engine, Precision
 from fraudstream.engines.tensorrt_engine import EngineOrder, open_tensorrt
 from fraudstream.errors import ModelRefused
 from fraudstream.manifest import Member, MemberKind
@@ -37,10 +37,8 @@ def open_gpu(artefact: Artefact, order: EngineOrder) -> Engine:
             opened.callback(engine.close)
             engines.append(engine)
         engine = MembersEngine(engines, manifest.formula)
-        rule = within(GOLDEN_TOLERANCE[order.precision])
-        if manifest.precision is Precision.INT8:  # of another member
-            rule = rule_of(manifest.precision, manifest.is_alert)
-        check_golden(engine, artefact.golden, rule)
+        coarsest = max(manifest.precision, order.precision, key=list(Precision).index)
+        check_golden(engine, artefact.golden, rule_of(coarsest, manifest.is_alert))
         opened.pop_all()
     return engine
 

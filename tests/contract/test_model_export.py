@@ -14,11 +14,10 @@ from tests.tiny_model import some_sequences, some_vectors
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed (extra: train)")
 
-from training.models.network import SequenceNetwork  # noqa: E402
-
 from training.dataset import Examples  # noqa: E402  # after the skip: it needs PyTorch beside it
 from training.export import export_onnx  # noqa: E402
 from training.models.fit_scaling import fit_scaling  # noqa: E402
+from training.models.network import SequenceNetwork  # noqa: E402
 from training.models.scaling import NetworkShape, feature_ceilings  # noqa: E402
 
 F = len(FEATURE_NAMES)

@@ -107,13 +107,12 @@ async def test_queue_is_bounded() -> None:
     engine = FakeEngine()
     engine.gate.clear()
     async with running(engine) as batcher:
-        waiting = asyncio.create_task(
-            batcher.score(*rows(*range(MAX_WAITING_BATCHES * BUCKETS[-1])))
-        )
+        full = rows(*range(MAX_WAITING_BATCHES * BUCKETS[-1]))
+        waiting = asyncio.create_task(batcher.score(*full))
         await asyncio.sleep(0)
 
         with pytest.raises(Overloaded):
-            await batcher.score(*rows(*range(MAX_WAITING_BATCHES * BUCKETS[-1])))
+            await batcher.score(*full)
 
         waiting.cancel()
 
