@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from fraudstream.engines.tensorrt_library import Library, Native
+from fraudstream.engines.tensorrt_library import Library, Native, without_noise
 from fraudstream.errors import ModelRefused
 
 _WORKSPACE_BYTES: Final = 1 << 30  # the GPU serves while a new engine is built on it
@@ -104,7 +104,10 @@ def _parse(library: Library, builder: Native, onnx: bytes) -> Native:
     parser = library.module.OnnxParser(network, library.logger)
     if not parser.parse(onnx):
         errors = [parser.get_error(number) for number in range(parser.num_errors)]
-        found = [f"{error.node_operator()} {error.node_name()}: {error.desc()}" for error in errors]
+        found = [
+            f"{error.node_operator()} {error.node_name()}: {without_noise(error.desc())}"
+            for error in errors
+        ]
         msg = f"{library.name} {library.version} cannot read the graph: {'; '.join(found)}"
         raise ModelRefused("MODEL_PARSE", msg)
     return network

@@ -53,11 +53,21 @@ def open_tensorrt(onnx: bytes, order: EngineOrder) -> TensorRTEngine:
         ModelRefused: The library cannot build the model.
         InvalidSettings: The folder of the cache is not ours alone.
     """
-    library = open_library(order.library)
-    session = CudaSession.open()
+    return start_engine(open_library(order.library), CudaSession.open(), onnx, order)
+
+
+def start_engine(
+    library: Library, session: CudaSession, onnx: bytes, order: EngineOrder
+) -> TensorRTEngine:
+    """Return the engine by an open library on an open session, which it closes in the end.
+
+    Raises:
+        EngineFailed: The GPU's memory is exhausted, or it fails.
+        ModelRefused: The library cannot build the model.
+        InvalidSettings: The folder of the cache is not ours alone.
+    """
     try:
-        plans = _Plans(library, session, onnx, order)
-        return TensorRTEngine(library, session, plans)
+        return TensorRTEngine(library, session, _Plans(library, session, onnx, order))
     except BaseException:
         session.close()
         raise

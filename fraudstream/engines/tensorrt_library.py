@@ -71,6 +71,15 @@ class Library:
         return text or "it did not say why"
 
 
+def without_noise(message: str) -> str:
+    r"""Return a message in one line, without what follows every error where there is no driver.
+
+    >>> without_noise("Unique: no importer\n[checkMacros.cpp::catchCudaError::250] cudaError 35")
+    'Unique: no importer'
+    """
+    return " ".join(line.strip() for line in message.splitlines() if _NOISE not in line)
+
+
 @functools.cache  # TensorRT takes one logger a process: a second one is ignored
 def open_library(name: LibraryName) -> Library:
     """Import a TensorRT.
@@ -88,8 +97,8 @@ def open_library(name: LibraryName) -> Library:
             module.ILogger.__init__(self)
 
         def log(self, level: Native, message: str) -> None:
-            if level in grave and _NOISE not in message:
-                complaints.append(message.strip())
+            if level in grave and (said := without_noise(message)):
+                complaints.append(said)
 
     return Library(name, module, Logger(), complaints)
 

@@ -31,6 +31,9 @@ from training.models.scaling import (
 
 F: Final = len(FEATURE_NAMES)
 GOLDEN_ROWS: Final = 256
+# Untrained, all log-odds lie within 0.1 of another, and an engine that is wrong would not show;
+# much further apart, they would be further from fp16 than those of a network that has learned.
+_LOGIT_SPREAD: Final = 0.3
 _MISSING_SHARE: Final = 0.1
 _LEAST_SPREAD: Final = 0.1
 
@@ -72,10 +75,13 @@ def subject(name: str, seed: int = 1) -> Subject:
     """Return the network of a name."""
     torch.manual_seed(seed)
     network = SequenceNetwork(SHAPES[name], _scaling(seed)).eval()
-    vectors, sequences = sample_rows(GOLDEN_ROWS, seed + 1)
-    with torch.inference_mode():
-        scores = network(torch.from_numpy(vectors), torch.from_numpy(sequences)).numpy()
-    return Subject(name, network, GoldenRows(vectors, sequences, scores))
+    rows = sample_rows(GOLDEN_ROWS, seed + 1)
+    vectors, sequences = (torch.from_numpy(numbers) for numbers in rows)
+    with torch.no_grad():
+        logit = network.logit(vectors, sequences)
+        network.head.weight.mul_(_LOGIT_SPREAD / logit.std())
+        scores = network(vectors, sequences).numpy()
+    return Subject(name, network, GoldenRows(*rows, scores))
 
 
 def sample_rows(rows: int, seed: int) -> tuple[FloatArray, FloatArray]:
