@@ -41,6 +41,33 @@ class Retries:
     most_s: float = 300.0
 
 
+class Backoff:
+    """Waits that double, until an engine has served long enough.
+
+    >>> backoff = Backoff(Retries(first_s=1.0, most_s=3.0))
+    >>> [backoff.next_s(), backoff.next_s(), backoff.next_s()]
+    [1.0, 2.0, 3.0]
+    >>> backoff.note_service(4.0)
+    >>> backoff.next_s()
+    1.0
+    """
+
+    def __init__(self, retries: Retries) -> None:
+        self._retries = retries
+        self._next_s = retries.first_s
+
+    def next_s(self) -> float:
+        """Return how long to wait now; the next wait is longer."""
+        now_s = self._next_s
+        self._next_s = min(2 * now_s, self._retries.most_s)
+        return now_s
+
+    def note_service(self, served_s: float) -> None:
+        """Begin with short waits again after a long service."""
+        if served_s >= self._retries.most_s:
+            self._next_s = self._retries.first_s
+
+
 @dataclass(frozen=True, slots=True)
 class EngineChange:
     """Another engine serves from now on.
@@ -147,9 +174,8 @@ class _Opener:
         self._open_ordered = open_ordered
         self._ready = ready
         self._failed = failed
-        self._retries = retries
+        self._backoff = Backoff(retries)
         self._clock_s = clock_s
-        self._wait_s = retries.first_s
         self._last_fault = ""
         self._closing = Event()
         # A build can take minutes and cannot be stopped: it does not hold up the end.
@@ -173,9 +199,8 @@ class _Opener:
             opened.close()
             if failed is None:
                 return
-            if self._clock_s() - began_s >= self._retries.most_s:
-                self._wait_s = self._retries.first_s
-            self._pause()
+            self._backoff.note_service(self._clock_s() - began_s)
+            self._closing.wait(self._backoff.next_s())
 
     def _open(self) -> Engine | None:
         """Return the engine; None where it is of no use to try again."""
@@ -187,7 +212,10 @@ class _Opener:
                 return None
             except ModelNotLoaded as exc:
                 self._complain(exc)
-            self._pause()
+            except Exception:  # noqa: BLE001  # this thread's outermost loop: no end in silence
+                _LOG.exception("the ordered engine broke while it was opened, the CPU stays")
+                return None
+            self._closing.wait(self._backoff.next_s())
         return None
 
     def _complain(self, exc: ModelNotLoaded) -> None:
@@ -195,11 +223,6 @@ class _Opener:
         if _reason_of(exc) != self._last_fault:
             _LOG.error("the ordered engine does not open, it is tried again: %s", exc)
         self._last_fault = _reason_of(exc)
-
-    def _pause(self) -> None:
-        """Wait; longer each time."""
-        self._closing.wait(self._wait_s)
-        self._wait_s = min(2 * self._wait_s, self._retries.most_s)
 
 
 def _reason_of(exc: ModelNotLoaded) -> str:
