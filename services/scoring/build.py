@@ -107,7 +107,9 @@ def _judge(settings: ScoringSettings) -> tuple[Judge, Batcher | None]:
         raise InvalidSettings(f"{msg}; python -m training person makes one")
     people = People.load(settings.people_file)
     budget = Budget(settings.model_batch_ms, settings.model_memory_mib << 20)
-    model, engine = load_model(Path(settings.model), people, clock_ms(), budget, _engine_order(settings))
+    model, engine = load_model(
+        Path(settings.model), people, clock_ms(), budget, _engine_order(settings)
+    )
     batcher = Batcher(engine, clock_us)
     return ModelJudge(model, batcher), batcher
 

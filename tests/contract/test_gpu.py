@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from fraudstream.engines.cuda import CudaSession
-from fraudstream.engines.golden import check_golden
+from fraudstream.engines.golden import check_golden, within
 from fraudstream.engines.protocol import GOLDEN_TOLERANCE, Precision
 from fraudstream.engines.tensorrt_engine import EngineOrder, TensorRTEngine, open_tensorrt
 from fraudstream.engines.tensorrt_library import LibraryName, open_library
@@ -62,7 +62,7 @@ def test_gpu_reproduces_the_golden_rows_in_every_bucket(
     """fp32 within 1e-5, fp16 within 5e-4, from 1 to 1024 rows."""
     opened = open_tensorrt(one.onnx(), EngineOrder(order.library, precision, order.cache_folder))
 
-    check_golden(opened, one.golden, GOLDEN_TOLERANCE[precision])
+    check_golden(opened, one.golden, within(GOLDEN_TOLERANCE[precision]))
     opened.close()
 
 
