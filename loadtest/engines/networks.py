@@ -44,8 +44,8 @@ def _shape(kind: NetworkKind, hidden: int) -> NetworkShape:
 
 SHAPES: Final = MappingProxyType(
     {
-        "lstm-2x64": _shape(NetworkKind.LSTM, 64),
         "lstm-2x128": _shape(NetworkKind.LSTM, 128),
+        "lstm-2x64": _shape(NetworkKind.LSTM, 64),
         "transformer-2x64": _shape(NetworkKind.TRANSFORMER, 64),
     }
 )
