@@ -103,6 +103,19 @@ class ModelNotLoaded(FraudStreamError):
     outcome = Outcome("UNAVAILABLE", Retry.BACKOFF, "pause the partition")
 
 
+class EngineFailed(ModelNotLoaded):
+    """A GPU engine cannot compute now; another engine may.
+
+    Attributes:
+        reason: `LIBRARY_ABSENT`, `GPU_ABSENT`, `GPU_MEMORY` or `GPU_FAILED`.
+    """
+
+    def __init__(self, reason: str, message: str) -> None:
+        """Keep the reason beside a message that says what was expected and found."""
+        super().__init__(f"{reason}: {message}")
+        self.reason = reason
+
+
 class ModelRefused(FraudStreamError):
     """A model artefact is not fit to serve.
 

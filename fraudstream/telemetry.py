@@ -68,6 +68,17 @@ STAGE_SECONDS: Final = Histogram(
     buckets=(0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0),
 )
 ALERTS: Final = Counter("fraud_alerts", "Alerts published.", unit="alerts")
+ENGINE_FALLBACK: Final = Gauge(
+    "fraud_engine_fallback",
+    "1 while the CPU engine serves instead of the GPU engine that was ordered; an alarm.",
+)
+ENGINE_CHANGES: Final = Counter(
+    "fraud_engine_changes",
+    "Changes of the engine that serves, by reason: not_opened, opened, gpu_memory, gpu_failed, "
+    "gpu_absent, library_absent, engine_failed.",
+    ("reason",),
+    unit="changes",
+)
 DECISION_FORKS: Final = Counter(
     "fraud_decision_forks",
     "Later decisions that differ from the first one of their identity; any is an alarm.",

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
-import warnings
 from typing import Final
 
 import numpy as np
@@ -18,8 +16,8 @@ from fraudstream.manifest import Member, MemberKind
 from training.dataset import Examples
 from training.learning.fit import raw_scores
 from training.models.network import SequenceNetwork
+from training.models.onnx_file import onnx_file
 
-OPSET: Final = 17
 GOLDEN_ROWS: Final = 256
 _CHECKED_BATCHES: Final = (1, 7, 64)
 
@@ -30,24 +28,9 @@ def export_onnx(network: SequenceNetwork, examples: Examples) -> bytes:
     Raises:
         ModelRefused: `MODEL_GOLDEN`, ONNX Runtime computes something else.
     """
-    network.eval()
     vector = torch.from_numpy(examples.vectors[:2])
     sequence = torch.from_numpy(examples.sequences[:2])
-    buffer = io.BytesIO()
-    with warnings.catch_warnings():
-        # The exporter warns that LSTMs with a batch are fixed to it; the check below shows not.
-        warnings.simplefilter("ignore")
-        torch.onnx.export(
-            network,
-            (vector, sequence),
-            buffer,  # type: ignore[arg-type]  # the tracing exporter writes to any file
-            input_names=["vector", "sequence"],
-            output_names=["raw_score"],
-            dynamic_axes={name: {0: "batch"} for name in ("vector", "sequence", "raw_score")},
-            opset_version=OPSET,
-            dynamo=False,
-        )
-    onnx = buffer.getvalue()
+    onnx = onnx_file(network, vector, sequence)
     expected = raw_scores(network, examples)
     engine = OnnxEngine(onnx)
     for batch in _CHECKED_BATCHES:

@@ -17,7 +17,7 @@ from fraudstream.engines.onnx_engine import OnnxEngine
 from fraudstream.engines.protocol import GOLDEN_TOLERANCE, Precision, score_rows
 from fraudstream.errors import ModelRefused
 from training.dataset import Examples
-from training.export import OPSET
+from training.models.onnx_file import OPSET
 
 _IR_VERSION = 8  # that of the networks' exporter
 _TREES_OPSET = 1  # what onnxmltools writes

@@ -25,9 +25,10 @@ from training.config import TrainConfig
 from training.dataset import Examples, content_hash
 from training.evaluation.metrics import Floats, Scored, expected_calibration_error, summarise
 from training.explanations import reason_baseline, reason_groups
-from training.export import OPSET, choose_golden, member_of
+from training.export import choose_golden, member_of
 from training.members import MemberSpec, Report, Teacher, TrainedMember, fit_twice, formula_of
 from training.models.boosting import BoostingPlan, boosting_scores, fit_boosting
+from training.models.onnx_file import OPSET
 from training.slices import Slices
 
 

@@ -20,7 +20,6 @@ import numpy.typing as npt
 from fraudstream.engines.protocol import (
     BUCKETS,
     GOLDEN_TOLERANCE,
-    MAX_ROWS,
     Engine,
     FloatArray,
     Precision,
@@ -106,12 +105,12 @@ def check_golden(engine: Engine, golden: GoldenRows, rule: GoldenRule) -> float:
             is broken.
         ModelNotLoaded: The engine failed.
     """
-    batches = golden_batches(len(golden.raw_scores))
+    batches = golden_batches(len(golden.raw_scores), engine.buckets)
     found, full_ns = [], []
     for rows in batches:
         began_ns = time.perf_counter_ns()
         found.append(engine.score(golden.vectors[rows], golden.sequences[rows]))
-        if len(rows) == MAX_ROWS:
+        if len(rows) == engine.buckets[-1]:
             full_ns.append(time.perf_counter_ns() - began_ns)
     check_scores(np.concatenate(found), golden.raw_scores[np.concatenate(batches)], rule)
     return min(full_ns) / 1e6
@@ -132,14 +131,14 @@ def check_scores(found: FloatArray, expected: FloatArray, rule: GoldenRule) -> N
         raise ModelRefused("MODEL_GOLDEN", f"golden rows: {fault}")
 
 
-def golden_batches(count: int) -> list[npt.NDArray[np.intp]]:
+def golden_batches(count: int, buckets: tuple[int, ...] = BUCKETS) -> list[npt.NDArray[np.intp]]:
     """Return the rows of each batch: all buckets twice, then what the rows that are left need.
 
     >>> [len(rows) for rows in golden_batches(256)]
     [1, 8, 16, 32, 64, 1, 8, 16, 32, 64, 16]
     """
-    sizes = list(BUCKETS) * _WARM_UP_RUNS
+    sizes = list(buckets) * _WARM_UP_RUNS
     while (left := count - sum(sizes)) > 0:
-        sizes.append(bucket_of(min(left, MAX_ROWS)))
+        sizes.append(bucket_of(min(left, buckets[-1]), buckets))
     ends = np.cumsum(sizes)
     return [np.arange(end - size, end) % count for size, end in zip(sizes, ends, strict=True)]

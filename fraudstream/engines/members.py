@@ -74,6 +74,11 @@ class MembersEngine:
         """Return what computes the members, each library once."""
         return "+".join(dict.fromkeys(engine.version for engine in self._engines))
 
+    @property
+    def buckets(self) -> tuple[int, ...]:
+        """Return the batch sizes of the member that takes most: ONNX Runtime takes any."""
+        return max((engine.buckets for engine in self._engines), key=len)
+
     def score(self, vectors: FloatArray, sequences: FloatArray) -> FloatArray:
         """Return raw scores, float32 [B].
 
@@ -81,3 +86,8 @@ class MembersEngine:
             ModelNotLoaded: A member's engine failed.
         """
         return self._formula.combine([engine.score(vectors, sequences) for engine in self._engines])
+
+    def close(self) -> None:
+        """Give back what the members hold."""
+        for engine in self._engines:
+            engine.close()

@@ -8,12 +8,14 @@ from __future__ import annotations
 import numpy as np
 import onnxruntime as ort
 
-from fraudstream.engines.protocol import FloatArray, Precision
+from fraudstream.engines.protocol import BUCKETS, FloatArray, Precision
 from fraudstream.errors import ModelNotLoaded, ModelRefused
 
 
 class OnnxEngine:
     """Scores a batch with a single-file ONNX model. Call it from one thread at a time."""
+
+    buckets = BUCKETS
 
     def __init__(self, model: bytes, precision: Precision = Precision.FP32) -> None:
         options = ort.SessionOptions()
@@ -51,3 +53,7 @@ class OnnxEngine:
             msg = f"ONNX Runtime failed: {type(exc).__name__}"
             raise ModelNotLoaded(msg) from exc
         return np.asarray(scores, np.float32).reshape(-1)
+
+    def close(self) -> None:
+        """Give the session's memory back."""
+        del self._session

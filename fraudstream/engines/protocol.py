@@ -17,6 +17,8 @@ FloatArray = npt.NDArray[np.float32]
 
 BUCKETS: Final = (1, 8, 16, 32, 64)
 MAX_ROWS: Final = BUCKETS[-1]
+# Each size of a GPU is one of a CPU or a multiple of its largest: a batch can change over.
+GPU_BUCKETS: Final = (*BUCKETS, 128, 256, 512, 1024)
 
 
 class Precision(StrEnum):
@@ -39,7 +41,12 @@ class Engine(Protocol):
 
     @property
     def version(self) -> str:
-        """Return the name and version of the library that computes."""
+        """Return the name and version of the library that computed the last batch."""
+        ...
+
+    @property
+    def buckets(self) -> tuple[int, ...]:
+        """Return the batch sizes that it takes now, rising."""
         ...
 
     def score(self, vectors: FloatArray, sequences: FloatArray) -> FloatArray:
@@ -50,14 +57,18 @@ class Engine(Protocol):
         """
         ...
 
+    def close(self) -> None:
+        """Give back what it holds, after the last batch."""
+        ...
 
-def bucket_of(rows: int) -> int:
+
+def bucket_of(rows: int, buckets: tuple[int, ...] = BUCKETS) -> int:
     """Return the smallest bucket that holds so many rows.
 
     >>> [bucket_of(rows) for rows in (1, 2, 8, 9, 64)]
     [1, 8, 8, 16, 64]
     """
-    return next(bucket for bucket in BUCKETS if bucket >= rows)
+    return next(bucket for bucket in buckets if bucket >= rows)
 
 
 def pad_rows(rows: FloatArray, bucket: int) -> FloatArray:

@@ -49,7 +49,6 @@ class RowScorer:
             model_hash=model.model_hash,
             feature_set_hash=FEATURE_SET_HASH,
             sequence_hash=SEQUENCE_HASH,
-            engine_version=engine.version,
             cpu_class=cpu_class(),
         )
 
@@ -70,6 +69,7 @@ class RowScorer:
             float(raw_scores[0]),
             self._reasons(score, raw_scores, vector, sequence),
             bucket=1,
+            engine_version=self._engine.version,
         )
         subject = read_subject(row, _SAMPLE_RATIO)
         decision = write_decision(self._template, subject, verdict, times)

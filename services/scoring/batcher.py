@@ -19,13 +19,13 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from fraudstream.engines.protocol import MAX_ROWS, Engine, FloatArray, bucket_of, pad_rows
+from fraudstream.engines.protocol import GPU_BUCKETS, Engine, FloatArray, bucket_of, pad_rows
 from fraudstream.errors import ModelNotLoaded, Overloaded
 
 IntArray = npt.NDArray[np.int32]
 
-# 64 full batches: about half a second of an LSTM 2 x 64 on one core.
-MAX_WAITING_ROWS: Final = 64 * MAX_ROWS
+# About half a second of an LSTM 2 x 64 on one core.
+MAX_WAITING_BATCHES: Final = 64
 
 _LOG = logging.getLogger(__name__)
 
@@ -37,12 +37,14 @@ class EngineRows:
     Attributes:
         raw_scores: float32 [n]; NaN where the engine failed.
         buckets: int32 [n], rows of the padded batch that each was scored in.
+        versions: What computed each.
         started_us: When the first of them reached the engine, epoch microseconds.
         ended_us: When the last of them left it.
     """
 
     raw_scores: FloatArray
     buckets: IntArray
+    versions: list[str]
     started_us: int
     ended_us: int
 
@@ -56,6 +58,7 @@ class _Job:
     answer: asyncio.Future[EngineRows]
     raw_scores: FloatArray
     buckets: IntArray
+    versions: list[str]
     taken: int = 0
     started_us: int = 0
 
@@ -87,8 +90,9 @@ class Batcher:
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="engine")
 
     def close(self) -> None:
-        """End the thread, after `score_forever` has ended. Rows that wait are not answered."""
+        """End thread and engine, after `score_forever` has ended. Rows that wait get no answer."""
         self._thread.shutdown(wait=True)
+        self._engine.close()
 
     async def score(self, vectors: FloatArray, sequences: FloatArray) -> EngineRows:
         """Return the raw scores of the rows, float32 [n, F] and float32 [n, T, C].
@@ -99,12 +103,14 @@ class Batcher:
             Overloaded: Too many rows wait already.
         """
         rows = len(vectors)
-        if self._waiting_rows + rows > MAX_WAITING_ROWS:
-            msg = f"{self._waiting_rows} rows wait for the engine, at most {MAX_WAITING_ROWS} may"
+        allowed = MAX_WAITING_BATCHES * self._engine.buckets[-1]
+        if self._waiting_rows + rows > allowed:
+            msg = f"{self._waiting_rows} rows wait for the engine, at most {allowed} may"
             raise Overloaded(msg)
         answer: asyncio.Future[EngineRows] = asyncio.get_running_loop().create_future()
         raw_scores = np.full(rows, np.nan, np.float32)
-        self._jobs.append(_Job(vectors, sequences, answer, raw_scores, np.zeros(rows, np.int32)))
+        buckets, versions = np.zeros(rows, np.int32), [""] * rows
+        self._jobs.append(_Job(vectors, sequences, answer, raw_scores, buckets, versions))
         self._waiting_rows += rows
         self._has_jobs.set()
         return await answer
@@ -120,12 +126,13 @@ class Batcher:
                 self._answer(batch)
 
     def _take_batch(self) -> _Batch:
-        """Take up to 64 rows from the front of the queue."""
+        """Take up to the engine's largest bucket from the front of the queue."""
         batch = _Batch()
-        while self._jobs and batch.rows < MAX_ROWS:
+        most = self._engine.buckets[-1]
+        while self._jobs and batch.rows < most:
             job = self._jobs[0]
             left = len(job.vectors) - job.taken
-            taken = 0 if job.answer.done() else min(left, MAX_ROWS - batch.rows)
+            taken = 0 if job.answer.done() else min(left, most - batch.rows)
             if taken:
                 batch.slices.append(_Slice(job, job.taken, job.taken + taken))
             batch.rows += taken
@@ -140,23 +147,26 @@ class Batcher:
 
     def _score_batch(self, batch: _Batch) -> None:
         """Run the engine once, in its thread. A failure leaves NaN, which becomes a stand-in."""
-        slices = batch.slices
-        bucket = bucket_of(batch.rows)
+        slices, engine = batch.slices, self._engine
+        # The engine may have changed since the batch was taken: it splits what is too large.
+        bucket = bucket_of(batch.rows, GPU_BUCKETS)
         vectors = np.concatenate([part.job.vectors[part.begin : part.end] for part in slices])
         sequences = np.concatenate([part.job.sequences[part.begin : part.end] for part in slices])
         started_us = self._clock_us()
         try:
-            scores = self._engine.score(pad_rows(vectors, bucket), pad_rows(sequences, bucket))
+            scores = engine.score(pad_rows(vectors, bucket), pad_rows(sequences, bucket))
         except ModelNotLoaded as exc:
             _LOG.error(
                 "the engine failed on a batch of %d rows: %s", bucket, exc
             )  # the traceback is the library's
             scores = np.full(bucket, np.nan, np.float32)
+        bucket = min(bucket, engine.buckets[-1])
         row = 0
         for part in slices:
             rows = part.end - part.begin
             part.job.raw_scores[part.begin : part.end] = scores[row : row + rows]
             part.job.buckets[part.begin : part.end] = bucket
+            part.job.versions[part.begin : part.end] = [engine.version] * rows
             part.job.started_us = part.job.started_us or started_us
             row += rows
 
@@ -165,6 +175,7 @@ class Batcher:
         for part in batch.slices:
             job = part.job
             if part.end == len(job.vectors) and not job.answer.done():
-                job.answer.set_result(
-                    EngineRows(job.raw_scores, job.buckets, job.started_us, ended_us)
+                rows = EngineRows(
+                    job.raw_scores, job.buckets, job.versions, job.started_us, ended_us
                 )
+                job.answer.set_result(rows)

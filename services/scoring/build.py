@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fraudstream.bus import BatchProducer
+from fraudstream.engines.protocol import Precision
+from fraudstream.engines.tensorrt_engine import EngineOrder
+from fraudstream.engines.tensorrt_library import LibraryName
 from fraudstream.errors import InvalidSettings
 from fraudstream.features.warm_up import warm_up
 from fraudstream.money import indicative_rate_table, load_rate_table
@@ -33,7 +36,7 @@ from services.scoring.parts import DoorParts
 from services.scoring.publish import Publisher
 from services.scoring.rpc import Listener, RpcServer, RpcService
 from services.scoring.service import Connections, ScoringService, Workers
-from services.scoring.settings import ScoringSettings, ServiceSettings
+from services.scoring.settings import EngineChoice, ScoringSettings, ServiceSettings
 from services.scoring.shards import CardShards
 from services.scoring.stream_door import StreamDoor
 from services.scoring.sweeper import Sweeper, SweepTimes
@@ -104,9 +107,19 @@ def _judge(settings: ScoringSettings) -> tuple[Judge, Batcher | None]:
         raise InvalidSettings(f"{msg}; python -m training person makes one")
     people = People.load(settings.people_file)
     budget = Budget(settings.model_batch_ms, settings.model_memory_mib << 20)
-    model, engine = load_model(Path(settings.model), people, clock_ms(), budget)
+    model, engine = load_model(
+        Path(settings.model), people, clock_ms(), budget, _engine_order(settings)
+    )
     batcher = Batcher(engine, clock_us)
-    return ModelJudge(model, engine.version, batcher), batcher
+    return ModelJudge(model, batcher), batcher
+
+
+def _engine_order(settings: ScoringSettings) -> EngineOrder | None:
+    """Return which GPU engine shall serve; None for the CPU's."""
+    if settings.engine is EngineChoice.ONNXRUNTIME:
+        return None
+    precision = Precision(settings.gpu_precision)
+    return EngineOrder(LibraryName(settings.engine), precision, settings.gpu_engines_folder)
 
 
 def _reception(settings: ServiceSettings, partitions: int) -> Reception:

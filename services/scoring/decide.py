@@ -25,6 +25,7 @@ class Verdict:
         raw_score: Before calibration.
         reasons: At least one.
         bucket: Rows of the padded batch; 0 where no engine ran.
+        engine_version: What computed the score; empty where no engine did.
         stand_in_cause: Why no model decided; unspecified where one did.
     """
 
@@ -33,6 +34,7 @@ class Verdict:
     raw_score: float
     reasons: tuple[Reason, ...]
     bucket: int = 0
+    engine_version: str = ""
     stand_in_cause: StandInCause = _MODEL_DECIDED
 
     @property

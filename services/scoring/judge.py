@@ -15,7 +15,7 @@ import numpy.typing as npt
 from fraudstream.calibration import Thresholds
 from fraudstream.engines.protocol import FloatArray
 from fraudstream.errors import FeatureSpecMismatch, Overloaded
-from fraudstream.v1.decision_pb2 import Action, Reason, StandInCause
+from fraudstream.v1.decision_pb2 import Reason, StandInCause
 from services.scoring.batcher import Batcher, EngineRows
 from services.scoring.decide import Verdict, action_of, stand_in
 from services.scoring.feature_batch import FeatureArrays
@@ -73,11 +73,6 @@ class Judge(Protocol):
         """Return the model that judges; empty for none."""
         ...
 
-    @property
-    def engine_version(self) -> str:
-        """Return what computes its scores; empty for nothing."""
-        ...
-
     async def judge(
         self, arrays: FeatureArrays, feature_hashes: tuple[int, ...], sequence_hash: str
     ) -> Judged:
@@ -94,7 +89,6 @@ class AbsentModel:
     """Stands where no model is: every row gets a stand-in decision."""
 
     model_hash = ""
-    engine_version = ""
 
     async def judge(
         self,
@@ -110,12 +104,11 @@ class AbsentModel:
 class ModelJudge:
     """Judges rows with one model behind one batcher."""
 
-    def __init__(self, model: ServedModel, engine_version: str, batcher: Batcher) -> None:
+    def __init__(self, model: ServedModel, batcher: Batcher) -> None:
         self._model = model
         self._batcher = batcher
         self._columns: dict[tuple[int, ...], npt.NDArray[np.intp]] = {}
         self.model_hash = model.model_hash
-        self.engine_version = engine_version
 
     def columns_of(self, feature_hashes: tuple[int, ...]) -> npt.NDArray[np.intp]:
         """Return where the model's features stand in vectors of these features.
@@ -152,21 +145,27 @@ class ModelJudge:
         is_flagged = is_sound & (scores >= self._model.thresholds.challenge)
         reasons = await self._explain(vectors, sequences, answered, np.flatnonzero(is_flagged))
         numbers = zip(
-            scores.tolist(), raw.tolist(), answered.buckets.tolist(), is_sound.tolist(), strict=True
+            scores.tolist(),
+            raw.tolist(),
+            answered.buckets.tolist(),
+            answered.versions,
+            is_sound.tolist(),
+            strict=True,
         )
         verdicts = [
-            self._verdict(score, raw_score, bucket, reasons.get(row, _FITS))
+            Verdict(
+                action_of(score, self._model.thresholds),
+                score,
+                raw_score,
+                reasons.get(row, _FITS),
+                bucket,
+                version,
+            )
             if sound
             else stand_in(StandInCause.STAND_IN_CAUSE_MODEL_FAILED)
-            for row, (score, raw_score, bucket, sound) in enumerate(numbers)
+            for row, (score, raw_score, bucket, version, sound) in enumerate(numbers)
         ]
         return Judged(verdicts, EngineTimes(answered.started_us, answered.ended_us))
-
-    def _verdict(
-        self, score: float, raw_score: float, bucket: int, reasons: tuple[Reason, ...]
-    ) -> Verdict:
-        action: Action = action_of(score, self._model.thresholds)
-        return Verdict(action, score, raw_score, reasons, bucket)
 
     async def _explain(
         self,

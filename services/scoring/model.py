@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import platform
 from pathlib import Path
 from typing import Final
@@ -9,11 +10,15 @@ from typing import Final
 import numpy as np
 
 from fraudstream.artefact import Artefact, load_artefact
+from fraudstream.engines.fallback import FallbackEngine
 from fraudstream.engines.protocol import Engine
+from fraudstream.engines.tensorrt_engine import EngineOrder
 from fraudstream.manifest import CHANNEL_PREFIX, Manifest, ReasonGroup
 from fraudstream.ready_engine import Budget, ready_engine
 from fraudstream.signing import People
+from services.scoring.gpu import open_gpu
 from services.scoring.judge import ServedModel
+from services.scoring.observe import observe_engine
 from services.scoring.reasons import Occlusion
 
 # What decides which kernels a library picks, and so the last bits of a score.
@@ -22,7 +27,7 @@ _CPU_FILE: Final = Path("/proc/cpuinfo")
 
 
 def load_model(
-    folder: Path, people: People, at_ms: int, budget: Budget
+    folder: Path, people: People, at_ms: int, budget: Budget, order: EngineOrder | None = None
 ) -> tuple[ServedModel, Engine]:
     """Load a signed artefact, check its golden rows and warm its engine up.
 
@@ -31,12 +36,17 @@ def load_model(
         people: Whose signatures count.
         at_ms: When they must count, epoch milliseconds: now.
         budget: What it may cost.
+        order: A GPU engine that takes over as soon as it has passed the same check.
 
     Raises:
         ModelRefused: It is not fit to serve.
     """
     artefact = load_artefact(folder, people, at_ms)
-    return served_model(artefact), ready_engine(artefact, budget)
+    cpu = ready_engine(artefact, budget)
+    if order is None:
+        return served_model(artefact), cpu
+    ordered = functools.partial(open_gpu, artefact, order)
+    return served_model(artefact), FallbackEngine(cpu, ordered, observe_engine)
 
 
 def served_model(artefact: Artefact) -> ServedModel:

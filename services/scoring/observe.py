@@ -8,10 +8,24 @@ from collections.abc import Sequence
 
 from prometheus_client import Counter
 
+from fraudstream.engines.fallback import EngineChange
 from fraudstream.psi import SCORE_EDGES
-from fraudstream.telemetry import DECISIONS, SCORED, SPAN_SCORING, Telemetry
+from fraudstream.telemetry import (
+    DECISIONS,
+    ENGINE_CHANGES,
+    ENGINE_FALLBACK,
+    SCORED,
+    SPAN_SCORING,
+    Telemetry,
+)
 from fraudstream.v1.decision_pb2 import Action, Decision
 from services.scoring.written import Subject
+
+
+def observe_engine(change: EngineChange) -> None:
+    """Count that another engine serves from now on."""
+    ENGINE_FALLBACK.set(change.is_fallback)
+    ENGINE_CHANGES.labels(change.reason.lower()).inc()
 
 
 class Observer:

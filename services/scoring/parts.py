@@ -42,7 +42,6 @@ class DoorParts:
             model_hash=self.judge.model_hash,
             feature_set_hash=feature_set_hash,
             sequence_hash=sequence_hash,
-            engine_version=self.judge.engine_version,
             cpu_class=self.cpu_class,
             timings=StageTimings(scoring_started_us=started_us),
         )

@@ -5,13 +5,21 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Self
+from typing import Literal, Self
 
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
 from fraudstream.settings import KafkaSettings, RedisSettings, StrictSettings, TelemetrySettings
 from fraudstream.transaction import LATENESS_LONGEST_MS
+
+
+class EngineChoice(StrEnum):
+    """What computes the scores."""
+
+    ONNXRUNTIME = "onnxruntime"
+    TENSORRT = "tensorrt"
+    TENSORRT_RTX = "tensorrt_rtx"
 
 
 class AnswerAfter(StrEnum):
@@ -54,6 +62,16 @@ class ScoringSettings(StrictSettings):
         ge=1,
         le=65_536,
         description="A model whose loading takes more memory is refused, MiB.",
+    )
+    engine: EngineChoice = Field(
+        default=EngineChoice.ONNXRUNTIME,
+        description="What computes the scores: the CPU, or a GPU by a TensorRT (extra: gpu).",
+    )
+    gpu_precision: Literal["fp32", "fp16"] = Field(
+        default="fp32", description="In which a GPU engine computes; its scores may differ by 5e-4."
+    )
+    gpu_engines_folder: Path = Field(
+        default=Path(".engines"), description="Where built GPU engines are kept; ours alone."
     )
     token_keys_file: Path | None = Field(
         None, description="Keys of the card tokens, mode 0400; none takes card tokens only."

@@ -92,6 +92,7 @@ def write_decision(
     decision.degraded = decision.stand_in or subject.freshness.shared_stale
     decision.trace_id = subject.span.trace_id
     decision.batch_bucket = verdict.bucket
+    decision.engine_version = verdict.engine_version
     decision.event_time_ms = transaction.event_time_ms
     decision.vector = subject.vector
     decision.sequence = subject.sequence

@@ -40,6 +40,7 @@ class FakeEngine:
     """Gives each row what a function makes of the golden raw score that its first feature is."""
 
     version = "fake"
+    buckets = BUCKETS
 
     def __init__(self, change: Callable[[FloatArray], FloatArray]) -> None:
         self._change = change
@@ -49,6 +50,9 @@ class FakeEngine:
         """Return raw scores, float32 [B]."""
         self.batches.append(len(vectors))
         return np.asarray(self._change(vectors[:, 0]), np.float32)
+
+    def close(self) -> None:
+        """Hold nothing."""
 
 
 def golden_of(scores: FloatArray) -> GoldenRows:

@@ -9,9 +9,21 @@ import numpy as np
 import pytest
 
 from fraudstream.engines.members import Formula, MembersEngine, bounded_logit
-from fraudstream.engines.protocol import FloatArray, score_rows
+from fraudstream.engines.protocol import BUCKETS, FloatArray, score_rows
 
-ROOMS = ("protocol", "golden", "members", "onnx_engine")
+ROOMS = (
+    "protocol",
+    "golden",
+    "members",
+    "onnx_engine",
+    "half",
+    "cuda",
+    "tensorrt_library",
+    "tensorrt_build",
+    "tensorrt_engine",
+    "engine_cache",
+    "fallback",
+)
 HEAVY = ("pydantic", "torch", "training", "services", "grpc", "numba")
 
 
@@ -30,6 +42,8 @@ def test_engine_modules_need_neither_pydantic_nor_torch(room: str) -> None:
 class FakeEngine:
     """Scores every row alike."""
 
+    buckets = BUCKETS
+
     def __init__(self, raw: float, version: str) -> None:
         self._raw = raw
         self.version = version
@@ -37,6 +51,9 @@ class FakeEngine:
     def score(self, vectors: FloatArray, sequences: FloatArray) -> FloatArray:
         """Return the one raw score, float32 [B]."""
         return np.full(len(vectors), self._raw, np.float32)
+
+    def close(self) -> None:
+        """Hold nothing."""
 
 
 def test_versions_of_members_are_named_once() -> None:

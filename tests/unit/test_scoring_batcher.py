@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from fraudstream.calibration import Thresholds
-from fraudstream.engines.protocol import BUCKETS, FloatArray
+from fraudstream.engines.protocol import BUCKETS, GPU_BUCKETS, FloatArray
 from fraudstream.errors import FeatureSpecMismatch, ModelNotLoaded, Overloaded
 from fraudstream.v1.decision_pb2 import StandInCause
-from services.scoring.batcher import MAX_WAITING_ROWS, Batcher
+from services.scoring.batcher import MAX_WAITING_BATCHES, Batcher
 from services.scoring.feature_batch import FeatureArrays
 from services.scoring.judge import ModelJudge, ServedModel
 
@@ -22,11 +22,16 @@ STEPS = (2, 3)
 
 
 class FakeEngine:
-    """Scores a row by its first number; remembers batch sizes; waits at a gate if told to."""
+    """Scores a row by its first number; remembers batch sizes; waits at a gate if told to.
 
-    version = "numpy"
+    Attributes:
+        changes: Version and buckets of what computes the next batches, one after another.
+    """
 
     def __init__(self) -> None:
+        self.version = "numpy"
+        self.buckets: tuple[int, ...] = BUCKETS
+        self.changes: list[tuple[str, tuple[int, ...]]] = []
         self.sizes: list[int] = []
         self.gate = Event()
         self.gate.set()
@@ -36,12 +41,17 @@ class FakeEngine:
     def score(self, vectors: FloatArray, sequences: FloatArray) -> FloatArray:
         """Return the first number of each row."""
         self.gate.wait()
+        if self.changes:
+            self.version, self.buckets = self.changes.pop(0)
         with self._lock:
             self.sizes.append(len(vectors))
         if self.is_failing:
             msg = "out of order"
             raise ModelNotLoaded(msg)
         return vectors[:, 0].copy()
+
+    def close(self) -> None:
+        """Hold nothing."""
 
 
 @asynccontextmanager
@@ -98,16 +108,49 @@ async def test_large_call_is_cut_into_batches_of_64() -> None:
         assert answer.buckets.tolist() == [64] * 128 + [32] * 22
 
 
+async def test_batches_grow_to_what_the_engine_takes() -> None:
+    """A GPU engine gets up to 1024 rows at once."""
+    engine = FakeEngine()
+    engine.buckets = GPU_BUCKETS
+    async with running(engine) as batcher:
+        answer = await batcher.score(*rows(*range(1100)))
+
+        assert engine.sizes == [1024, 128]
+        assert answer.buckets.tolist() == [1024] * 1024 + [128] * 76
+
+
+async def test_rows_say_what_computed_them() -> None:
+    """An engine may change between two batches of one call: each row names its own."""
+    engine = FakeEngine()
+    engine.changes = [("gpu", BUCKETS), ("cpu", BUCKETS)]
+    async with running(engine) as batcher:
+        answer = await batcher.score(*rows(*range(70)))
+
+        assert answer.versions == ["gpu"] * 64 + ["cpu"] * 6
+
+
+async def test_bucket_is_that_of_the_engine_that_took_over() -> None:
+    """A batch of 1024 rows that a CPU had to score was scored in batches of 64."""
+    engine = FakeEngine()
+    engine.buckets = GPU_BUCKETS
+    engine.changes = [("cpu", BUCKETS)]
+    async with running(engine) as batcher:
+        answer = await batcher.score(*rows(*range(1024)))
+
+        assert answer.buckets.tolist() == [64] * 1024
+
+
 async def test_queue_is_bounded() -> None:
     """More rows than may wait are refused at once."""
     engine = FakeEngine()
     engine.gate.clear()
     async with running(engine) as batcher:
-        waiting = asyncio.create_task(batcher.score(*rows(*range(MAX_WAITING_ROWS))))
+        full = rows(*range(MAX_WAITING_BATCHES * BUCKETS[-1]))
+        waiting = asyncio.create_task(batcher.score(*full))
         await asyncio.sleep(0)
 
         with pytest.raises(Overloaded):
-            await batcher.score(*rows(*range(MAX_WAITING_ROWS)))
+            await batcher.score(*full)
 
         waiting.cancel()
 
@@ -141,7 +184,7 @@ def judge_with(batcher: Batcher) -> ModelJudge:
         thresholds=Thresholds(challenge=0.5, review=0.6, decline=0.7),
         occlusions=(),
     )
-    return ModelJudge(model, "numpy", batcher)
+    return ModelJudge(model, batcher)
 
 
 async def test_judge_gathers_the_features_that_the_model_needs() -> None:
@@ -173,7 +216,8 @@ async def test_score_that_is_none_becomes_a_stand_in_of_its_row_only(number: flo
 
         good, bad = (await judge_with(batcher).judge(arrays, (10, 11, 12), "s")).verdicts
 
-        assert not good.is_stand_in
+        assert (good.is_stand_in, good.engine_version) == (False, "numpy")
+        assert bad.engine_version == ""
         assert bad.stand_in_cause == StandInCause.STAND_IN_CAUSE_MODEL_FAILED
 
 
