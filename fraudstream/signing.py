@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import Final, Self
+from typing import Annotated, Final, Self
 
 from nacl.exceptions import BadSignatureError
 from nacl.signing import SigningKey, VerifyKey
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from fraudstream.errors import InvalidSettings, ModelRefused
 from fraudstream.privacy import read_secret, write_secret
@@ -25,6 +25,20 @@ from fraudstream.privacy import read_secret, write_secret
 _STRICT: Final = ConfigDict(frozen=True, extra="forbid", strict=True)
 _NAME: Final = r"^[a-z0-9][a-z0-9._-]{0,63}$"
 _PREFIX: Final = "fraudstream v1 "  # what is signed here means nothing elsewhere
+
+
+def _only_spelling(text: str) -> str:
+    """Refuse base64 with stray bits after its end: one key could stand there as four.
+
+    A decoder drops them, so a person's key could be written twice, and a signature changed.
+    """
+    if base64.b64encode(base64.b64decode(text, validate=True)).decode() != text:
+        msg = "expected base64 as an encoder writes it"
+        raise ValueError(msg)
+    return text
+
+
+_Base64 = Annotated[str, AfterValidator(_only_spelling)]
 
 
 class SignerRole(StrEnum):
@@ -47,7 +61,7 @@ class Person(BaseModel):
     model_config = _STRICT
 
     name: str = Field(pattern=_NAME)
-    public_key: str = Field(min_length=44, max_length=44)
+    public_key: _Base64 = Field(min_length=44, max_length=44)
     roles: tuple[SignerRole, ...] = Field(min_length=1)
     until: str = Field(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$")
 
@@ -63,7 +77,7 @@ class Signature(BaseModel):
     model_config = _STRICT
 
     signer: str = Field(pattern=_NAME)
-    value: str = Field(min_length=88, max_length=88)
+    value: _Base64 = Field(min_length=88, max_length=88)
 
 
 class _PeopleFile(BaseModel):
@@ -76,7 +90,7 @@ class _KeyFile(BaseModel):
     model_config = _STRICT
 
     name: str = Field(pattern=_NAME)
-    private_key: str = Field(min_length=44, max_length=44)
+    private_key: _Base64 = Field(min_length=44, max_length=44)
 
 
 @dataclass(frozen=True, slots=True)

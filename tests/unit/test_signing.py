@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from fraudstream.errors import InvalidSettings, ModelRefused
-from fraudstream.signing import People, Signature, Signer, SignerRole, make_signer
+from fraudstream.signing import People, Person, Signature, Signer, SignerRole, make_signer
 
 MESSAGE = b"a manifest"
 PURPOSE = "artefact"
@@ -92,6 +93,18 @@ def test_one_key_is_one_person(alice: Signer) -> None:
 
     with pytest.raises(InvalidSettings, match="each public key once"):
         People.of([first, second])
+
+
+@pytest.mark.parametrize("stray", [1, 2, 3])
+def test_key_has_one_spelling(alice: Signer, stray: int) -> None:
+    """Base64 with bits after its end decodes to the same key: a second person for free."""
+    person = alice.person([SignerRole.APPROVER], "2026-12-31")
+    alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
+    last = alphabet[alphabet.index(person.public_key[-2]) + stray]
+    twin = person.model_dump() | {"name": "bob", "public_key": person.public_key[:-2] + last + "="}
+
+    with pytest.raises(ValidationError, match="as an encoder writes it"):
+        Person.model_validate(twin)
 
 
 def test_key_that_others_may_read_is_refused(alice: Signer, tmp_path: Path) -> None:
