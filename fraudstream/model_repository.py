@@ -1,0 +1,222 @@
+"""The model repository: artefacts, the promotion ledger, and what it says is served.
+
+    artefacts/NAME/VERSION/    an artefact, never changed once it is added
+    evidence/SHA256.json       what an order rests on
+    ledger.jsonl               every order, signed and chained; the one truth about who is champion
+
+There is no pointer besides the ledger: reading it whole and checking each signature takes
+some 200 microseconds an entry, and it grows by a few entries a month.
+
+A ledger whose last lines are cut off is a good ledger of an earlier day. That shows only to whoever
+knows a later head: a reader keeps the head that it saw last and refuses a ledger without it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from pydantic import ValidationError
+
+from fraudstream.errors import InvalidSettings, ModelRefused
+from fraudstream.ledger_entry import (
+    MAX_LINE_BYTES,
+    LedgerEntry,
+    LedgerHead,
+    ModelRef,
+    ledger_refused,
+)
+from fraudstream.signing import People
+from fraudstream.standing import Standing, roles_for
+
+LEDGER_FILE: Final = "ledger.jsonl"
+MANIFEST_FILE: Final = "manifest.json"
+MAX_LEDGER_BYTES: Final = 64 << 20
+# Clocks of two machines differ by less; an entry from further ahead was not signed yet.
+FUTURE_MS: Final = 5 * 60_000
+
+
+@dataclass(frozen=True, slots=True)
+class ModelRepository:
+    """A repository, and whose signatures count in it.
+
+    Attributes:
+        folder: Of the repository.
+        people: Whose signatures count. A person who left stays in the file, with an end (`until`):
+            what they signed while they were here goes on to count.
+        clock_ms: Epoch milliseconds.
+    """
+
+    folder: Path
+    people: People
+    clock_ms: Callable[[], int]
+
+    @property
+    def ledger(self) -> Path:
+        """File of the ledger."""
+        return self.folder / LEDGER_FILE
+
+    def read(self, seen: LedgerHead | None = None) -> Standing:
+        """Return what a verified ledger says; an absent one says nothing.
+
+        Args:
+            seen: A head that the ledger must have had; None for none that is known.
+
+        Raises:
+            ModelRefused: `MODEL_LEDGER` for a ledger that was changed, cut off or torn,
+                `MODEL_UNTRUSTED` for signatures that do not count, and the reasons of
+                `Standing.after` for orders that the rules forbid.
+        """
+        return verify_ledger(self.ledger_bytes(), self.people, self.clock_ms(), seen)
+
+    def ledger_bytes(self) -> bytes:
+        """Return the ledger as it stands.
+
+        Raises:
+            ModelRefused: `MODEL_LEDGER`: it cannot be read, or is too long to be one.
+        """
+        try:
+            with self.ledger.open("rb") as file:
+                content = file.read(MAX_LEDGER_BYTES + 1)
+        except FileNotFoundError:
+            return b""
+        except OSError as exc:
+            raise ledger_refused(f"{LEDGER_FILE} cannot be read: {exc.strerror}") from exc
+        if len(content) > MAX_LEDGER_BYTES:
+            raise ledger_refused(f"{LEDGER_FILE} has more than {MAX_LEDGER_BYTES} bytes")
+        return content
+
+    def artefact_folder(self, model: ModelRef) -> Path:
+        """Return the folder of a model, whose manifest is the one that was added.
+
+        The manifest holds the hashes of the other files; `load_artefact` checks those.
+
+        Raises:
+            ModelRefused: `MODEL_FORMAT` where there is none, `MODEL_CORRUPT` for another manifest.
+        """
+        folder = self.folder / "artefacts" / model.name / str(model.version)
+        try:
+            found = hashlib.sha256((folder / MANIFEST_FILE).read_bytes()).hexdigest()
+        except OSError as exc:
+            msg = f"{folder}: expected the artefact of {model}, found no manifest"
+            raise ModelRefused("MODEL_FORMAT", msg) from exc
+        if found != model.manifest_sha256:
+            msg = f"{folder}: the manifest is not the one that was added as {model}"
+            raise ModelRefused("MODEL_CORRUPT", msg)
+        return folder
+
+    def champion_folder(self, standing: Standing) -> Path:
+        """Return the folder of the model that is to be served.
+
+        Raises:
+            ModelRefused: `MODEL_UNKNOWN` where none was promoted yet, else as `artefact_folder`.
+        """
+        if standing.champion is None:
+            msg = f"{self.folder}: no model is promoted yet (`python -m training promote`)"
+            raise ModelRefused("MODEL_UNKNOWN", msg)
+        return self.artefact_folder(standing.champion)
+
+    def trainer_of(self, standing: Standing, model: ModelRef) -> str:
+        """Return who signed the artefact of an added model, as its addition says."""
+        return str(standing.added[str(model)].order.trainer)
+
+
+def verify_ledger(
+    content: bytes, people: People, now_ms: int, seen: LedgerHead | None = None
+) -> Standing:
+    """Return what a ledger says, after checking every entry of it. Pure.
+
+    >>> verify_ledger(b"", People({}), 0).head.sequence
+    0
+
+    Raises:
+        ModelRefused: As `ModelRepository.read`.
+    """
+    standing = Standing()
+    has_seen = seen is None or seen == standing.head
+    for line in _whole_lines(content):
+        entry = LedgerEntry.parse(line)
+        if entry.time_ms > now_ms + FUTURE_MS:
+            raise ledger_refused(f"entry {entry.sequence} is signed for a time to come")
+        check_signer(entry, people)
+        standing = standing.after(entry)
+        has_seen = has_seen or standing.head == seen
+    if not has_seen and seen is not None:
+        raise _not_seen(standing.head, seen)
+    return standing
+
+
+def check_signer(entry: LedgerEntry, people: People) -> None:
+    """Refuse an entry that nobody who may has signed, on the day that it says.
+
+    Raises:
+        ModelRefused: `MODEL_UNTRUSTED`, with the entry's number.
+    """
+    role = roles_for(entry.order.action)
+    body = entry.signed_bytes()
+    try:
+        people.check(entry.signature, entry.purpose, body, role, entry.time_ms)
+    except ModelRefused as exc:
+        why = str(exc).removeprefix(f"{exc.reason}: ")
+        raise ModelRefused(exc.reason, f"entry {entry.sequence}: {why}") from exc
+
+
+def read_head(path: Path) -> LedgerHead | None:
+    """Return the head that was kept in a file, None where none was yet.
+
+    Raises:
+        InvalidSettings: The file holds something else.
+    """
+    try:
+        return LedgerHead.model_validate_json(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except (OSError, ValidationError) as exc:
+        msg = f"{path}: expected the head of a ledger, as scoring keeps it"
+        raise InvalidSettings(msg) from exc
+
+
+def keep_head(path: Path, head: LedgerHead) -> None:
+    """Keep a head in a file, all or nothing.
+
+    Raises:
+        InvalidSettings: The file cannot be written.
+    """
+    fresh = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        fresh.write_text(head.model_dump_json() + "\n")
+        fresh.replace(path)
+    except OSError as exc:
+        msg = f"{path}: the ledger's head cannot be kept: {exc.strerror}"
+        raise InvalidSettings(msg) from exc
+
+
+def _whole_lines(content: bytes) -> list[bytes]:
+    """Return the lines of a ledger; the last one must be whole too."""
+    *lines, rest = content.split(b"\n")
+    if rest:
+        good = len(content) - len(rest)
+        msg = (
+            f"the last line of {LEDGER_FILE} is torn: a write was cut off after entry {len(lines)}"
+            f" and its order was not given. Mend it by `truncate -s {good} {LEDGER_FILE}` and sign"
+            " the order again"
+        )
+        raise ledger_refused(msg)
+    for number, line in enumerate(lines, start=1):
+        if len(line) > MAX_LINE_BYTES:
+            raise ledger_refused(f"line {number} has more than {MAX_LINE_BYTES} bytes")
+    return lines
+
+
+def _not_seen(head: LedgerHead, seen: LedgerHead) -> ModelRefused:
+    if head.sequence < seen.sequence:
+        msg = (
+            f"the ledger ends with entry {head.sequence}, entry {seen.sequence} was seen before: "
+            "its tail was cut off. Put the whole ledger back"
+        )
+        return ledger_refused(msg)
+    return ledger_refused(f"entry {seen.sequence} is not the one that was seen before")

@@ -1,0 +1,1 @@
+"""Promotion: who may say which model is served, and on which evidence."""
