@@ -45,6 +45,16 @@ class Reason(_message.Message):
     contribution: float
     def __init__(self, code: _Optional[str] = ..., text: _Optional[str] = ..., contribution: _Optional[float] = ...) -> None: ...
 
+class PastContribution(_message.Message):
+    __slots__ = ("newest_steps_back", "oldest_steps_back", "contribution")
+    NEWEST_STEPS_BACK_FIELD_NUMBER: _ClassVar[int]
+    OLDEST_STEPS_BACK_FIELD_NUMBER: _ClassVar[int]
+    CONTRIBUTION_FIELD_NUMBER: _ClassVar[int]
+    newest_steps_back: int
+    oldest_steps_back: int
+    contribution: float
+    def __init__(self, newest_steps_back: _Optional[int] = ..., oldest_steps_back: _Optional[int] = ..., contribution: _Optional[float] = ...) -> None: ...
+
 class LogCoordinates(_message.Message):
     __slots__ = ("topic_id", "partition", "offset")
     TOPIC_ID_FIELD_NUMBER: _ClassVar[int]
@@ -104,7 +114,7 @@ class StageTimings(_message.Message):
     def __init__(self, raw_appended_us: _Optional[int] = ..., ingest_started_us: _Optional[int] = ..., ingest_ended_us: _Optional[int] = ..., features_started_us: _Optional[int] = ..., features_ended_us: _Optional[int] = ..., scoring_started_us: _Optional[int] = ..., engine_started_us: _Optional[int] = ..., engine_ended_us: _Optional[int] = ..., scoring_ended_us: _Optional[int] = ...) -> None: ...
 
 class Decision(_message.Message):
-    __slots__ = ("decision_id", "bank_id", "transaction_id", "card_token", "digest", "action", "score", "raw_score", "reasons", "model_hash", "rule_set_hash", "feature_set_hash", "sequence_hash", "coordinates", "freshness", "timings", "degraded", "stand_in", "stand_in_cause", "replayed", "trace_id", "engine_version", "cpu_class", "batch_bucket", "event_time_ms", "vector", "sequence", "transaction")
+    __slots__ = ("decision_id", "bank_id", "transaction_id", "card_token", "digest", "action", "score", "raw_score", "reasons", "model_hash", "rule_set_hash", "feature_set_hash", "sequence_hash", "coordinates", "freshness", "timings", "degraded", "stand_in", "stand_in_cause", "replayed", "trace_id", "engine_version", "cpu_class", "batch_bucket", "event_time_ms", "vector", "sequence", "transaction", "past", "reasons_estimated")
     DECISION_ID_FIELD_NUMBER: _ClassVar[int]
     BANK_ID_FIELD_NUMBER: _ClassVar[int]
     TRANSACTION_ID_FIELD_NUMBER: _ClassVar[int]
@@ -133,6 +143,8 @@ class Decision(_message.Message):
     VECTOR_FIELD_NUMBER: _ClassVar[int]
     SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     TRANSACTION_FIELD_NUMBER: _ClassVar[int]
+    PAST_FIELD_NUMBER: _ClassVar[int]
+    REASONS_ESTIMATED_FIELD_NUMBER: _ClassVar[int]
     decision_id: str
     bank_id: str
     transaction_id: str
@@ -161,7 +173,9 @@ class Decision(_message.Message):
     vector: bytes
     sequence: bytes
     transaction: _transaction_pb2.Transaction
-    def __init__(self, decision_id: _Optional[str] = ..., bank_id: _Optional[str] = ..., transaction_id: _Optional[str] = ..., card_token: _Optional[str] = ..., digest: _Optional[bytes] = ..., action: _Optional[_Union[Action, str]] = ..., score: _Optional[float] = ..., raw_score: _Optional[float] = ..., reasons: _Optional[_Iterable[_Union[Reason, _Mapping]]] = ..., model_hash: _Optional[str] = ..., rule_set_hash: _Optional[str] = ..., feature_set_hash: _Optional[str] = ..., sequence_hash: _Optional[str] = ..., coordinates: _Optional[_Union[LogCoordinates, _Mapping]] = ..., freshness: _Optional[_Union[Freshness, _Mapping]] = ..., timings: _Optional[_Union[StageTimings, _Mapping]] = ..., degraded: _Optional[bool] = ..., stand_in: _Optional[bool] = ..., stand_in_cause: _Optional[_Union[StandInCause, str]] = ..., replayed: _Optional[bool] = ..., trace_id: _Optional[str] = ..., engine_version: _Optional[str] = ..., cpu_class: _Optional[str] = ..., batch_bucket: _Optional[int] = ..., event_time_ms: _Optional[int] = ..., vector: _Optional[bytes] = ..., sequence: _Optional[bytes] = ..., transaction: _Optional[_Union[_transaction_pb2.Transaction, _Mapping]] = ...) -> None: ...
+    past: _containers.RepeatedCompositeFieldContainer[PastContribution]
+    reasons_estimated: bool
+    def __init__(self, decision_id: _Optional[str] = ..., bank_id: _Optional[str] = ..., transaction_id: _Optional[str] = ..., card_token: _Optional[str] = ..., digest: _Optional[bytes] = ..., action: _Optional[_Union[Action, str]] = ..., score: _Optional[float] = ..., raw_score: _Optional[float] = ..., reasons: _Optional[_Iterable[_Union[Reason, _Mapping]]] = ..., model_hash: _Optional[str] = ..., rule_set_hash: _Optional[str] = ..., feature_set_hash: _Optional[str] = ..., sequence_hash: _Optional[str] = ..., coordinates: _Optional[_Union[LogCoordinates, _Mapping]] = ..., freshness: _Optional[_Union[Freshness, _Mapping]] = ..., timings: _Optional[_Union[StageTimings, _Mapping]] = ..., degraded: _Optional[bool] = ..., stand_in: _Optional[bool] = ..., stand_in_cause: _Optional[_Union[StandInCause, str]] = ..., replayed: _Optional[bool] = ..., trace_id: _Optional[str] = ..., engine_version: _Optional[str] = ..., cpu_class: _Optional[str] = ..., batch_bucket: _Optional[int] = ..., event_time_ms: _Optional[int] = ..., vector: _Optional[bytes] = ..., sequence: _Optional[bytes] = ..., transaction: _Optional[_Union[_transaction_pb2.Transaction, _Mapping]] = ..., past: _Optional[_Iterable[_Union[PastContribution, _Mapping]]] = ..., reasons_estimated: _Optional[bool] = ...) -> None: ...
 
 class AcceptedTransaction(_message.Message):
     __slots__ = ("transaction", "raw_append_time_ms", "ingest_started_us", "ingest_ended_us", "decision")

@@ -22,15 +22,18 @@ from fraudstream.features.catalogue import (
 )
 from fraudstream.ready_engine import Budget
 from fraudstream.signing import People
-from fraudstream.v1.decision_pb2 import Decision, Reason
+from fraudstream.v1.decision_pb2 import Decision
 from fraudstream.v1.scoring_pb2 import FeatureRow
 from loadtest.plain.rpc import NAME, SERVICE
 from loadtest.plain.settings import PlainSettings
 from services.scoring.decide import Verdict, action_of
+from services.scoring.explain import explanation_of, groups_to_ask
+from services.scoring.explanation import Explanation
 from services.scoring.feature_batch import read_subject
-from services.scoring.judge import ServedModel
 from services.scoring.model import cpu_class, load_model
-from services.scoring.reasons import FITS_HABITS, contributions_of, occlude_rows, reasons_of
+from services.scoring.occlusion import rows_asked
+from services.scoring.reasons import FITS_HABITS, reasons_of
+from services.scoring.served import ServedModel
 from services.scoring.written import EngineTimes, write_decision
 
 _SAMPLE_RATIO: Final = 0.01
@@ -67,7 +70,7 @@ class RowScorer:
             action_of(score, self._model.thresholds),
             score,
             float(raw_scores[0]),
-            self._reasons(score, raw_scores, vector, sequence),
+            self._why(score, float(raw_scores[0]), vector, sequence),
             bucket=1,
             engine_version=self._engine.version,
         )
@@ -77,15 +80,18 @@ class RowScorer:
         decision.timings.scoring_ended_us = time.time_ns() // 1_000
         return decision
 
-    def _reasons(
-        self, score: float, raw_scores: FloatArray, vector: FloatArray, sequence: FloatArray
-    ) -> tuple[Reason, ...]:
-        if score < self._model.thresholds.challenge:
-            return (FITS_HABITS,)
-        occluded = occlude_rows(vector, sequence, self._model.occlusions)
-        without = self._engine.score(*occluded).reshape(1, -1)  # [1, G]
-        (moved,) = contributions_of(raw_scores, without).tolist()
-        return reasons_of(moved, self._model.occlusions)
+    def _why(
+        self, score: float, raw_score: float, vector: FloatArray, sequence: FloatArray
+    ) -> Explanation:
+        model = self._model
+        if score < model.thresholds.challenge:
+            return Explanation((FITS_HABITS,))
+        if score < model.thresholds.review:
+            (estimated,) = model.estimate.contributions(vector).tolist()
+            return Explanation(reasons_of(estimated, model.occlusions), is_estimated=True)
+        groups = groups_to_ask(model, vector[0])
+        answers = self._engine.score(*rows_asked(vector[0], sequence[0], groups))
+        return explanation_of(raw_score, answers, groups, sequence[0])
 
 
 def serve(settings: PlainSettings) -> int:

@@ -89,6 +89,11 @@ class Batcher:
         self._has_jobs = asyncio.Event()
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="engine")
 
+    @property
+    def waiting_rows(self) -> int:
+        """Rows that no batch has taken yet."""
+        return self._waiting_rows
+
     def close(self) -> None:
         """End thread and engine, after `score_forever` has ended. Rows that wait get no answer."""
         self._thread.shutdown(wait=True)

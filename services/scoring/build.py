@@ -27,8 +27,10 @@ from services.scoring.batcher import Batcher
 from services.scoring.door_features import DoorFeatures
 from services.scoring.door_records import DoorRecords
 from services.scoring.door_row import Reception
+from services.scoring.explain import Explainer
 from services.scoring.front_door import FrontDoor
 from services.scoring.judge import AbsentModel, Judge, ModelJudge
+from services.scoring.late_alerts import AlertBacklog
 from services.scoring.methods import Deadlines, InternalMethods, ScoringMethods
 from services.scoring.model import cpu_class, load_model
 from services.scoring.observe import Observer
@@ -60,6 +62,15 @@ class _Partitions:
     entities: int
 
 
+@dataclass(frozen=True, slots=True)
+class _Model:
+    """What judges and explains; without a model only the judge, which has stand-ins."""
+
+    judge: Judge
+    batcher: Batcher | None = None
+    explainer: Explainer | None = None
+
+
 async def build(settings: ServiceSettings) -> ScoringService:
     """Return the service, connected, with its model loaded, checked and warm.
 
@@ -69,16 +80,17 @@ async def build(settings: ServiceSettings) -> ScoringService:
         OnlineStoreUnavailable: The store does not answer.
         BrokerUnavailable: The broker does not.
     """
-    judge, batcher = _judge(settings.scoring)
+    model = _model(settings.scoring)
     warm_up()
     connections, partitions = await _connect(settings)
     store = connections.store
     shards = CardShards(store, partitions.cards)
-    publisher = Publisher(connections.producer, store, settings.kafka)
+    alerts = AlertBacklog(connections.producer, store, settings.kafka, model.explainer, clock_ms)
+    publisher = Publisher(connections.producer, store, settings.kafka, alerts)
     backlog = PublishBacklog(publisher, settings.scoring.publish_backlog)
     times = SweepTimes(settings.scoring.sweep_every_ms, settings.scoring.sweep_after_ms)
     parts = DoorParts(
-        judge=judge,
+        judge=model.judge,
         store=store,
         publisher=publisher,
         observer=Observer(connections.telemetry),
@@ -94,14 +106,15 @@ async def build(settings: ServiceSettings) -> ScoringService:
         _scoring_methods(front, _reception(settings, partitions.cards), settings.scoring).service(),
         InternalMethods(StreamDoor(parts)).service(),
     )
-    workers = Workers(batcher, backlog, Sweeper(store, shards, publisher, times, clock_ms))
+    sweeper = Sweeper(store, shards, publisher, times, clock_ms)
+    workers = Workers(model.batcher, backlog, alerts, sweeper)
     servers = _servers(services, settings.scoring)
     return ScoringService(servers, workers, connections, settings.scoring.grace_s)
 
 
-def _judge(settings: ScoringSettings) -> tuple[Judge, Batcher | None]:
+def _model(settings: ScoringSettings) -> _Model:
     if not settings.model:
-        return AbsentModel(), None
+        return _Model(AbsentModel())
     if settings.people_file is None:
         msg = "FRAUD_SCORING_PEOPLE_FILE: expected the file of people whose signatures count"
         raise InvalidSettings(f"{msg}; python -m training person makes one")
@@ -111,7 +124,8 @@ def _judge(settings: ScoringSettings) -> tuple[Judge, Batcher | None]:
         Path(settings.model), people, clock_ms(), budget, _engine_order(settings)
     )
     batcher = Batcher(engine, clock_us)
-    return ModelJudge(model, batcher), batcher
+    explainer = Explainer(model, batcher)
+    return _Model(ModelJudge(model, batcher, explainer), batcher, explainer)
 
 
 def _engine_order(settings: ScoringSettings) -> EngineOrder | None:

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from fraudstream.calibration import Thresholds
-from fraudstream.v1.decision_pb2 import Action, Decision, Reason, StandInCause
+from fraudstream.v1.decision_pb2 import Action, Decision, StandInCause
+from services.scoring.explanation import Explanation
 from services.scoring.reasons import stand_in_reason
 
 # Looking a name up in a protobuf enum costs as much as setting three fields.
@@ -23,7 +24,7 @@ class Verdict:
         action: What the bank shall do.
         score: Calibrated probability of fraud; 0 for a stand-in, which has none.
         raw_score: Before calibration.
-        reasons: At least one.
+        why: Its reasons, and what the card's past did.
         bucket: Rows of the padded batch; 0 where no engine ran.
         engine_version: What computed the score; empty where no engine did.
         stand_in_cause: Why no model decided; unspecified where one did.
@@ -32,7 +33,7 @@ class Verdict:
     action: Action
     score: float
     raw_score: float
-    reasons: tuple[Reason, ...]
+    why: Explanation
     bucket: int = 0
     engine_version: str = ""
     stand_in_cause: StandInCause = _MODEL_DECIDED
@@ -64,7 +65,7 @@ def stand_in(cause: StandInCause) -> Verdict:
         action=Action.ACTION_REVIEW,
         score=0.0,
         raw_score=0.0,
-        reasons=(stand_in_reason(cause),),
+        why=Explanation((stand_in_reason(cause),)),
         stand_in_cause=cause,
     )
 

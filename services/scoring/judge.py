@@ -1,60 +1,32 @@
 """From numbers to verdicts: engine, calibration, thresholds and reasons, for many rows at once.
 
-Axes: `n` rows, `G` reason groups, `T` sequence length, `C` channels, `F` the model's features.
+Axes: `n` rows, `T` sequence length, `C` channels, `F` the model's features.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from fraudstream.calibration import Thresholds
 from fraudstream.engines.protocol import FloatArray
 from fraudstream.errors import FeatureSpecMismatch, Overloaded
-from fraudstream.v1.decision_pb2 import Reason, StandInCause
-from services.scoring.batcher import Batcher, EngineRows
+from fraudstream.v1.decision_pb2 import StandInCause
+from services.scoring.batcher import Batcher
 from services.scoring.decide import Verdict, action_of, stand_in
+from services.scoring.explain import Explainer
+from services.scoring.explanation import Explanation
 from services.scoring.feature_batch import FeatureArrays
-from services.scoring.reasons import (
-    FITS_HABITS,
-    Occlusion,
-    contributions_of,
-    occlude_rows,
-    reasons_of,
-    unexplained,
-)
+from services.scoring.reasons import FITS_HABITS
+from services.scoring.served import ServedModel, find_columns
 from services.scoring.written import EngineTimes
 
-_FITS: Final = (FITS_HABITS,)
+_FITS: Final = Explanation((FITS_HABITS,))
 # Features workers of two releases send two lists; more than a few is a mistake, not a cache.
 _MAX_FEATURE_LISTS: Final = 16
-
-
-@dataclass(frozen=True, slots=True)
-class ServedModel:
-    """A checked artefact, in the form that scoring uses.
-
-    Attributes:
-        model_hash: Of its manifest and weights.
-        feature_hashes: What its vector holds, in order.
-        feature_names: The same for people.
-        sequence_hash: Layout of the sequence that it reads.
-        calibrate: Raw scores to calibrated ones, elementwise, float64.
-        thresholds: Where the action changes.
-        occlusions: Its reason groups.
-    """
-
-    model_hash: str
-    feature_hashes: tuple[int, ...]
-    feature_names: tuple[str, ...]
-    sequence_hash: str
-    calibrate: Callable[[npt.NDArray[np.float64]], npt.NDArray[np.float64]]
-    thresholds: Thresholds
-    occlusions: tuple[Occlusion, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,9 +76,10 @@ class AbsentModel:
 class ModelJudge:
     """Judges rows with one model behind one batcher."""
 
-    def __init__(self, model: ServedModel, batcher: Batcher) -> None:
+    def __init__(self, model: ServedModel, batcher: Batcher, explainer: Explainer) -> None:
         self._model = model
         self._batcher = batcher
+        self._explainer = explainer
         self._columns: dict[tuple[int, ...], npt.NDArray[np.intp]] = {}
         self.model_hash = model.model_hash
 
@@ -118,7 +91,7 @@ class ModelJudge:
         """
         columns = self._columns.get(feature_hashes)
         if columns is None:
-            columns = _find_columns(self._model, feature_hashes)
+            columns = find_columns(self._model, feature_hashes)
             if len(self._columns) >= _MAX_FEATURE_LISTS:
                 self._columns.clear()
             self._columns[feature_hashes] = columns
@@ -142,8 +115,7 @@ class ModelJudge:
         raw = answered.raw_scores.astype(np.float64)
         is_sound = (raw >= 0) & (raw <= 1)  # false for NaN too
         scores = np.clip(self._model.calibrate(np.where(is_sound, raw, 0.5)), 0.0, 1.0)
-        is_flagged = is_sound & (scores >= self._model.thresholds.challenge)
-        reasons = await self._explain(vectors, sequences, answered, np.flatnonzero(is_flagged))
+        why = await self._explain(vectors, sequences, raw, np.where(is_sound, scores, -1.0))
         numbers = zip(
             scores.tolist(),
             raw.tolist(),
@@ -157,7 +129,7 @@ class ModelJudge:
                 action_of(score, self._model.thresholds),
                 score,
                 raw_score,
-                reasons.get(row, _FITS),
+                why.get(row, _FITS),
                 bucket,
                 version,
             )
@@ -171,38 +143,26 @@ class ModelJudge:
         self,
         vectors: FloatArray,
         sequences: FloatArray,
-        answered: EngineRows,
-        flagged: npt.NDArray[np.intp],
-    ) -> dict[int, tuple[Reason, ...]]:
-        """Return the reasons of the flagged rows, by position.
+        raw_scores: npt.NDArray[np.float64],
+        scores: npt.NDArray[np.float64],
+    ) -> dict[int, Explanation]:
+        """Return why rows were flagged, by position: estimated where no person will look.
 
-        With a full queue the rows are decided without them: an answer is worth more than its why.
+        A challenge is the cardholder's to answer; a review or decline is measured, if the engine
+        has the time now.
         """
-        occlusions = self._model.occlusions
+        thresholds = self._model.thresholds
+        flagged = np.flatnonzero(scores >= thresholds.challenge)
         if not len(flagged):
             return {}
-        if not occlusions:
-            return dict.fromkeys(flagged.tolist(), unexplained())
-        occluded = occlude_rows(vectors[flagged], sequences[flagged], occlusions)
-        try:
-            found = await self._batcher.score(*occluded)
-        except Overloaded:
-            return dict.fromkeys(flagged.tolist(), unexplained())
-        contributions = contributions_of(
-            answered.raw_scores[flagged],
-            found.raw_scores.reshape(len(flagged), len(occlusions)),  # [flagged, G]
-        )
-        return {
-            row: reasons_of(moved, occlusions)
-            for row, moved in zip(flagged.tolist(), contributions.tolist(), strict=True)
-        }
-
-
-def _find_columns(model: ServedModel, feature_hashes: tuple[int, ...]) -> npt.NDArray[np.intp]:
-    places = {number: place for place, number in enumerate(feature_hashes)}
-    needed = zip(model.feature_names, model.feature_hashes, strict=True)
-    missing = [f"{name} ({number:016x})" for name, number in needed if number not in places]
-    if missing:
-        msg = f"the model needs features that the vectors do not have: {', '.join(missing)}"
-        raise FeatureSpecMismatch(msg)
-    return np.array([places[number] for number in model.feature_hashes], np.intp)
+        estimated = self._explainer.estimate(vectors[flagged])
+        found = dict(zip(flagged.tolist(), estimated, strict=True))
+        looked_at = flagged[scores[flagged] >= thresholds.review]
+        if not len(looked_at) or self._explainer.is_busy:
+            return found
+        with suppress(Overloaded):
+            measured = await self._explainer.measure(
+                vectors[looked_at], sequences[looked_at], raw_scores[looked_at].tolist()
+            )
+            found |= zip(looked_at.tolist(), measured, strict=True)
+        return found

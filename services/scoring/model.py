@@ -16,10 +16,11 @@ from fraudstream.engines.tensorrt_engine import EngineOrder
 from fraudstream.manifest import CHANNEL_PREFIX, Manifest, ReasonGroup
 from fraudstream.ready_engine import Budget, ready_engine
 from fraudstream.signing import People
+from services.scoring.estimate import Estimate
 from services.scoring.gpu import open_gpu
-from services.scoring.judge import ServedModel
 from services.scoring.observe import observe_engine
-from services.scoring.reasons import Occlusion
+from services.scoring.occlusion import Occlusion
+from services.scoring.served import ServedModel
 
 # What decides which kernels a library picks, and so the last bits of a score.
 _VECTOR_FLAGS: Final = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_tile", "asimd", "sve")
@@ -52,6 +53,7 @@ def load_model(
 def served_model(artefact: Artefact) -> ServedModel:
     """Return an artefact in the form that scoring uses."""
     manifest = artefact.manifest
+    occlusions = tuple(_occlusion(group, manifest) for group in manifest.reason_groups)
     return ServedModel(
         model_hash=artefact.model_hash,
         feature_hashes=artefact.feature_hashes,
@@ -59,7 +61,8 @@ def served_model(artefact: Artefact) -> ServedModel:
         sequence_hash=manifest.sequence_hash,
         calibrate=manifest.calibration.scores,
         thresholds=manifest.thresholds,
-        occlusions=tuple(_occlusion(group, manifest) for group in manifest.reason_groups),
+        occlusions=occlusions,
+        estimate=Estimate.fit(artefact.golden, occlusions),
     )
 
 

@@ -34,7 +34,8 @@ class Outgoing:
         row: As it was recorded.
         card_token: Key of its records.
         span: Trace context for their headers.
-        alert: The serialised alert; empty where no person is needed.
+        alert: The serialised alert; empty where no person is needed, or where it comes later.
+        is_late: Whether its alert waits for measured reasons.
         accepted: The serialised accepted row; empty for what came from the log.
     """
 
@@ -42,6 +43,7 @@ class Outgoing:
     card_token: bytes
     span: TraceContext
     alert: bytes
+    is_late: bool
     accepted: bytes
 
 
@@ -63,7 +65,16 @@ def outgoing_of(decision: Decision, row: RecordRow, span: TraceContext) -> Outgo
     too, with the decision that it was given.
     """
     accepted = b"" if decision.HasField("coordinates") else accepted_row(decision)
-    return Outgoing(row, decision.card_token.encode(), span, _alert_of(decision), accepted)
+    is_alert = needs_person(decision)
+    is_late = is_alert and decision.reasons_estimated
+    return Outgoing(
+        row=row,
+        card_token=decision.card_token.encode(),
+        span=span,
+        alert=build_alert(decision).SerializeToString() if is_alert and not is_late else b"",
+        is_late=is_late,
+        accepted=accepted,
+    )
 
 
 def accepted_row(decision: Decision) -> bytes:
@@ -72,16 +83,22 @@ def accepted_row(decision: Decision) -> bytes:
     return row.SerializeToString()
 
 
-def _alert_of(decision: Decision) -> bytes:
-    return build_alert(decision).SerializeToString() if needs_person(decision) else b""
+class LateAlerts(Protocol):
+    """Takes decisions whose alerts wait for their reasons, and publishes and settles those."""
+
+    def add(self, shard: ShardRef, rows: Sequence[Outgoing]) -> None:
+        """Take decisions that are published, but for their alerts."""
 
 
 class Publisher:
     """Writes decisions to the log and settles them."""
 
-    def __init__(self, producer: Producer, outbox: StateStore, kafka: KafkaSettings) -> None:
+    def __init__(
+        self, producer: Producer, outbox: StateStore, kafka: KafkaSettings, late: LateAlerts
+    ) -> None:
         self._producer = producer
         self._outbox = outbox
+        self._late = late
         self._decisions = kafka.topic(DECISIONS)
         self._alerts = kafka.topic(ALERTS_TOPIC)
         self._accepted = kafka.topic(ACCEPTED)
@@ -89,13 +106,15 @@ class Publisher:
     async def publish(self, shard: ShardRef, rows: Sequence[Outgoing]) -> None:
         """Publish decisions of one shard, wait until all are acknowledged, settle them.
 
+        One whose alert waits for its reasons is settled when that is published too.
+
         Raises:
             BrokerUnavailable: Not all are known to be acknowledged; they stay in the outbox.
             OnlineStoreUnavailable: They are published; the outbox will show them again.
         """
-        decisions = [_record(shard, row, row.row.value) for row in rows]
-        alerts = [_record(shard, row, row.alert) for row in rows if row.alert]
-        accepted = [_record(shard, row, row.accepted) for row in rows if row.accepted]
+        decisions = [record_of(shard, row, row.row.value) for row in rows]
+        alerts = [record_of(shard, row, row.alert) for row in rows if row.alert]
+        accepted = [record_of(shard, row, row.accepted) for row in rows if row.accepted]
         batches = (
             (self._decisions, decisions),
             (self._alerts, alerts),
@@ -106,7 +125,11 @@ class Publisher:
         )
         ALERTS.inc(len(alerts))
         crash_point("scoring.after_publish")
-        await self._outbox.settle_published(shard, [row.row for row in rows])
+        late = [row for row in rows if row.is_late]
+        self._late.add(shard, late)
+        settled = [row.row for row in rows if not row.is_late]
+        if settled:
+            await self._outbox.settle_published(shard, settled)
 
     async def publish_provisional(
         self, partition: int, decision: Decision, span: TraceContext
@@ -126,7 +149,8 @@ class Publisher:
         await self._producer.send(self._accepted, [record])
 
 
-def _record(shard: ShardRef, row: Outgoing, value: bytes) -> OutRecord:
+def record_of(shard: ShardRef, row: Outgoing, value: bytes) -> OutRecord:
+    """Return a record about a decision, with its trace, for the partition of its card."""
     return OutRecord(
         key=row.card_token,
         value=value,

@@ -13,6 +13,7 @@ from fraudstream.state_store import StateStore
 from fraudstream.telemetry import Telemetry
 from services.scoring.backlog import PublishBacklog
 from services.scoring.batcher import Batcher
+from services.scoring.late_alerts import AlertBacklog
 from services.scoring.rpc import RpcServer
 from services.scoring.sweeper import Sweeper
 
@@ -27,17 +28,24 @@ class Workers:
     Attributes:
         batcher: In front of the engine; None where no model is served.
         backlog: Publishes what callers were answered.
+        alerts: Publishes alerts that waited for their reasons.
         sweeper: Publishes what dead scorers left.
     """
 
     batcher: Batcher | None
     backlog: PublishBacklog
+    alerts: AlertBacklog
     sweeper: Sweeper
 
     def tasks(self) -> list[Coroutine[Any, Any, None]]:
         """Return what runs for as long as the service does."""
         batching = [self.batcher.score_forever()] if self.batcher else []
-        return [*batching, self.backlog.publish_forever(), self.sweeper.sweep_forever()]
+        return [
+            *batching,
+            self.backlog.publish_forever(),
+            self.alerts.publish_forever(),
+            self.sweeper.sweep_forever(),
+        ]
 
 
 @dataclass(frozen=True, slots=True)

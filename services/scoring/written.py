@@ -79,7 +79,7 @@ def write_decision(
     decision.action = verdict.action
     decision.score = verdict.score
     decision.raw_score = verdict.raw_score
-    decision.reasons.extend(verdict.reasons)
+    verdict.why.write_into(decision)
     if subject.offset is not None:  # else there are no coordinates at all
         decision.coordinates.offset = subject.offset
     decision.freshness.CopyFrom(subject.freshness)

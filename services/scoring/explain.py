@@ -1,0 +1,116 @@
+"""Explain flagged rows: measured by the engine where it has time, estimated at once where not.
+
+A measured explanation asks the engine for at most 32 rows more. With more than `BUSY_ROWS` in its
+queue an answer is worth more than its why: the row is decided with estimated reasons, and the alert
+that follows carries measured ones. Axes: `B` rows, `G` groups.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+
+from fraudstream.engines.protocol import FloatArray
+from fraudstream.features.catalogue import (
+    FEATURE_HASHES,
+    FEATURE_SET_HASH,
+    SEQUENCE_CHANNELS,
+    SEQUENCE_LENGTH,
+)
+from fraudstream.v1.decision_pb2 import Decision
+from services.scoring.batcher import Batcher
+from services.scoring.explanation import Explanation
+from services.scoring.occlusion import MAX_GROUPS, Occlusion, blocks_of, read_answers, rows_asked
+from services.scoring.reasons import reasons_of
+from services.scoring.served import ServedModel, find_columns
+
+# Four full batches: some 30 ms of an LSTM 2 x 64 on one core, a third of a usual deadline.
+BUSY_ROWS: Final = 256
+
+
+class Explainer:
+    """Explains rows of one model."""
+
+    def __init__(self, model: ServedModel, batcher: Batcher) -> None:
+        self._model = model
+        self._batcher = batcher
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether the engine has no time for reasons now."""
+        return self._batcher.waiting_rows > BUSY_ROWS
+
+    def estimate(self, vectors: FloatArray) -> list[Explanation]:
+        """Return explanations of rows without the engine, float32 [B, F] of the model."""
+        estimated = self._model.estimate.contributions(vectors)  # [B, G]
+        return [
+            Explanation(reasons_of(moved, self._model.occlusions), is_estimated=True)
+            for moved in estimated.tolist()
+        ]
+
+    async def measure(
+        self, vectors: FloatArray, sequences: FloatArray, raw_scores: Sequence[float]
+    ) -> list[Explanation]:
+        """Return measured explanations of rows, float32 [B, F] of the model and [B, T, C].
+
+        Raises:
+            Overloaded: Too many rows wait for the engine.
+        """
+        groups = [groups_to_ask(self._model, vector) for vector in vectors]
+        asked = [rows_asked(*row) for row in zip(vectors, sequences, groups, strict=True)]
+        ends = np.cumsum([len(rows) for rows, _ in asked])
+        answered = await self._batcher.score(
+            np.concatenate([rows for rows, _ in asked]), np.concatenate([rows for _, rows in asked])
+        )
+        answers = np.split(answered.raw_scores, ends[:-1])
+        return [
+            explanation_of(raw_score, answer, group, sequence)
+            for raw_score, answer, group, sequence in zip(
+                raw_scores, answers, groups, sequences, strict=True
+            )
+        ]
+
+    async def measure_decisions(self, decisions: Sequence[Decision]) -> list[Explanation | None]:
+        """Return measured explanations of decisions; None for another model's or catalogue's.
+
+        Raises:
+            Overloaded: Too many rows wait for the engine.
+        """
+        own = [place for place, decision in enumerate(decisions) if self._can_read(decision)]
+        found: list[Explanation | None] = [None] * len(decisions)
+        if not own:
+            return found
+        shape = (SEQUENCE_LENGTH, len(SEQUENCE_CHANNELS))
+        mine = [decisions[place] for place in own]
+        columns = find_columns(self._model, FEATURE_HASHES)
+        explained = await self.measure(
+            np.stack([np.frombuffer(each.vector, "<f4") for each in mine])[:, columns],
+            np.stack([np.frombuffer(each.sequence, "<f4").reshape(shape) for each in mine]),
+            [each.raw_score for each in mine],
+        )
+        for place, explanation in zip(own, explained, strict=True):
+            found[place] = explanation
+        return found
+
+    def _can_read(self, decision: Decision) -> bool:
+        hashes = (decision.model_hash, decision.feature_set_hash, decision.sequence_hash)
+        return hashes == (self._model.model_hash, FEATURE_SET_HASH, self._model.sequence_hash)
+
+
+def groups_to_ask(model: ServedModel, vector: FloatArray) -> list[Occlusion]:
+    """Return the groups to ask the engine about: all, or those that most likely moved this row."""
+    occlusions = model.occlusions
+    if len(occlusions) <= MAX_GROUPS:
+        return list(occlusions)
+    likely = np.argsort(-np.abs(model.estimate.contributions(vector[None])[0]))
+    return [occlusions[place] for place in sorted(likely[:MAX_GROUPS].tolist())]
+
+
+def explanation_of(
+    raw_score: float, answers: FloatArray, groups: Sequence[Occlusion], sequence: FloatArray
+) -> Explanation:
+    """Return what the engine's answers about one row say, of the groups that it was asked about."""
+    measured = read_answers(raw_score, answers, len(groups), blocks_of(sequence))
+    return Explanation(reasons_of(measured.contributions, groups), measured.past)

@@ -1,0 +1,29 @@
+"""Why a row was decided as it was."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from fraudstream.v1.decision_pb2 import Decision, PastContribution, Reason
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """Why a row was decided as it was.
+
+    Attributes:
+        reasons: At least one.
+        past: What the card's past transactions did; empty where it was not measured.
+        is_estimated: Whether the engine was not asked.
+    """
+
+    reasons: tuple[Reason, ...]
+    past: tuple[PastContribution, ...] = ()
+    is_estimated: bool = False
+
+    def write_into(self, decision: Decision) -> None:
+        """Put it in a decision, in the place of what is there."""
+        del decision.reasons[:], decision.past[:]
+        decision.reasons.extend(self.reasons)
+        decision.past.extend(self.past)
+        decision.reasons_estimated = self.is_estimated
