@@ -24,6 +24,8 @@ from services.scoring.occlusion import Occlusion, logit
 # Penalty on a weight of a feature in units of its spread, in rows: 256 golden rows have some 100
 # features. From 3 to 100 the estimates agree equally well with what is measured.
 _RIDGE_ROWS: Final = 30.0
+# Rounding alone gives a constant column a spread of about 1e-16.
+_NEVER_MOVED: Final = 1e-6
 
 Floats = npt.NDArray[np.float64]
 
@@ -48,7 +50,7 @@ class Estimate:
             usual[group.columns] = group.column_values
         distances = _distances(golden.vectors, usual)  # [N, F]
         spread = distances.std(axis=0)
-        spread[spread == 0] = np.inf  # it never moved: nothing is known of its worth
+        spread[spread < _NEVER_MOVED] = np.inf  # nothing is known of its worth
         steps = np.c_[distances / spread, np.ones(len(distances))]  # [N, F + 1]
         penalty = np.eye(steps.shape[1]) * _RIDGE_ROWS
         penalty[-1, -1] = 1e-9  # the level is free

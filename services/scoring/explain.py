@@ -61,10 +61,13 @@ class Explainer:
         groups = [groups_to_ask(self._model, vector) for vector in vectors]
         asked = [rows_asked(*row) for row in zip(vectors, sequences, groups, strict=True)]
         ends = np.cumsum([len(rows) for rows, _ in asked])
-        answered = await self._batcher.score(
-            np.concatenate([rows for rows, _ in asked]), np.concatenate([rows for _, rows in asked])
-        )
-        answers = np.split(answered.raw_scores, ends[:-1])
+        all_vectors = np.concatenate([rows for rows, _ in asked])
+        answers = [np.empty(0, np.float32)] * len(asked)  # a first purchase, no groups: no question
+        if len(all_vectors):
+            answered = await self._batcher.score(
+                all_vectors, np.concatenate([rows for _, rows in asked])
+            )
+            answers = np.split(answered.raw_scores, ends[:-1])
         return [
             explanation_of(raw_score, answer, group, sequence)
             for raw_score, answer, group, sequence in zip(

@@ -15,8 +15,11 @@ from fraudstream.engines.protocol import BUCKETS, GPU_BUCKETS, FloatArray
 from fraudstream.errors import FeatureSpecMismatch, ModelNotLoaded, Overloaded
 from fraudstream.v1.decision_pb2 import StandInCause
 from services.scoring.batcher import MAX_WAITING_BATCHES, Batcher
+from services.scoring.estimate import Estimate
+from services.scoring.explain import Explainer
 from services.scoring.feature_batch import FeatureArrays
-from services.scoring.judge import ModelJudge, ServedModel
+from services.scoring.judge import ModelJudge
+from services.scoring.served import ServedModel
 
 STEPS = (2, 3)
 
@@ -183,8 +186,9 @@ def judge_with(batcher: Batcher) -> ModelJudge:
         calibrate=lambda raw: raw,
         thresholds=Thresholds(challenge=0.5, review=0.6, decline=0.7),
         occlusions=(),
+        estimate=Estimate(np.zeros(2, np.float32), np.zeros((2, 0))),
     )
-    return ModelJudge(model, batcher)
+    return ModelJudge(model, batcher, Explainer(model, batcher))
 
 
 async def test_judge_gathers_the_features_that_the_model_needs() -> None:

@@ -1,4 +1,4 @@
-"""From scores to actions, alerts and reasons."""
+"""From scores to actions and alerts."""
 
 from __future__ import annotations
 
@@ -19,12 +19,7 @@ from fraudstream.v1.decision_pb2 import Action, Decision, StageTimings, StandInC
 from fraudstream.v1.transaction_pb2 import Transaction
 from services.scoring.alerts import build_alert
 from services.scoring.decide import action_of, needs_person, stand_in
-from services.scoring.reasons import Occlusion, contributions_of, occlude_rows, reasons_of
-from tests.tiny_model import some_sequences, some_vectors
 
-NO_PLACES = np.array([], np.intp)
-NO_VALUES = np.array([], np.float32)
-FIVE = np.array([5.0], np.float32)
 THRESHOLDS = Thresholds(challenge=0.2, review=0.5, decline=0.9)
 
 
@@ -65,48 +60,7 @@ def test_stand_in_is_a_review_that_says_why(cause: StandInCause) -> None:
 
     assert verdict.action == Action.ACTION_REVIEW
     assert verdict.is_stand_in
-    assert verdict.reasons[0].code == StandInCause.Name(cause).replace("_CAUSE", "")
-
-
-def occlusion(code: str, column: int) -> Occlusion:
-    """Return a group of one column whose usual value is 5."""
-    return Occlusion(code, code, np.array([column]), FIVE, NO_PLACES, NO_VALUES)
-
-
-def test_reasons_are_the_three_largest_moves_towards_fraud() -> None:
-    """Contribution is the difference of logits; what moves away from fraud is no reason."""
-    groups = tuple(occlusion(f"R{n}", n) for n in range(5))
-    without = np.array([[0.7, 0.2, 0.9, 0.4, np.nan]], np.float32)
-
-    (moved,) = contributions_of(np.array([0.8], np.float32), without).tolist()
-    reasons = reasons_of(moved, groups)
-
-    assert [reason.code for reason in reasons] == ["R1", "R3", "R0"]
-    assert reasons[0].contribution == pytest.approx(np.log(0.8 / 0.2) - np.log(0.2 / 0.8))
-
-
-def test_flagged_row_without_a_leading_group_still_has_a_reason() -> None:
-    """Reasons are never empty."""
-    reasons = reasons_of([-0.7], (occlusion("R0", 0),))
-
-    assert [reason.code for reason in reasons] == ["MANY_SMALL_SIGNS"]
-
-
-def test_occlusion_changes_its_own_group_only_and_no_padding() -> None:
-    """Each copy of a row has one group at its usual value; padded steps stay padding."""
-    vectors, sequences = some_vectors(2), some_sequences(2)
-    channel = SEQUENCE_CHANNELS.index("mcc")
-    seven = np.array([7.0], np.float32)
-    by_channel = Occlusion("R1", "", NO_PLACES, NO_VALUES, np.array([channel]), seven)
-
-    occluded, steps = occlude_rows(vectors, sequences, (occlusion("R0", 1), by_channel))
-
-    assert occluded[:, 1].tolist()[::2] == [5.0, 5.0]
-    np.testing.assert_array_equal(occluded[1::2], vectors)
-    np.testing.assert_array_equal(steps[::2], sequences)
-    is_step = sequences[:, :, SEQUENCE_CHANNELS.index("seconds_before")] >= 0
-    assert (steps[1::2][..., channel][is_step] == 7.0).all()
-    assert (steps[1::2][..., channel][~is_step] == 0.0).all()
+    assert verdict.why.reasons[0].code == StandInCause.Name(cause).replace("_CAUSE", "")
 
 
 def alerted_decision() -> Decision:
