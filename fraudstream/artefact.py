@@ -57,12 +57,14 @@ class Artefact:
         files: The ONNX file of each member, in their order.
         golden: Rows with known raw scores.
         model_hash: SHA-256 over the manifest, which holds the model files'; hexadecimal.
+        trainer: Who signed it, where that was checked; else empty.
     """
 
     manifest: Manifest
     files: tuple[bytes, ...]
     golden: GoldenRows
     model_hash: str
+    trainer: str = ""
 
     @property
     def feature_hashes(self) -> tuple[int, ...]:
@@ -116,8 +118,8 @@ def load_artefact(folder: Path, people: People, at_ms: int) -> Artefact:
     """
     content = _read(folder / MANIFEST_FILE, MAX_MANIFEST_BYTES)
     model_hash = hashlib.sha256(content).hexdigest()
-    _check_signature(folder, model_hash, people, at_ms)
-    return _checked(folder, content, model_hash)
+    trainer = _check_signature(folder, model_hash, people, at_ms)
+    return _checked(folder, content, model_hash, trainer)
 
 
 def read_artefact(folder: Path) -> Artefact:
@@ -140,12 +142,12 @@ def read_artefact(folder: Path) -> Artefact:
     return _checked(folder, content, hashlib.sha256(content).hexdigest())
 
 
-def _checked(folder: Path, content: bytes, model_hash: str) -> Artefact:
+def _checked(folder: Path, content: bytes, model_hash: str, trainer: str = "") -> Artefact:
     _refuse_settings(folder)
     manifest = _parse_manifest(content)
     _check_features(manifest)
     files = tuple(_member_file(folder, member, manifest) for member in manifest.members)
-    return Artefact(manifest, files, _golden_rows(manifest), model_hash)
+    return Artefact(manifest, files, _golden_rows(manifest), model_hash, trainer)
 
 
 def _refused(reason: str, message: str) -> ModelRefused:
@@ -172,14 +174,16 @@ def _read(path: Path, limit_bytes: int) -> bytes:
     return content
 
 
-def _check_signature(folder: Path, model_hash: str, people: People, at_ms: int) -> None:
+def _check_signature(folder: Path, model_hash: str, people: People, at_ms: int) -> str:
+    """Return who signed an artefact."""
     try:
         content = _read(folder / SIGNATURE_FILE, _MAX_SIGNATURE_BYTES)
         signature = Signature.model_validate_json(content)
     except (ModelRefused, ValidationError) as exc:
         msg = f"expected a person's signature in {SIGNATURE_FILE}, found none"
         raise _refused("UNTRUSTED", f"{msg}: sign it by python -m training sign") from exc
-    people.check(signature, _PURPOSE, model_hash.encode(), SignerRole.TRAINER, at_ms)
+    person = people.check(signature, _PURPOSE, model_hash.encode(), SignerRole.TRAINER, at_ms)
+    return person.name
 
 
 def _refuse_settings(folder: Path) -> None:

@@ -22,6 +22,7 @@ from typing import Final
 
 from pydantic import ValidationError
 
+from fraudstream.artefact import MANIFEST_FILE, Artefact, load_artefact
 from fraudstream.errors import InvalidSettings, ModelRefused
 from fraudstream.ledger_entry import (
     MAX_LINE_BYTES,
@@ -34,7 +35,6 @@ from fraudstream.signing import People
 from fraudstream.standing import Standing, roles_for
 
 LEDGER_FILE: Final = "ledger.jsonl"
-MANIFEST_FILE: Final = "manifest.json"
 MAX_LEDGER_BYTES: Final = 64 << 20
 # Clocks of two machines differ by less; an entry from further ahead was not signed yet.
 FUTURE_MS: Final = 5 * 60_000
@@ -90,6 +90,10 @@ class ModelRepository:
             raise ledger_refused(f"{LEDGER_FILE} has more than {MAX_LEDGER_BYTES} bytes")
         return content
 
+    def place_of(self, model: ModelRef) -> Path:
+        """Return where the artefact of a model is, or has to be."""
+        return self.folder / "artefacts" / model.name / str(model.version)
+
     def artefact_folder(self, model: ModelRef) -> Path:
         """Return the folder of a model, whose manifest is the one that was added.
 
@@ -98,7 +102,7 @@ class ModelRepository:
         Raises:
             ModelRefused: `MODEL_FORMAT` where there is none, `MODEL_CORRUPT` for another manifest.
         """
-        folder = self.folder / "artefacts" / model.name / str(model.version)
+        folder = self.place_of(model)
         try:
             found = hashlib.sha256((folder / MANIFEST_FILE).read_bytes()).hexdigest()
         except OSError as exc:
@@ -109,20 +113,33 @@ class ModelRepository:
             raise ModelRefused("MODEL_CORRUPT", msg)
         return folder
 
-    def champion_folder(self, standing: Standing) -> Path:
-        """Return the folder of the model that is to be served.
+    def load(self, standing: Standing, model: ModelRef) -> Artefact:
+        """Return the artefact of an added model, with all its checks.
+
+        Its signature must have counted on the day it was added, so a trainer may leave and the
+        model stays.
 
         Raises:
-            ModelRefused: `MODEL_UNKNOWN` where none was promoted yet, else as `artefact_folder`.
+            ModelRefused: As `artefact_folder` and `load_artefact`; `MODEL_UNTRUSTED` too where it
+                is signed by another than the ledger says.
+        """
+        added = standing.added[str(model)]
+        artefact = load_artefact(self.artefact_folder(model), self.people, added.time_ms)
+        if artefact.trainer != added.order.trainer:
+            msg = f"{model} is signed by {artefact.trainer!r}, not by who the ledger says"
+            raise ModelRefused("MODEL_UNTRUSTED", msg)
+        return artefact
+
+    def load_champion(self, standing: Standing) -> Artefact:
+        """Return the artefact that is to be served.
+
+        Raises:
+            ModelRefused: `MODEL_UNKNOWN` where none was promoted yet, else as `load`.
         """
         if standing.champion is None:
             msg = f"{self.folder}: no model is promoted yet (`python -m training promote`)"
             raise ModelRefused("MODEL_UNKNOWN", msg)
-        return self.artefact_folder(standing.champion)
-
-    def trainer_of(self, standing: Standing, model: ModelRef) -> str:
-        """Return who signed the artefact of an added model, as its addition says."""
-        return str(standing.added[str(model)].order.trainer)
+        return self.load(standing, standing.champion)
 
 
 def verify_ledger(

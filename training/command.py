@@ -13,6 +13,7 @@ from training.drift import arguments as drift
 from training.evaluation import arguments as evaluation
 from training.offline import arguments as offline
 from training.parity import arguments as parity
+from training.promotion import arguments as promotion
 from training.signatures import arguments as signatures
 from training.train_command import say
 
@@ -56,4 +57,5 @@ def _parser() -> argparse.ArgumentParser:
     signatures.add_sign(commands.add_parser("sign", help="sign a model artefact"))
     compression.add_quantise(commands.add_parser("quantise", help="make a model of int8"))
     compression.add_distil(commands.add_parser("distil", help="teach a smaller model"))
+    promotion.add_commands(commands)
     return parser

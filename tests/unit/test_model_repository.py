@@ -50,7 +50,7 @@ def test_empty_repository_serves_nothing(tmp_path: Path) -> None:
 
     assert standing.champion is None
     with pytest.raises(ModelRefused, match=r"MODEL_UNKNOWN.*no model is promoted yet"):
-        world.repository.champion_folder(standing)
+        world.repository.load_champion(standing)
 
 
 def test_edited_entry_is_found_by_its_signature(world: PromotionWorld) -> None:
@@ -206,23 +206,23 @@ def test_person_taken_out_of_the_file_takes_the_ledger_along(world: PromotionWor
 
 def test_champion_is_the_artefact_that_was_added(world: PromotionWorld) -> None:
     """Its manifest is the one in the ledger, or it is not served."""
-    standing = world.standing()
-    folder = world.repository.champion_folder(standing)
+    champion = world.models["lstm/1"]
+    folder = world.repository.artefact_folder(champion)
     assert folder.name == "1"
 
     (folder / "manifest.json").write_text("{}")
 
     with pytest.raises(ModelRefused, match=r"MODEL_CORRUPT.*is not the one that was added as"):
-        world.repository.champion_folder(standing)
+        world.repository.artefact_folder(champion)
 
 
 def test_missing_artefact_is_named(world: PromotionWorld) -> None:
     """A ledger without its files serves nothing."""
-    standing = world.standing()
-    (world.repository.champion_folder(standing) / "manifest.json").unlink()
+    champion = world.models["lstm/1"]
+    (world.repository.artefact_folder(champion) / "manifest.json").unlink()
 
     with pytest.raises(ModelRefused, match="expected the artefact of lstm/1, found no manifest"):
-        world.repository.champion_folder(standing)
+        world.repository.artefact_folder(champion)
 
 
 def test_ledger_that_cannot_be_read_is_refused(world: PromotionWorld) -> None:

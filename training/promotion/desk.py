@@ -102,6 +102,21 @@ class Desk:
             _flush(path)
         return sha256, path
 
+    def check_evidence(self, sha256: str) -> None:
+        """Refuse evidence that is missing or is not what was proposed.
+
+        Raises:
+            ModelRefused: `MODEL_PROPOSAL`.
+        """
+        path = evidence_path(self.repository.folder, sha256)
+        try:
+            found = hashlib.sha256(path.read_bytes()).hexdigest()
+        except OSError as exc:
+            msg = f"{path}: the evidence of the proposal cannot be read: {exc.strerror}"
+            raise ModelRefused("MODEL_PROPOSAL", msg) from exc
+        if found != sha256:
+            raise ModelRefused("MODEL_PROPOSAL", f"{path}: the evidence was changed")
+
 
 def evidence_path(folder: Path, sha256: str) -> Path:
     """Return the file of some evidence."""

@@ -1,0 +1,219 @@
+"""Command line of the model repository: add, propose, promote, rollback, shadow, retire, status."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Callable
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Final, Protocol
+
+from fraudstream.errors import InvalidSettings
+from fraudstream.ledger_entry import LedgerAction, LedgerHead
+from fraudstream.model_repository import ModelRepository
+from fraudstream.signing import People, Signer
+from fraudstream.standing import Standing
+from training.promotion import orders
+from training.promotion.desk import Desk
+from training.promotion.gate import GateReport
+from training.promotion.status import document, show
+
+_MODEL: Final = "NAME/VERSION, as `status` lists it"
+_RULES: Final = """\
+A model is promoted by two people: one approver proposes it, another approver signs the promotion.
+Who signed the artefact may propose it and cannot approve it. Every order is an entry of the ledger,
+signed with the key of the person who gives it, and never taken back.
+Exit codes: 0 done, 64 wrong usage, 65 the gate or a rule says no, or the ledger does not hold
+together, 77 a signature that does not count, 78 a file or setting is not as expected.
+"""
+
+
+class _Commands(Protocol):
+    """What argparse gives for subcommands."""
+
+    def add_parser(self, name: str, *, help: str) -> argparse.ArgumentParser:
+        """Return a new subcommand."""
+        ...
+
+
+def add_commands(commands: _Commands) -> None:
+    """Add every command of the repository."""
+    add = _signed(commands, "add", "check a signed artefact and put it in the repository", _add)
+    add.add_argument("artefact", type=Path, help="folder of the artefact")
+    _add_propose(commands)
+    promote = _signed(commands, "promote", "approve the proposal of another person", _promote)
+    promote.add_argument("model", help=_MODEL)
+    promote.add_argument(
+        "--override",
+        action="store_true",
+        help="say that the gate was not passed, and is overridden",
+    )
+    rollback = _signed(
+        commands, "rollback", "make a former champion champion again, at once", _roll_back
+    )
+    rollback.add_argument(
+        "model",
+        nargs="?",
+        help="NAME/VERSION; the previous champion by default, which takes one approver. Going back"
+        " further takes a proposal (`propose --rollback`) of another one",
+    )
+    for action, words in (
+        (LedgerAction.SHADOW, "let a challenger score beside the champion"),
+        (LedgerAction.RETIRE, "end a challenger, or never serve a model again"),
+    ):
+        placed = _signed(commands, action.value, words, _place)
+        placed.add_argument("model", help=_MODEL)
+        placed.set_defaults(action=action)
+    status = commands.add_parser("status", help="say what is served, and by whose order")
+    _add_repository(status)
+    status.add_argument("--json", action="store_true", help="for machines")
+    status.set_defaults(run=_status)
+
+
+def _add_propose(commands: _Commands) -> None:
+    propose = _signed(commands, "propose", "test a challenger and propose it", _propose)
+    propose.add_argument("model", help=_MODEL)
+    propose.add_argument(
+        "--data", type=Path, help="training set with matured rows; only a first model needs none"
+    )
+    propose.add_argument(
+        "--from",
+        dest="from_ms",
+        type=_midnight_ms,
+        default=0,
+        metavar="DAY",
+        help="first day that counts: after what either model learned from",
+    )
+    propose.add_argument(
+        "--maturity-days", type=int, default=7, help="how long labels take; newer rows are left out"
+    )
+    propose.add_argument(
+        "--alert-budget",
+        type=float,
+        help="share of rows that may reach review, where it is not to stay the champion's",
+    )
+    propose.add_argument(
+        "--latency-budget-us",
+        type=float,
+        help="p99 of the largest batch that is fast enough, whatever the champion's",
+    )
+    propose.add_argument(
+        "--override", action="store_true", help="propose it though the gate says no"
+    )
+    propose.add_argument(
+        "--rollback", action="store_true", help="propose to roll back to it; nothing is measured"
+    )
+
+
+def _signed(
+    commands: _Commands, name: str, words: str, run: Callable[[argparse.Namespace], int]
+) -> argparse.ArgumentParser:
+    """Return a command whose order a person signs."""
+    parser = commands.add_parser(name, help=words)
+    parser.description = f"{words[0].upper()}{words[1:]}.\n\n{_RULES}"
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    _add_repository(parser)
+    parser.add_argument("--key", type=Path, required=True, help="private key of who orders it")
+    parser.add_argument("--why", required=True, help="for whoever reads the ledger")
+    parser.set_defaults(run=run)
+    return parser
+
+
+def _add_repository(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--repository", type=Path, required=True, help="folder of the repository")
+    parser.add_argument("--people", type=Path, required=True, help="file of people, public keys")
+    parser.add_argument(
+        "--head", help="SEQUENCE:SHA256 of an earlier `status`; a ledger without it is refused"
+    )
+
+
+def _midnight_ms(text: str) -> int:
+    day = date.fromisoformat(text)
+    return int(datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp()) * 1_000
+
+
+def _clock_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+def _repository(parsed: argparse.Namespace) -> ModelRepository:
+    return ModelRepository(parsed.repository, People.load(parsed.people), _clock_ms)
+
+
+def _head(parsed: argparse.Namespace) -> LedgerHead | None:
+    return LedgerHead.parse(parsed.head) if parsed.head else None
+
+
+def _desk(parsed: argparse.Namespace) -> Desk:
+    return Desk(_repository(parsed), Signer.load(parsed.key), _head(parsed))
+
+
+def _done(standing: Standing) -> int:
+    print(show(standing))
+    return 0
+
+
+def _add(parsed: argparse.Namespace) -> int:
+    return _done(orders.add_artefact(_desk(parsed), parsed.artefact, parsed.why))
+
+
+def _promote(parsed: argparse.Namespace) -> int:
+    desk = _desk(parsed)
+    return _done(orders.promote(desk, parsed.model, parsed.why, is_override=parsed.override))
+
+
+def _roll_back(parsed: argparse.Namespace) -> int:
+    return _done(orders.roll_back(_desk(parsed), parsed.model, parsed.why))
+
+
+def _place(parsed: argparse.Namespace) -> int:
+    return _done(orders.place(_desk(parsed), parsed.action, parsed.model, parsed.why))
+
+
+def _status(parsed: argparse.Namespace) -> int:
+    standing = _repository(parsed).read(_head(parsed))
+    if parsed.json:
+        print(json.dumps(document(standing), indent=1))
+        return 0
+    return _done(standing)
+
+
+def _propose(parsed: argparse.Namespace) -> int:
+    desk = _desk(parsed)
+    if parsed.rollback:
+        return _done(orders.propose_rollback(desk, parsed.model, parsed.why))
+    report = _measured(desk, parsed)
+    for check in report.checks:
+        verdict = "passed" if check.is_passed else "FAILED"
+        print(f"{verdict}  {check.name:<16} {check.measured:.5g}  ({check.bound})", file=sys.stderr)
+    return _done(orders.propose(desk, report, parsed.why, is_override=parsed.override))
+
+
+def _measured(desk: Desk, parsed: argparse.Namespace) -> GateReport:
+    """Return what the gate says of a challenger, after measuring it and the champion."""
+    standing = desk.repository.read(desk.seen)
+    challenger = orders.model_named(standing, parsed.model)
+    champion = standing.champion
+    if parsed.data is None:
+        if champion is not None:
+            msg = f"--data: expected a training set to compare {challenger} with {champion} on"
+            raise InvalidSettings(msg)
+        return GateReport(str(challenger), None, 0, 0, ())
+    # Evaluation belongs to the training extra; the other orders need none of it.
+    from training.promotion.bounds import GateBounds
+    from training.promotion.gate import run_gate
+    from training.promotion.measure import matured_rows, measure_contenders
+
+    rows = matured_rows(parsed.data, parsed.from_ms, parsed.maturity_days)
+    bounds = GateBounds(
+        alert_budget=parsed.alert_budget, latency_budget_us=parsed.latency_budget_us
+    )
+    models = [challenger] if champion is None else [challenger, champion]
+    artefacts = {str(model): desk.repository.load(standing, model) for model in models}
+    found = measure_contenders(artefacts, rows.examples)
+    return run_gate(
+        found[str(challenger)], found[str(champion)] if champion else None, rows.matured, bounds
+    )
