@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Self
 
+from demo.model_repository import DEMO_MODEL, PEOPLE, REPOSITORY, prepare_repository
 from demo.processes import ProcessFailed, free_port, is_port_open
 from demo.service_process import ServiceProcess
-from demo.signed_model import MODEL, PEOPLE, sign_copy
 from fraudstream.dead_letter import write_seal_keys
 from fraudstream.privacy import write_token_keys
 
@@ -20,7 +20,6 @@ READY_TIMEOUT_S: Final = 120.0
 _RESTARTS: Final = 3
 
 _MODEL_VARIABLE: Final = "FRAUD_SCORING_MODEL"
-_MODEL: Final = Path(__file__).parents[1] / "models" / "demo"
 _USUAL_PORTS: Final = (50_051, 50_052, 8_080)
 
 # Module and arguments, in the order in which a transaction meets them.
@@ -60,7 +59,7 @@ class Line:
         folder: For keys, the console's database and the logs.
         servers: Variables that name broker, store and prefixes.
         more: Further variables for every service, such as telemetry. A model that they name is
-            served as a signed copy.
+            served from a repository of the line's own.
         services: What to run, of `SERVICES`.
         ports: Where they listen; free ones where not given.
     """
@@ -75,9 +74,9 @@ class Line:
     ) -> None:
         self.folder = folder.absolute()
         self.ports = ports or LinePorts.free()
-        told = {_MODEL_VARIABLE: str(_MODEL), **servers, **(more or {})}
+        told = {_MODEL_VARIABLE: str(DEMO_MODEL), **servers, **(more or {})}
         self._model = Path(told[_MODEL_VARIABLE])
-        self.environment = {**told, **self._wiring(), **(more or {}), **self._signed()}
+        self.environment = {**told, **self._wiring(), **(more or {}), **self._served()}
         self.services = [
             ServiceProcess(module, list(arguments), self.environment, self.folder / "logs")
             for module, arguments in services
@@ -95,7 +94,7 @@ class Line:
         return self.folder / "token-keys.json"
 
     def prepare(self, *topic_options: str) -> None:
-        """Make the keys, the signed model and the topics, with the options of `topics create`.
+        """Make the keys, the model repository and the topics, with the options of `topics create`.
 
         Raises:
             ProcessFailed: The topics could not be made.
@@ -105,7 +104,7 @@ class Line:
         if not self.token_keys.exists():
             write_token_keys(self.token_keys)
             write_seal_keys(self.folder / "seal-private.key", self.folder / "seal-public.key")
-        sign_copy(self._model, self.folder)
+        prepare_repository(self._model, self.folder)
         self.run_command("services.ingest", ["topics", "create", *topic_options])
 
     def start(self) -> None:
@@ -160,11 +159,12 @@ class Line:
             raise ProcessFailed(f"{command.name} failed: {command.log_text()[-1_000:]}")
         return command.log_text()
 
-    def _signed(self) -> dict[str, str]:
-        """Return what tells scoring of the signed copy of the model."""
+    def _served(self) -> dict[str, str]:
+        """Return what tells scoring of the model repository."""
         return {
-            _MODEL_VARIABLE: str(self.folder / MODEL),
+            _MODEL_VARIABLE: str(self.folder / REPOSITORY),
             "FRAUD_SCORING_PEOPLE_FILE": str(self.folder / PEOPLE),
+            "FRAUD_SCORING_MODEL_HEAD_FILE": str(self.folder / "model-head.json"),
         }
 
     def _wiring(self) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""A person who signs in tests, and what scoring is told so that the signature counts."""
+"""Two people who sign in tests, and a repository that serves what they promoted."""
 
 from __future__ import annotations
 
@@ -7,26 +7,28 @@ from typing import Final
 
 from nacl.signing import SigningKey
 
+from demo.model_repository import TwoPeople, serve_artefact
 from fraudstream.ready_engine import Budget
-from fraudstream.signing import People, Signer, SignerRole
+from fraudstream.signing import People, Signer
 
 NOW_MS: Final = 1_767_571_200_000  # 2026-01-05
 UNTIL: Final = "2199-12-31"
-BUDGET: Final = Budget(batch_ms=10_000.0, growth_bytes=1 << 30)
 TRAINER: Final = Signer("trainer", SigningKey(bytes(range(32))))
-PEOPLE: Final = People.of([TRAINER.person([SignerRole.TRAINER], UNTIL)])
+APPROVER: Final = Signer("approver", SigningKey(bytes(range(32, 64))))
+TWO: Final = TwoPeople.of(TRAINER, APPROVER, UNTIL)
+PEOPLE: Final[People] = TWO.people
+# A busy machine under test is no reason to refuse a model.
+BUDGET: Final = Budget(batch_ms=10_000.0, growth_bytes=1 << 30)
 
 
-def people_file(model: Path) -> Path:
-    """Return the file of people beside a model, written anew."""
-    path = model.parent / "people.json"
-    PEOPLE.save(path)
-    return path
+def served(model: Path) -> dict[str, str]:
+    """Return settings of scoring by name that serve an artefact, from a repository beside it."""
+    repository, people = model.parent / "repository", model.parent / "people.json"
+    PEOPLE.save(people)
+    serve_artefact(model, repository, TWO)
+    return {"model": str(repository), "people_file": str(people)}
 
 
 def model_settings(model: Path) -> dict[str, str]:
-    """Return the variables that make a scoring process serve a model."""
-    return {
-        "FRAUD_SCORING_MODEL": str(model),
-        "FRAUD_SCORING_PEOPLE_FILE": str(people_file(model)),
-    }
+    """Return the variables that make a scoring process serve an artefact."""
+    return {f"FRAUD_SCORING_{name.upper()}": value for name, value in served(model).items()}

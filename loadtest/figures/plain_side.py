@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Final
 
 from demo.line import Line
+from demo.model_repository import PEOPLE, REPOSITORY
 from demo.processes import free_port
 from demo.service_process import ServiceProcess
 from demo.settings import kafka_settings_in
-from demo.signed_model import MODEL, PEOPLE
 from fraudstream.topics import ACCEPTED, ENTITIES
 from loadtest.bench.figure import MeasurementFailed
 from loadtest.figures.drain import Drain, Part
@@ -30,7 +30,7 @@ def running_plain(servers: Servers, folder: Path) -> Iterator[list[ServiceProces
     own = {
         "FRAUD_PLAIN_SCORER_PORT": str(free_port()),
         "FRAUD_PLAIN_FOLDER": str(folder.absolute() / "state"),
-        "FRAUD_PLAIN_MODEL": str(folder.absolute() / MODEL),
+        "FRAUD_PLAIN_MODEL": str(folder.absolute() / REPOSITORY),
         "FRAUD_PLAIN_PEOPLE_FILE": str(folder.absolute() / PEOPLE),
     }
     line = Line(folder, servers.environment, own, services=())

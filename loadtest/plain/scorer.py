@@ -20,6 +20,7 @@ from fraudstream.features.catalogue import (
     SEQUENCE_HASH,
     SEQUENCE_LENGTH,
 )
+from fraudstream.model_repository import ModelRepository
 from fraudstream.ready_engine import Budget
 from fraudstream.signing import People
 from fraudstream.v1.decision_pb2 import Decision
@@ -30,7 +31,7 @@ from services.scoring.decide import Verdict, action_of
 from services.scoring.explain import explanation_of, groups_to_ask
 from services.scoring.explanation import Explanation
 from services.scoring.feature_batch import read_subject
-from services.scoring.model import cpu_class, load_model
+from services.scoring.model import cpu_class, load_champion
 from services.scoring.occlusion import rows_asked
 from services.scoring.reasons import FITS_HABITS, reasons_of
 from services.scoring.served import ServedModel
@@ -103,8 +104,8 @@ def serve(settings: PlainSettings) -> int:
 
 async def _serve(settings: PlainSettings) -> None:
     people = People.load(settings.people_file)
-    now_ms = time.time_ns() // 1_000_000
-    scorer = RowScorer(*load_model(settings.model, people, now_ms, _BUDGET))
+    repository = ModelRepository(settings.model, people, lambda: time.time_ns() // 1_000_000)
+    scorer = RowScorer(*load_champion(repository, _BUDGET, None))
     server = grpc.aio.server()
     method = grpc.unary_unary_rpc_method_handler(
         scorer.score,

@@ -16,7 +16,7 @@ class PlainSettings(StrictSettings):
     model_config = SettingsConfigDict(env_prefix="FRAUD_PLAIN_", frozen=True, extra="forbid")
 
     scorer_port: int = Field(default=50061, ge=1, le=65535, description="Port of the scorer.")
-    model: Path = Field(default=Path("models/demo"), description="Folder of the model artefact.")
+    model: Path = Field(default=Path("var/models"), description="Folder of the model repository.")
     people_file: Path = Field(
         default=Path("people.json"), description="Public keys of those whose signatures count."
     )

@@ -12,6 +12,7 @@ from fraudstream.engines.tensorrt_engine import EngineOrder
 from fraudstream.engines.tensorrt_library import LibraryName
 from fraudstream.errors import InvalidSettings
 from fraudstream.features.warm_up import warm_up
+from fraudstream.model_repository import ModelRepository
 from fraudstream.money import indicative_rate_table, load_rate_table
 from fraudstream.privacy import Tokeniser, TokenKeys
 from fraudstream.ready_engine import Budget
@@ -32,7 +33,7 @@ from services.scoring.front_door import FrontDoor
 from services.scoring.judge import AbsentModel, Judge, ModelJudge
 from services.scoring.late_alerts import AlertBacklog
 from services.scoring.methods import Deadlines, InternalMethods, ScoringMethods
-from services.scoring.model import cpu_class, load_model
+from services.scoring.model import cpu_class, load_champion
 from services.scoring.observe import Observer
 from services.scoring.parts import DoorParts
 from services.scoring.publish import Publisher
@@ -119,9 +120,10 @@ def _model(settings: ScoringSettings) -> _Model:
         msg = "FRAUD_SCORING_PEOPLE_FILE: expected the file of people whose signatures count"
         raise InvalidSettings(f"{msg}; python -m training person makes one")
     people = People.load(settings.people_file)
+    repository = ModelRepository(Path(settings.model), people, clock_ms)
     budget = Budget(settings.model_batch_ms, settings.model_memory_mib << 20)
-    model, engine = load_model(
-        Path(settings.model), people, clock_ms(), budget, _engine_order(settings)
+    model, engine = load_champion(
+        repository, budget, settings.model_head_file, _engine_order(settings)
     )
     batcher = Batcher(engine, clock_us)
     explainer = Explainer(model, batcher)

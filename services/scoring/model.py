@@ -9,13 +9,13 @@ from typing import Final
 
 import numpy as np
 
-from fraudstream.artefact import Artefact, load_artefact
+from fraudstream.artefact import Artefact
 from fraudstream.engines.fallback import FallbackEngine
 from fraudstream.engines.protocol import Engine
 from fraudstream.engines.tensorrt_engine import EngineOrder
 from fraudstream.manifest import CHANNEL_PREFIX, Manifest, ReasonGroup
+from fraudstream.model_repository import ModelRepository, keep_head, read_head
 from fraudstream.ready_engine import Budget, ready_engine
-from fraudstream.signing import People
 from services.scoring.estimate import Estimate
 from services.scoring.gpu import open_gpu
 from services.scoring.observe import observe_engine
@@ -27,22 +27,29 @@ _VECTOR_FLAGS: Final = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_ti
 _CPU_FILE: Final = Path("/proc/cpuinfo")
 
 
-def load_model(
-    folder: Path, people: People, at_ms: int, budget: Budget, order: EngineOrder | None = None
+def load_champion(
+    repository: ModelRepository,
+    budget: Budget,
+    head_file: Path | None,
+    order: EngineOrder | None = None,
 ) -> tuple[ServedModel, Engine]:
-    """Load a signed artefact, check its golden rows and warm its engine up.
+    """Load the champion of a verified repository, check its golden rows and warm its engine up.
 
     Args:
-        folder: Where it is.
-        people: Whose signatures count.
-        at_ms: When they must count, epoch milliseconds: now.
-        budget: What it may cost.
+        repository: Whose ledger says which model is served.
+        budget: What the model may cost.
+        head_file: Where the head of the ledger is kept from start to start, so that one without
+            what was seen is refused; None to remember nothing.
         order: A GPU engine that takes over as soon as it has passed the same check.
 
     Raises:
-        ModelRefused: It is not fit to serve.
+        ModelRefused: The ledger does not hold together, or the model is not fit to serve.
+        InvalidSettings: The head cannot be read or kept.
     """
-    artefact = load_artefact(folder, people, at_ms)
+    standing = repository.read(read_head(head_file) if head_file else None)
+    if head_file:
+        keep_head(head_file, standing.head)
+    artefact = repository.load_champion(standing)
     cpu = ready_engine(artefact, budget)
     if order is None:
         return served_model(artefact), cpu

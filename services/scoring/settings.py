@@ -45,11 +45,16 @@ class ScoringSettings(StrictSettings):
         default=0, ge=0, le=65535, description="Port of the metrics; 0 for none."
     )
     model: str = Field(
-        default="models/demo",
-        description="Folder of the model artefact; empty for none: every decision is a stand-in.",
+        default="var/models",
+        description="Folder of the model repository; empty for none: every decision is a stand-in.",
     )
     people_file: Path | None = Field(
         None, description="Public keys of those whose signatures count; a model needs one of them."
+    )
+    model_head_file: Path | None = Field(
+        None,
+        description="Where the head of the promotion ledger is kept: a ledger without what was seen"
+        " at an earlier start is refused; none to remember nothing.",
     )
     model_batch_ms: float = Field(
         default=250.0,
