@@ -42,7 +42,7 @@ class ReasonBar:
 
 @dataclass(frozen=True, slots=True)
 class TimelineStep:
-    """One transaction of the card: its words, and its column in the chart."""
+    """One transaction of the card: its words, how it moved the score, its column in the chart."""
 
     time: str
     gap: str
@@ -51,6 +51,7 @@ class TimelineStep:
     channel: str
     mcc: str
     mcc_words: str
+    moved: str
     is_current: bool
     x: int
     y: int
@@ -86,6 +87,7 @@ def timeline(alert: Alert, reference_currency: str) -> list[TimelineStep]:
     A column's height grows with the square root of its amount, so that small ones stay visible.
     """
     steps = list(alert.sequence)
+    moved = _moved_by_step(alert)
     largest = max((abs(step.amount_reference_minor) for step in steps), default=0)
     drawn = []
     for place, step in enumerate(steps):
@@ -100,6 +102,7 @@ def timeline(alert: Alert, reference_currency: str) -> list[TimelineStep]:
                 channel=channel_word(step.channel),
                 mcc=step.mcc,
                 mcc_words=mcc_words(step.mcc),
+                moved=moved.get(len(steps) - 1 - place, ""),
                 is_current=place == len(steps) - 1,
                 x=place * STEP_WIDTH,
                 y=CHART_HEIGHT - height,
@@ -107,6 +110,19 @@ def timeline(alert: Alert, reference_currency: str) -> list[TimelineStep]:
             )
         )
     return drawn
+
+
+def _moved_by_step(alert: Alert) -> dict[int, str]:
+    """Return how far past transactions moved the score, by steps back, in log-odds.
+
+    Those that were measured together say so at the newest of them.
+    """
+    words = {}
+    for past in alert.decision.past:
+        number = past.oldest_steps_back - past.newest_steps_back + 1
+        together = f" ({number} together)" if number > 1 else ""
+        words[past.newest_steps_back] = f"{past.contribution:+.2f}{together}"
+    return words
 
 
 def _gap(previous: SequenceStep | None, step: SequenceStep) -> str:

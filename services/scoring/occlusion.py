@@ -58,13 +58,15 @@ class Occlusion:
     channels: npt.NDArray[np.intp]
     channel_values: FloatArray
 
-    def put_back(self, vectors: FloatArray, sequences: FloatArray) -> None:
-        """Put the group at its baseline, in place: float32 [R, F] and [R, T, C].
+    def put_back(
+        self, vectors: FloatArray, sequences: FloatArray, chosen: npt.NDArray[np.bool_]
+    ) -> None:
+        """Put the group at its baseline in chosen rows, in place: float32 [R, F] and [R, T, C].
 
         A channel is set in every step that is no padding: it then says nothing.
         """
-        vectors[:, self.columns] = self.column_values
-        is_step = sequences[:, :, _SECONDS_BEFORE] >= 0  # [R, T]
+        vectors[np.ix_(chosen, self.columns)] = self.column_values
+        is_step = (sequences[:, :, _SECONDS_BEFORE] >= 0) & chosen[:, None]  # [R, T]
         for channel, value in zip(self.channels, self.channel_values, strict=True):
             sequences[:, :, channel][is_step] = value
 
@@ -107,9 +109,7 @@ def rows_asked(vector: FloatArray, sequence: FloatArray, groups: Sequence[Occlus
         is_without = np.zeros(len(vectors), np.bool_)
         is_without[number:is_grouped] = True
         is_without[[place, number + place]] = [True, False]
-        part_vectors, part_sequences = vectors[is_without], sequences[is_without]
-        group.put_back(part_vectors, part_sequences)
-        vectors[is_without], sequences[is_without] = part_vectors, part_sequences
+        group.put_back(vectors, sequences, is_without)
     for place, (newest, oldest) in enumerate(blocks, start=is_grouped):
         sequences[place] = without_steps(sequence, newest, oldest)
     return vectors, sequences

@@ -81,7 +81,7 @@ def coalitions(cases: Cases) -> Floats:
         vectors, sequences = cases.vectors.copy(), cases.sequences.copy()
         for place, group in enumerate(groups):
             if not present >> place & 1:
-                group.put_back(vectors, sequences)
+                group.put_back(vectors, sequences, np.ones(len(vectors), np.bool_))
         found.append(cases.score(vectors, sequences))
     return np.array(found)
 

@@ -7,7 +7,7 @@ import math
 import pytest
 
 from fraudstream.v1.alert_pb2 import Alert
-from fraudstream.v1.decision_pb2 import Decision, Reason
+from fraudstream.v1.decision_pb2 import Decision, PastContribution, Reason
 from fraudstream.v1.features_pb2 import FeatureValue, SequenceStep
 from services.console.alert_picture import reason_bars, timeline
 from services.console.alert_record import Coordinates, ReadAlert, UnreadableRecord, read_alert
@@ -109,6 +109,19 @@ def test_the_timeline_gives_gaps_and_marks_the_alerted_transaction() -> None:
     assert (first.amount, first.mcc_words, first.channel) == ("1.00 EUR", "grocery stores", "POS")
     assert (last.gap, last.height, last.is_current) == ("1 min", 90, True)
     assert (last.kind, last.mcc_words) == ("refund", "")
+
+
+def test_the_timeline_says_which_past_transactions_moved_the_score() -> None:
+    """Steps are counted back from the alerted one; those measured together say so once."""
+    steps = [SequenceStep(event_time_ms=ms, mcc="5411") for ms in (1_000, 2_000, 3_000, 4_000)]
+    past = [
+        PastContribution(newest_steps_back=1, oldest_steps_back=1, contribution=0.5),
+        PastContribution(newest_steps_back=2, oldest_steps_back=3, contribution=-1.25),
+    ]
+
+    drawn = timeline(Alert(sequence=steps, decision=Decision(past=past)), "EUR")
+
+    assert [step.moved for step in drawn] == ["", "-1.25 (2 together)", "+0.50", ""]
 
 
 def test_features_are_described_and_missing_ones_are_a_dash() -> None:
