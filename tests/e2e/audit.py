@@ -173,12 +173,20 @@ def _judge_alerts(decisions: Sequence[Decision], alerts: Sequence[Alert]) -> dic
 
 
 def _agrees(alert: Alert, decision: Decision) -> bool:
-    """Tell whether an alert holds its decision: all but the vector and the sequence."""
-    expected = Decision()
+    """Tell whether an alert holds its decision: all but the vector and the sequence.
+
+    Reasons that were an estimate when it was answered are measured ones on the alert.
+    """
+    expected, found = Decision(), Decision()
     expected.CopyFrom(decision)
+    found.CopyFrom(alert.decision)
+    for message in (expected, found):
+        if decision.reasons_estimated:
+            del message.reasons[:], message.past[:]
+            message.reasons_estimated = False
     expected.ClearField("vector")
     expected.ClearField("sequence")
-    return _bytes_of(alert.decision) == _bytes_of(expected)
+    return _bytes_of(found) == _bytes_of(expected)
 
 
 def _judge_dead_letters(

@@ -20,7 +20,7 @@ class GateBounds:
         frauds: Fewer than 100 matured frauds give an interval of AP about 0.1 wide: the test would
             say no to every challenger, and mean nothing.
         latency_ratio: p99 of the challenger's engine / the champion's, in the worst bucket. The
-            same model measured twice, interleaved, on a busy two-core machine gives up to 1.3.
+            same model measured twice, in turns, on a busy two-core machine gave up to 1.22.
         latency_budget_us: A p99 that is good enough whatever the champion's, microseconds: an
             ensemble is slower than a network and may still be fast enough. None for none.
         ece: Twice what the project's figures demand over four folds (0.001): one month is noisier.
