@@ -6,20 +6,14 @@ Both score the same matured rows; a challenger passes if it passes every check. 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Final
 
 from training.evaluation.bootstrap import Truth, paired_bootstrap
 from training.evaluation.metrics import Floats
 from training.evaluation.reliability import reliability
-from training.evaluation.segments import SegmentFigures, Trait, measure_segments
+from training.evaluation.segments import FPR, RECALL, Trait, measure_segments, worst_of
 from training.promotion.bounds import GateBounds
-
-_RATIOS: Final[Mapping[str, Callable[[SegmentFigures], float]]] = {
-    "fpr": lambda found: found.fpr_ratio,
-    "recall": lambda found: found.recall_ratio,
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,31 +192,26 @@ def _latency(challenger: Contender, champion: Contender, bounds: GateBounds) -> 
 def _segments(
     challenger: Contender, champion: Contender, matured: Matured, bounds: GateBounds
 ) -> Iterator[Check]:
-    found, before = _measured(challenger, matured), _measured(champion, matured)
-    for measure, ratio_of in _RATIOS.items():
-        where, worst = _worst(found, ratio_of)
-        _, usual = _worst(before, ratio_of)
+    found, before = _worst(challenger, matured), _worst(champion, matured)
+    for measure, (where, ratio) in found.items():
+        _, usual = before[measure]
         bound = f"worst segment / all at most {bounds.segment_ratio} of the champion's ({where})"
-        is_passed = worst <= bounds.segment_ratio * usual
-        yield Check(f"segment_{measure}", is_passed, worst, bound, usual)
+        is_passed = ratio <= bounds.segment_ratio * usual
+        yield Check(f"segment_{measure.lower()}", is_passed, ratio, bound, usual)
 
 
-def _measured(contender: Contender, matured: Matured) -> list[SegmentFigures]:
+def _worst(contender: Contender, matured: Matured) -> dict[str, tuple[str, float]]:
+    """Return the worst segment of all traits by measure: its name, and its ratio, at least 1.
+
+    One without any catch is infinitely bad.
+    """
     flagged = contender.score >= contender.review
-    return measure_segments(contender.score, flagged, matured.truth.is_fraud, matured.traits)
-
-
-def _worst(
-    segments: Sequence[SegmentFigures], ratio_of: Callable[[SegmentFigures], float]
-) -> tuple[str, float]:
-    """Return the worst segment with enough frauds; one without any catch is infinitely bad."""
-    ratios = {
-        f"{found.trait}: {found.label}": ratio_of(found)
-        for found in segments
-        if not found.is_thin and not math.isnan(ratio_of(found))
-    }
-    where = max(ratios, key=lambda each: ratios[each], default="no segment has enough frauds")
-    return where, max(ratios.get(where, 1.0), 1.0)
+    segments = measure_segments(contender.score, flagged, matured.truth.is_fraud, matured.traits)
+    found = dict.fromkeys((FPR, RECALL), ("no segment has enough rows", 1.0))
+    for worst in worst_of(segments):
+        if worst.measure in found and worst.ratio > found[worst.measure][1]:
+            found[worst.measure] = (f"{worst.trait}: {worst.label}", worst.ratio)
+    return found
 
 
 def _finite(value: object) -> object:
