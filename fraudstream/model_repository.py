@@ -218,9 +218,10 @@ def _whole_lines(content: bytes) -> list[bytes]:
     if rest:
         good = len(content) - len(rest)
         msg = (
-            f"the last line of {LEDGER_FILE} is torn: a write was cut off after entry {len(lines)}"
-            f" and its order was not given. Mend it by `truncate -s {good} {LEDGER_FILE}` and sign"
-            " the order again"
+            f"the last line of {LEDGER_FILE} is torn: a write was cut off after entry {len(lines)}."
+            f" If no head of {len(lines) + 1} or more was ever seen, its order was not given: mend"
+            f" it by `truncate -s {good} {LEDGER_FILE}` and sign the order again; else put back the"
+            " whole ledger"
         )
         raise ledger_refused(msg)
     for number, line in enumerate(lines, start=1):
