@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Self
 
-from demo.model_repository import DEMO_MODEL, PEOPLE, REPOSITORY, prepare_repository
+from demo.model_repository import DEMO_MODEL, HEAD, PEOPLE, REPOSITORY, prepare_repository
 from demo.processes import ProcessFailed, free_port, is_port_open
 from demo.service_process import ServiceProcess
 from fraudstream.dead_letter import write_seal_keys
@@ -164,7 +164,7 @@ class Line:
         return {
             _MODEL_VARIABLE: str(self.folder / REPOSITORY),
             "FRAUD_SCORING_PEOPLE_FILE": str(self.folder / PEOPLE),
-            "FRAUD_SCORING_MODEL_HEAD_FILE": str(self.folder / "model-head.json"),
+            "FRAUD_SCORING_MODEL_HEAD_FILE": str(self.folder / HEAD),
         }
 
     def _wiring(self) -> dict[str, str]:

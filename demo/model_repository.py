@@ -26,6 +26,7 @@ from training.promotion.orders import add_artefact, promote, propose
 DEMO_MODEL: Final = Path(__file__).parents[1] / "models" / "demo"
 REPOSITORY: Final = "models"
 PEOPLE: Final = "people.json"
+HEAD: Final = "model-head.json"
 _TRUSTED_FOR: Final = timedelta(days=90)
 _WHY: Final = "the first model of a demo"
 
@@ -70,11 +71,12 @@ def prepare_repository(model: Path, folder: Path) -> None:
     """
     two = TwoPeople.make(folder)
     two.people.save(folder / PEOPLE)
-    serve_artefact(model, folder / REPOSITORY, two)
+    if serve_artefact(model, folder / REPOSITORY, two):
+        (folder / HEAD).unlink(missing_ok=True)  # of the ledger that was here before
 
 
-def serve_artefact(model: Path, repository: Path, two: TwoPeople) -> None:
-    """Make a repository anew in which an artefact is champion, unless it is that already.
+def serve_artefact(model: Path, repository: Path, two: TwoPeople) -> bool:
+    """Make a repository in which an artefact is champion; return whether it was made anew.
 
     Raises:
         ModelRefused: The artefact would not be served.
@@ -83,7 +85,7 @@ def serve_artefact(model: Path, repository: Path, two: TwoPeople) -> None:
     wanted = read_artefact(model).model_hash
     champion = found.read().champion
     if champion is not None and champion.manifest_sha256 == wanted:
-        return
+        return False
     shutil.rmtree(repository, ignore_errors=True)
     signed = repository.with_name(f"{repository.name}.signed")
     shutil.copytree(model, signed, dirs_exist_ok=True)
@@ -94,6 +96,7 @@ def serve_artefact(model: Path, repository: Path, two: TwoPeople) -> None:
     # Nothing is live yet: there is no champion that it could be measured against.
     propose(trainer, GateReport(name, None, 0, 0, ()), _WHY)
     promote(approver, name, _WHY)
+    return True
 
 
 def main(arguments: Sequence[str]) -> int:
