@@ -1,9 +1,10 @@
 """A model artefact from disk to its first score, beside a bare session of the same ONNX file.
 
-Ours: read, SHA-256, Ed25519 signature, manifest, what the graph declares, the contract, the golden
-rows' shape, a session, and the first golden row scored and compared. Nothing serves at that moment:
-the other golden rows, in batches of all sizes, come before it is ready, which stands beside the
-figure (`ready ratio`). 256 rows of an LSTM take as long as three sessions, whatever checks them.
+Ours: the promotion ledger's chain and signatures, read, SHA-256, Ed25519 signature, manifest, what
+the graph declares, the contract, the golden rows' shape, a session, and the first golden row scored
+and compared. Nothing serves at that moment: the other golden rows, in batches of all sizes, come
+before it is ready, which stands beside the figure (`ready ratio`). 256 rows of an LSTM take as long
+as three sessions, whatever checks them.
 
 Bare: `onnxruntime.InferenceSession` on the path with one thread, as ours, and one run of one row.
 The model is the demo's LSTM 2 x 64 on 32 steps. CPU time, all warm in the page cache.
@@ -21,15 +22,16 @@ from typing import Final
 import numpy as np
 import onnxruntime
 
-from demo.signed_model import MODEL, PEOPLE, sign_copy
-from fraudstream.artefact import Artefact, load_artefact
+from demo.model_repository import DEMO_MODEL, PEOPLE, REPOSITORY, prepare_repository
+from fraudstream.artefact import Artefact
 from fraudstream.engines.golden import check_scores, rule_of
+from fraudstream.ledger_entry import ModelRef
+from fraudstream.model_repository import ModelRepository
 from fraudstream.ready_engine import Budget, open_engine, ready_engine
 from fraudstream.signing import People
 from loadtest.bench.figure import Figure, Plan, Round, Sample, Side
 from loadtest.bench.spent import beside, spent
 
-_DEMO: Final = Path(__file__).parents[2] / "models" / "demo"
 _LOADS: Final = 40
 _NO_BUDGET: Final = Budget(batch_ms=float("inf"), growth_bytes=1 << 62)
 
@@ -54,9 +56,9 @@ class ArtefactLoad:
 
     @contextmanager
     def open(self, plan: Plan) -> Iterator[Mapping[str, Side]]:
-        """Sign a copy of the demo's model, and load it once each way."""
+        """Promote the demo's model in a repository, and load it once each way."""
         plan.folder.mkdir(parents=True, exist_ok=True)
-        sign_copy(_DEMO, plan.folder)
+        prepare_repository(DEMO_MODEL, plan.folder)
         loads = _Loads(plan.folder)
         ways = {"ours": loads.to_first_score, "bare": loads.bare, "ready": loads.to_ready}
         count = plan.rows(_LOADS, 3)
@@ -82,21 +84,31 @@ def _spent_on(way: Callable[[], None], count: int) -> Sample:
     return spent(loads, count)
 
 
+def _clock_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
 class _Loads:
     """The ways from a folder to a score."""
 
     def __init__(self, folder: Path) -> None:
-        self._model = folder / MODEL
-        self._people = People.load(folder / PEOPLE)
+        self._repository = ModelRepository(
+            folder / REPOSITORY, People.load(folder / PEOPLE), _clock_ms
+        )
         artefact = self._load()
-        self._path = str(self._model / artefact.manifest.members[0].file)
+        model = ModelRef(
+            name=artefact.manifest.name,
+            version=artefact.manifest.version,
+            manifest_sha256=artefact.model_hash,
+        )
+        self._path = str(self._repository.place_of(model) / artefact.manifest.members[0].file)
         golden = artefact.golden
         self._row = {"vector": golden.vectors[:1], "sequence": golden.sequences[:1]}
         self._options = onnxruntime.SessionOptions()
         self._options.intra_op_num_threads = 1
 
     def _load(self) -> Artefact:
-        return load_artefact(self._model, self._people, time.time_ns() // 1_000_000)
+        return self._repository.load_champion(self._repository.read())
 
     def to_first_score(self) -> None:
         artefact = self._load()

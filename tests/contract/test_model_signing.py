@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from demo.signed_model import MODEL, PEOPLE, sign_copy
+from demo.model_repository import DEMO_MODEL, PEOPLE, REPOSITORY, prepare_repository
 from fraudstream.artefact import load_artefact
+from fraudstream.model_repository import ModelRepository
 from fraudstream.signing import People
 from services.scoring.build import clock_ms
 from tests.tiny_model import tiny_artefact
@@ -76,13 +77,16 @@ def test_artefact_that_would_not_serve_is_not_signed(tmp_path: Path) -> None:
     assert not (model / "signature.json").exists()
 
 
-def test_demo_model_is_served_as_a_signed_copy(tmp_path: Path) -> None:
-    """The repository holds no private key: each line makes one and signs a copy."""
-    sign_copy(PROJECT / "models" / "demo", tmp_path)
-    sign_copy(PROJECT / "models" / "demo", tmp_path)  # a line that is prepared again
+def test_demo_model_is_promoted_by_two_people_of_the_line(tmp_path: Path) -> None:
+    """The project holds no private key: each line makes two, and promotes a signed copy once."""
+    prepare_repository(DEMO_MODEL, tmp_path)
+    prepare_repository(DEMO_MODEL, tmp_path)  # a line that is prepared again
 
-    artefact = load_artefact(tmp_path / MODEL, People.load(tmp_path / PEOPLE), clock_ms())
-    assert artefact.manifest.name == "demo"
+    people = People.load(tmp_path / PEOPLE)
+    standing = ModelRepository(tmp_path / REPOSITORY, people, clock_ms).read()
+    assert str(standing.champion) == "demo/1"
+    assert standing.head.sequence == 3
+    assert len({entry.signer for entry in standing.champions} | {"demo-trainer"}) == 2
 
 
 @pytest.mark.parametrize(
@@ -103,6 +107,9 @@ def test_scoring_says_by_its_exit_code_why_it_does_not_start(
     model = tmp_path / "model"
     tiny_artefact(model)
     told = model_settings(model)
+    (model,) = tmp_path.glob("repository/artefacts/tiny/*")
+    for file in model.iterdir():
+        file.chmod(0o644)
     if damage == "unsigned":
         (model / "signature.json").unlink()
     elif damage == "expired":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from pathlib import Path
 
@@ -129,7 +130,8 @@ def test_artefact_of_another_trainer_is_not_served(
     other = TWO.approver.person(tuple(PEOPLE.by_name["trainer"].roles), "2199-12-31")
     people = People.of([PEOPLE.by_name["trainer"], other])
     manifest = champion_file(repository, "manifest.json").read_bytes()
-    signature.write_text(TWO.approver.sign("artefact", manifest).model_dump_json())
+    model_hash = hashlib.sha256(manifest).hexdigest().encode()
+    signature.write_text(TWO.approver.sign("artefact", model_hash).model_dump_json())
 
     assert "is signed by 'approver'" in refusal(
         ModelRepository(repository.folder, people, clock_ms)
