@@ -53,9 +53,9 @@ def test_store_that_loses_writes_forks_only_what_was_unpublished(valkey: ValkeyS
 @pytest.mark.parametrize(
     ("lacking", "begin"),
     [
-        (without.WRITE_FENCE, 2),
-        (without.PARTIAL_SUCCESS, 2),
-        (without.EMPTY_WRITES, 1),
+        (without.WRITE_FENCE, 23),
+        (without.PARTIAL_SUCCESS, 10),
+        (without.EMPTY_WRITES, 0),
         (without.RECORD_WINS, 0),
         (without.APPEND_IF_ABSENT, 2),
         (without.CLAIMS_WITH_STATES, 0),
@@ -77,7 +77,7 @@ def test_seeds_find_a_rule_that_is_missing(
 
 @pytest.mark.parametrize(
     ("lacking", "begin"),
-    [(without.RECORDS_RESTORED, 2), (without.CLAIMS_RESTORED, 16)],
+    [(without.RECORDS_RESTORED, 2), (without.CLAIMS_RESTORED, 5)],
     ids=["records restored", "claims restored"],
 )
 def test_seeds_find_a_rule_that_a_rebuild_misses(

@@ -15,11 +15,13 @@ from fraudstream.engines.tensorrt_engine import EngineOrder
 from fraudstream.engines.tensorrt_library import LibraryName
 from fraudstream.errors import ModelRefused
 from fraudstream.manifest import MemberKind
+from fraudstream.model_repository import ModelRepository
+from services.scoring.build import clock_ms
 from services.scoring.gpu import open_gpu
-from services.scoring.model import load_model
+from services.scoring.model import load_champion
 from services.scoring.settings import EngineChoice, ScoringSettings
 from tests.tiny_model import some_sequences, some_vectors, tiny_artefact
-from tests.trust import BUDGET, NOW_MS, PEOPLE
+from tests.trust import BUDGET, PEOPLE, served
 
 
 @pytest.fixture
@@ -29,9 +31,15 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "model"
 
 
-def test_cpu_engine_serves_by_default(folder: Path) -> None:
+@pytest.fixture
+def repository(folder: Path) -> ModelRepository:
+    """A repository in which it is champion."""
+    return ModelRepository(Path(served(folder)["model"]), PEOPLE, clock_ms)
+
+
+def test_cpu_engine_serves_by_default(repository: ModelRepository) -> None:
     """A laptop needs no GPU, and nothing is marked as a fallback."""
-    _, engine = load_model(folder, PEOPLE, NOW_MS, BUDGET)
+    _, engine = load_champion(repository, BUDGET, None)
 
     assert ScoringSettings().engine is EngineChoice.ONNXRUNTIME
     assert engine.version.startswith("onnxruntime-")
@@ -40,12 +48,15 @@ def test_cpu_engine_serves_by_default(folder: Path) -> None:
 
 @pytest.mark.parametrize("library", list(LibraryName))
 def test_ordered_gpu_that_is_not_there_is_served_by_the_cpu_and_alarms(
-    folder: Path, tmp_path: Path, library: LibraryName, caplog: pytest.LogCaptureFixture
+    repository: ModelRepository,
+    tmp_path: Path,
+    library: LibraryName,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     """Decisions go on, each says that it is a fallback, and the gauge is 1."""
     order = EngineOrder(library, Precision.FP32, tmp_path / "engines")
     with caplog.at_level(logging.ERROR):
-        _, engine = load_model(folder, PEOPLE, NOW_MS, BUDGET, order)
+        _, engine = load_champion(repository, BUDGET, None, order)
         scores = engine.score(some_vectors(8), some_sequences(8))
         _close(engine)
 
