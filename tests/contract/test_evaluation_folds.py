@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -124,7 +125,7 @@ def test_scores_of_a_row_do_not_depend_on_the_other_tested_rows(trainer: Trainer
 
 def test_scaling_leaves_missing_values_at_the_mean() -> None:
     """A missing value says nothing, and a constant column becomes zero, not infinity."""
-    train = np.array([[0.0, 5.0], [np.nan, 5.0], [np.e - 1, 5.0]], np.float32)
+    train = np.array([[0.0, 5.0], [np.nan, 5.0], [math.e - 1, 5.0]], np.float32)
 
     scaled = fit_scale(train)(train)
 

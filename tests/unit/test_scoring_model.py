@@ -41,7 +41,7 @@ def test_cpu_engine_serves_by_default(repository: ModelRepository) -> None:
     """A laptop needs no GPU, and nothing is marked as a fallback."""
     _, engine = load_champion(repository, BUDGET, None)
 
-    assert ScoringSettings().engine is EngineChoice.ONNXRUNTIME
+    assert ScoringSettings.read().engine is EngineChoice.ONNXRUNTIME
     assert engine.version.startswith("onnxruntime-")
     assert not engine.version.endswith("+fallback")
 

@@ -80,7 +80,7 @@ def input_bounds(content: bytes, seen: Examples) -> dict[str, FloatArray]:
     rows = {"vector": seen.vectors, "sequence": seen.sequences}
     found = session.run(names, rows)
     return {
-        name: (np.abs(values).max(axis=(0, 1)) * _MARGIN).astype(np.float32)  # [T, B, D] to [D]
+        name: (np.abs(np.asarray(values)).max(axis=(0, 1)) * _MARGIN).astype(np.float32)  # [T, B, D]
         for name, values in zip(names, found, strict=True)
     }
 

@@ -207,7 +207,8 @@ def _worst(contender: Contender, matured: Matured) -> dict[str, tuple[str, float
     """
     flagged = contender.score >= contender.review
     segments = measure_segments(contender.score, flagged, matured.truth.is_fraud, matured.traits)
-    found = dict.fromkeys((FPR, RECALL), ("no segment has enough rows", 1.0))
+    nothing = ("no segment has enough rows", 1.0)
+    found: dict[str, tuple[str, float]] = {FPR: nothing, RECALL: nothing}
     for worst in worst_of(segments):
         if worst.measure in found and worst.ratio > found[worst.measure][1]:
             found[worst.measure] = (f"{worst.trait}: {worst.label}", worst.ratio)
