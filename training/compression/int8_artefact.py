@@ -78,9 +78,9 @@ def input_bounds(content: bytes, seen: Examples) -> dict[str, FloatArray]:
         with_outputs(content, names), providers=["CPUExecutionProvider"]
     )
     rows = {"vector": seen.vectors, "sequence": seen.sequences}
-    found = session.run(names, rows)
+    found = [np.asarray(values) for values in session.run(names, rows)]  # each [T, B, D]
     return {
-        name: (np.abs(np.asarray(values)).max(axis=(0, 1)) * _MARGIN).astype(np.float32)  # [T, B, D]
+        name: (np.abs(values).max(axis=(0, 1)) * _MARGIN).astype(np.float32)  # [D]
         for name, values in zip(names, found, strict=True)
     }
 
