@@ -17,13 +17,14 @@ from fraudstream.errors import ModelRefused
 _MODEL_GRAPH, _MODEL_OPSET, _MODEL_FUNCTIONS, _MODEL_TRAINING = 7, 8, 25, 20
 _GRAPH_NODE, _GRAPH_INITIALIZER, _GRAPH_INPUT, _GRAPH_OUTPUT, _GRAPH_SPARSE = 1, 5, 11, 12, 15
 _NODE_OP, _NODE_ATTRIBUTE, _NODE_DOMAIN = 4, 5, 7
-_ATTRIBUTE_TENSOR, _ATTRIBUTE_TENSORS, _ATTRIBUTE_GRAPHS = 5, 10, (6, 11)
+_ATTRIBUTE_TENSORS, _ATTRIBUTE_GRAPHS, _ATTRIBUTE_SPARSE = (5, 10), (6, 11), (22, 23)
 _TENSOR_DIMENSIONS, _TENSOR_EXTERNAL, _TENSOR_LOCATION = 1, 13, 14
 _OPSET_DOMAIN, _OPSET_VERSION = 1, 2
 _VALUE_NAME, _VALUE_TYPE = 1, 2
 
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _MAX_VARINT_BYTES: Final = 10
+_MAX_TAG: Final = (1 << 32) - 1
 _MAX_DIMENSIONS: Final = 16
 
 Value = int | memoryview
@@ -49,7 +50,8 @@ class OnnxDeclared:
         inputs: Graph inputs.
         outputs: Graph outputs.
         has_external: Whether a tensor lies in another file.
-        has_subgraphs: Whether a node has a graph inside, or the model has functions of its own.
+        has_subgraphs: Whether a node has a graph or a sparse tensor inside, or the model has
+            functions of its own.
         most_elements: Of one tensor of weights, whether or not they are in the file.
     """
 
@@ -144,9 +146,9 @@ def _read_node(node: memoryview, seen: _Seen) -> None:
 
 def _read_attribute(attribute: memoryview, seen: _Seen) -> None:
     for number, value in _fields(attribute):
-        if number in _ATTRIBUTE_GRAPHS:
-            seen.has_subgraphs = True
-        elif number in (_ATTRIBUTE_TENSOR, _ATTRIBUTE_TENSORS):
+        if number in _ATTRIBUTE_GRAPHS or number in _ATTRIBUTE_SPARSE:
+            seen.has_subgraphs = True  # sparse as below: a runtime makes room for all its zeros
+        elif number in _ATTRIBUTE_TENSORS:
             _read_tensor(_message(value), seen)
 
 
@@ -215,7 +217,7 @@ def _fields(message: memoryview) -> Fields:
         tag = message[position]
         position += 1
         if tag >= 0x80:
-            tag, position = _varint(message, position - 1)
+            tag, position = _long_tag(message, position - 1)
         number, wire = tag >> 3, tag & 7
         if wire in (_VARINT, _BYTES):
             size = message[position]
@@ -233,6 +235,13 @@ def _fields(message: memoryview) -> Fields:
             raise ValueError(number)
         yield number, message[position : position + size]
         position += size
+
+
+def _long_tag(message: memoryview, position: int) -> tuple[int, int]:
+    tag, after = _varint(message, position)
+    if tag > _MAX_TAG:  # protobuf drops the higher bits, and would read another field
+        raise ValueError(tag)
+    return tag, after
 
 
 def _varint(message: memoryview, position: int) -> tuple[int, int]:
