@@ -15,6 +15,7 @@ from training.dataset import Examples
 from training.evaluation.metrics import Floats
 from training.export import export_onnx
 from training.export_trees import export_trees
+from training.learning.checkpoint import remove_empty, remove_state
 from training.learning.fit import Start, fit_network, new_network, raw_scores
 from training.learning.pretrain import pretrain
 from training.models.boosting import FIRST_CODE, boosting_scores, fit_boosting
@@ -24,6 +25,7 @@ from training.slices import Slices
 Report = Callable[[str], None]
 # Raw scores of a larger model, float64 [N], for rows that a smaller one learns from.
 Teacher = Callable[[Examples], Floats]
+_FIT, _WHOLE = "fit", "whole"  # the two fits of a member, and the folders of their states
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,15 +163,15 @@ def fit_twice(
     """
 
     def learn(of: MemberSpec, name: str) -> TrainedMember:
-        train, later = (slices.fit, slices.stop) if name == "fit" else (slices.whole, None)
+        train, later = (slices.fit, slices.stop) if name == _FIT else (slices.whole, None)
         taught = teacher(train) if teacher is not None else None
         kept = folder / name if folder is not None else None
         return fit_member(of, Lesson(train, later, slices.past, taught, kept), report)
 
-    first = learn(spec, "fit")
+    first = learn(spec, _FIT)
     if slices.whole is slices.fit:
         return first, first
-    return first, learn(_as_long(spec, first.epochs), "whole")
+    return first, learn(_as_long(spec, first.epochs), _WHOLE)
 
 
 def _as_long(spec: MemberSpec, epochs: int) -> MemberSpec:
@@ -177,3 +179,12 @@ def _as_long(spec: MemberSpec, epochs: int) -> MemberSpec:
         return spec
     fit = replace(spec.config.fit, epochs=epochs)
     return replace(spec, config=spec.config.model_copy(update={"fit": fit}))
+
+
+def remove_states(specs: Sequence[MemberSpec], work: Path) -> None:
+    """Remove the states of members that have learned; whatever else lies in the folder stays."""
+    for spec in specs:
+        for name in (_FIT, _WHOLE):
+            remove_state(work / spec.name / name)
+        remove_empty(work / spec.name)
+    remove_empty(work)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import shutil
 import sys
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -119,7 +118,7 @@ def _train(parsed: argparse.Namespace) -> int:
     # PyTorch and XGBoost belong to the training extra; a usage error needs neither.
     from training.config import Override, named_config
     from training.learning.machine import is_first_process
-    from training.members import specs_of
+    from training.members import remove_states, specs_of
     from training.tracking import track_run
     from training.train import TrainRequest, learn, train_boosting, train_model
 
@@ -142,6 +141,6 @@ def _train(parsed: argparse.Namespace) -> int:
         artefact = train_model(request, slices_of(parsed), say)
         metrics = artefact.manifest.metrics
         run.log(metrics, artefact.model_hash)
-    shutil.rmtree(work, ignore_errors=True)
+    remove_states(specs, work)
     print(json.dumps(metrics, indent=1, sort_keys=True))
     return 0

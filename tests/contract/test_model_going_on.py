@@ -13,11 +13,13 @@ from tests.tiny_model import some_sequences, some_vectors
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed (extra: train)")
 
-from training.dataset import Examples  # noqa: E402  # after the skip
+from training.config import ModelKind, TrainConfig  # noqa: E402  # after the skip
+from training.dataset import Examples  # noqa: E402
 from training.learning.fit import Start, fit_network, new_network, raw_scores  # noqa: E402
 from training.learning.loop import Targets  # noqa: E402
 from training.learning.plan import FitPlan, PretrainPlan  # noqa: E402
 from training.learning.pretrain import pretrain  # noqa: E402
+from training.members import MemberSpec, remove_states  # noqa: E402
 from training.models.scaling import NetworkKind, NetworkShape  # noqa: E402
 
 F, ROWS = 4, 600
@@ -85,6 +87,47 @@ def test_state_of_another_fit_is_refused(rows: Examples, tmp_path: Path) -> None
 
     with pytest.raises(InvalidSettings, match="delete it to start anew"):
         fit_network(rows, None, SHAPE, PLAN, silently, Start(folder=tmp_path))
+
+
+def test_state_without_the_same_beginning_is_refused(rows: Examples, tmp_path: Path) -> None:
+    """Weights from pre-training, a teacher or other rows to stop by make another fit."""
+    plan = replace(PLAN, epochs=1, branch_epochs=0)
+    weights = new_network(rows, SHAPE, 9).state_dict()
+    fit_network(rows, None, SHAPE, plan, silently, Start(folder=tmp_path))
+
+    for later, start in (
+        (None, Start(weights, None, tmp_path)),
+        (None, Start(None, np.full(ROWS, 0.5), tmp_path)),
+        (rows, Start(folder=tmp_path)),
+    ):
+        with pytest.raises(InvalidSettings, match="delete it to start anew"):
+            fit_network(rows, later, SHAPE, plan, silently, start)
+
+
+def test_folder_that_takes_no_state_is_named(rows: Examples, tmp_path: Path) -> None:
+    """A disk that is full or read-only is a matter of settings, not of the program."""
+    (tmp_path / "file").write_text("no folder")
+    (tmp_path / "work" / "checkpoint.pt").mkdir(parents=True)
+    for folder in (tmp_path / "file" / "work", tmp_path / "work"):
+        with pytest.raises(InvalidSettings, match="cannot be kept there: "):
+            fit_network(rows, None, SHAPE, PLAN, silently, Start(folder=folder))
+
+
+def test_only_states_are_removed(rows: Examples, tmp_path: Path) -> None:
+    """--work may name a folder that holds more than this run's states."""
+    specs = [MemberSpec("lstm", TrainConfig(kind=ModelKind.LSTM))]
+    plan = replace(PLAN, epochs=1, branch_epochs=0)
+    for work in (tmp_path / "ours", tmp_path / "shared"):
+        start = Start(folder=work / "lstm" / "fit")
+        fit_network(rows, None, SHAPE, plan, silently, start)
+        (work / "lstm" / "fit" / "checkpoint.pt.killed").write_bytes(b"half")
+    (tmp_path / "shared" / "thesis.txt").write_text("years of work")
+
+    remove_states(specs, tmp_path / "ours")
+    remove_states(specs, tmp_path / "shared")
+
+    left = [path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*")]
+    assert sorted(left) == ["shared", "shared/thesis.txt"]
 
 
 def test_state_that_is_a_program_is_not_run(rows: Examples, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ the true prevalence already, and calibration only mends their shape. Axes: N row
 from __future__ import annotations
 
 import copy
+import hashlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -86,9 +87,22 @@ def fit_network(
     run = _Run(loop, plan, later, report if machine.rank == 0 else _silently)
     kept = None
     if start.folder is not None:
-        kept = Checkpoints(start.folder, f"{shape} {plan} {content_hash(train)}")
+        where = f"{machine.ranks} x {machine.device.type}"
+        what = [shape, plan, where, *_hashes_of(train, later, start)]
+        kept = Checkpoints(start.folder, " ".join(map(str, what)))
         run.go_on(kept.load())
     return run.fit(kept if machine.rank == 0 else None)
+
+
+def _hashes_of(train: Examples, later: Examples | None, start: Start) -> list[str]:
+    """Return what tells a fit's rows, pre-trained weights and teacher from another's."""
+    digest = hashlib.sha256()
+    for name, weight in (start.weights or {}).items():
+        digest.update(name.encode() + weight.numpy().tobytes())
+    if start.teacher is not None:
+        digest.update(b"teacher" + start.teacher.tobytes())
+    rows = [content_hash(each) for each in (train, later) if each is not None]
+    return [*rows, digest.hexdigest()]
 
 
 def raw_scores(network: SequenceNetwork, examples: Examples) -> NDArray[np.float64]:

@@ -132,7 +132,7 @@ class Loop:
             "optimiser": self._optimiser.state_dict(),
             "schedule": self._schedule.state_dict(),
             "order": _plain(self._rng.bit_generator.state),
-            "torch": torch.get_rng_state(),
+            "chance": self._machine.chance(),
         }
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -144,7 +144,7 @@ class Loop:
         self._optimiser.load_state_dict(state["optimiser"])
         self._schedule.load_state_dict(state["schedule"])
         self._rng.bit_generator.state = _number(state["order"])
-        torch.set_rng_state(state["torch"])
+        self._machine.restore_chance(state["chance"])
 
     def _drawn(self, phase: _Phase) -> int:
         return round(phase.genuine_share * int((~self._is_fraud).sum()))

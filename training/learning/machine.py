@@ -33,6 +33,19 @@ class Machine:
         """Return the precision of a step: bfloat16 where a GPU gains by it, else float32."""
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda")
 
+    def chance(self) -> list[Tensor]:
+        """Return the states of the generators that a step draws from."""
+        states = [torch.get_rng_state()]
+        if self.device.type == "cuda":
+            states.append(torch.cuda.get_rng_state(self.device))
+        return states
+
+    def restore_chance(self, states: list[Tensor]) -> None:
+        """Draw on from states that `chance` returned on a machine of this kind."""
+        torch.set_rng_state(states[0])
+        if self.device.type == "cuda":
+            torch.cuda.set_rng_state(states[1], self.device)
+
     def joined(self, network: nn.Module) -> nn.Module:
         """Return a network whose gradients are the mean over all processes.
 
