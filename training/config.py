@@ -16,7 +16,8 @@ from training.models.boosting import BoostingPlan
 from training.models.scaling import NetworkKind, NetworkShape, feature_ceilings
 
 CONFIGS: Final = Path(__file__).parent / "configs"
-_STRICT: Final = ConfigDict(frozen=True, extra="forbid")
+# Instances too: a command line changes what was read from a file.
+_STRICT: Final = ConfigDict(frozen=True, extra="forbid", revalidate_instances="always")
 
 
 class ModelKind(StrEnum):
@@ -120,14 +121,22 @@ class Override:
     threads: int = 1
 
     def applied(self, config: TrainConfig) -> TrainConfig:
-        """Return a configuration with it."""
+        """Return a configuration with it.
+
+        Raises:
+            InvalidSettings: A value is out of bounds.
+        """
         fit = replace(config.fit, threads=self.threads)
         boosting = replace(config.boosting, threads=self.threads)
         if self.seed is not None:
             fit, boosting = replace(fit, seed=self.seed), replace(boosting, seed=self.seed)
         if self.epochs is not None:
             fit = replace(fit, epochs=self.epochs)
-        return config.model_copy(update={"fit": fit, "boosting": boosting})
+        changed = config.model_copy(update={"fit": fit, "boosting": boosting})
+        try:
+            return TrainConfig.model_validate(changed)
+        except ValidationError as exc:
+            raise InvalidSettings(f"--seed, --epochs, --threads: {_first_of(exc)}") from exc
 
 
 def load_config(path: Path) -> TrainConfig:
@@ -140,10 +149,14 @@ def load_config(path: Path) -> TrainConfig:
         return TrainConfig.model_validate(tomllib.loads(path.read_text()))
     except (OSError, ValueError) as exc:
         if isinstance(exc, ValidationError):
-            first = exc.errors(include_url=False, include_input=False, include_context=False)[0]
-            where = ".".join(str(part) for part in first["loc"])
-            raise InvalidSettings(f"{path}: {where}: {first['msg']}") from exc
+            raise InvalidSettings(f"{path}: {_first_of(exc)}") from exc
         raise InvalidSettings(f"{path}: expected a TOML file of a model: {exc}") from exc
+
+
+def _first_of(exc: ValidationError) -> str:
+    first = exc.errors(include_url=False, include_input=False, include_context=False)[0]
+    where = ".".join(str(part) for part in first["loc"])
+    return f"{where}: {first['msg']}"
 
 
 def load_members(path: Path, config: TrainConfig) -> list[tuple[str, TrainConfig, float]]:

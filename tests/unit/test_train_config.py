@@ -33,6 +33,13 @@ def test_every_model_has_a_file(kind: ModelKind) -> None:
         ("kind = 'oracle'", "kind: Input should be 'lstm'"),
         ("kind = 'lstm'\nepochs = 3", "epochs: Extra inputs are not permitted"),
         ("kind = 'lstm'\n[fit]\nepoch = 3", "fit.epoch: "),
+        ("kind = 'lstm'\n[fit]\nepochs = 0", "fit.epochs: "),
+        ("kind = 'lstm'\n[fit]\nbatch_rows = 0", "fit.batch_rows: "),
+        ("kind = 'lstm'\n[fit]\ngenuine_share = 1.5", "fit.genuine_share: "),
+        ("kind = 'lstm'\n[fit]\nlearning_rate = nan", "fit.learning_rate: "),
+        ("kind = 'lstm'\n[fit]\nseed = -1", "fit.seed: "),
+        ("kind = 'lstm'\n[pretrain]\nrows = 0", "pretrain.rows: "),
+        ("kind = 'boosting'\n[boosting]\ntrees = -3", "boosting.trees: "),
         ("kind = 'lstm'\n[network]\nhidden = 12", "expected a multiple of 2 x heads"),
         ("kind = 'ensemble'", "members: expected some for an ensemble"),
         ("kind = 'lstm'\n[[members]]\nconfig = 'a.toml'\nweight = 1.0", "none for anything else"),
@@ -65,6 +72,20 @@ def test_command_line_overrides_the_file() -> None:
 
     assert (found.fit.seed, found.fit.epochs, found.fit.threads) == (7, 1, 2)
     assert Override().applied(config) == config
+
+
+@pytest.mark.parametrize(
+    ("override", "why"),
+    [
+        (Override(epochs=0), "fit.epochs"),
+        (Override(threads=0), "fit.threads"),
+        (Override(seed=-1), "fit.seed"),
+    ],
+)
+def test_command_line_is_held_to_the_same_bounds(override: Override, why: str) -> None:
+    """What a file may not say, a command line may not either."""
+    with pytest.raises(InvalidSettings, match=f"--threads: {why}"):
+        override.applied(load_config(CONFIGS / "lstm.toml"))
 
 
 @pytest.mark.parametrize("kind", ["lstm", "transformer", "boosting"])

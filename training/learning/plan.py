@@ -3,6 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
+
+from pydantic import Field
+
+# Bounds are checked where a configuration is read.
+Count = Annotated[int, Field(ge=1)]
+Passes = Annotated[int, Field(ge=0, le=10_000)]
+Seed = Annotated[int, Field(ge=0, lt=1 << 32)]
+Rate = Annotated[float, Field(gt=0, le=1)]
+Share = Annotated[float, Field(ge=0, le=1)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,19 +39,19 @@ class FitPlan:
         threads: Threads of PyTorch.
     """
 
-    branch_epochs: int = 0
-    branch_share: float = 0.5
-    branch_rate: float = 2e-3
-    epochs: int = 8
-    batch_rows: int = 128
-    learning_rate: float = 2e-3
-    weight_decay: float = 0.02
-    genuine_share: float = 1.0
-    cut_share: float = 0.7
-    taught_share: float = 0.5
-    patience: int = 3
-    seed: int = 1
-    threads: int = 1
+    branch_epochs: Passes = 0
+    branch_share: Rate = 0.5
+    branch_rate: Rate = 2e-3
+    epochs: Count = 8
+    batch_rows: Count = 128
+    learning_rate: Rate = 2e-3
+    weight_decay: Share = 0.02
+    genuine_share: Rate = 1.0
+    cut_share: Share = 0.7
+    taught_share: Share = 0.5
+    patience: Count = 3
+    seed: Seed = 1
+    threads: Count = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +66,8 @@ class PretrainPlan:
         masked_share: Share of steps whose fields are hidden.
     """
 
-    rows: int = 50_000
-    epochs: int = 1
-    batch_rows: int = 128
-    learning_rate: float = 2e-3
-    masked_share: float = 0.3
+    rows: Count = 50_000
+    epochs: Count = 1
+    batch_rows: Count = 128
+    learning_rate: Rate = 2e-3
+    masked_share: Rate = 0.3

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Annotated, Final
 
 import numpy as np
 import xgboost
 from numpy.typing import NDArray
+from pydantic import Field
 
 from training.dataset import Examples
+from training.learning.plan import Count, Rate, Seed
 
 # Trees cannot read 32 steps; the last one adds kind, channel, merchant code and hour to the vector.
 FIRST_CODE: Final = 2
@@ -30,14 +32,14 @@ class BoostingPlan:
         threads: Threads of XGBoost.
     """
 
-    trees: int = 150
-    depth: int = 3
-    learning_rate: float = 0.06
-    rows_share: float = 0.8
-    columns_share: float = 0.6
-    least_weight: float = 2.0
-    seed: int = 1
-    threads: int = 1
+    trees: Count = 150
+    depth: Annotated[int, Field(ge=1, le=32)] = 3
+    learning_rate: Rate = 0.06
+    rows_share: Rate = 0.8
+    columns_share: Rate = 0.6
+    least_weight: Annotated[float, Field(ge=0, le=1e6)] = 2.0
+    seed: Seed = 1
+    threads: Count = 1
 
 
 def fit_boosting(train: Examples, plan: BoostingPlan) -> xgboost.XGBClassifier:
