@@ -6,6 +6,7 @@ test day; elsewhere the AP of the tune slice. The test slice is never looked at.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
@@ -13,8 +14,9 @@ from typing import Final
 import numpy as np
 import optuna
 
+from fraudstream.errors import InvalidSettings
 from training.config import ModelKind, NetworkSection, TrainConfig
-from training.dataset import Examples
+from training.dataset import Examples, content_hash
 from training.evaluation.metrics import average_precision
 from training.members import Lesson, MemberSpec, fit_member
 from training.slices import Slices
@@ -55,7 +57,7 @@ class Found:
 def search(
     base: TrainConfig, judged: Sequence[Judged], trials: int, storage: str, report: Report
 ) -> Found:
-    """Try settings around a configuration; a study that exists goes on.
+    """Try settings around a configuration; a study of the same rows and settings goes on.
 
     Args:
         base: What is not searched stays as it is here.
@@ -63,11 +65,14 @@ def search(
         trials: How many to try now.
         storage: Optuna's URI of the study.
         report: Told of each trial.
+
+    Raises:
+        InvalidSettings: No trial came to its end.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(
         storage=storage,
-        study_name=f"{STUDY}-{base.kind}",
+        study_name=f"{STUDY}-{base.kind}-{_hash_of(base, judged)}",
         direction="maximize",
         load_if_exists=True,
         sampler=optuna.samplers.TPESampler(seed=base.fit.seed),
@@ -89,9 +94,17 @@ def search(
         report(f"trial {trial.number}: {ended} {trial.params}")
 
     study.optimize(objective, n_trials=trials, callbacks=[tell])
+    if not study.get_trials(deepcopy=False, states=[optuna.trial.TrialState.COMPLETE]):
+        raise InvalidSettings("--trials: expected one at least that comes to its end, found none")
     best = study.best_trial
     fixed = optuna.trial.FixedTrial(best.params)
     return Found(_suggested(base, fixed), float(best.value or 0.0), len(study.trials))
+
+
+def _hash_of(base: TrainConfig, judged: Sequence[Judged]) -> str:
+    """Return what tells a study from one of other rows or settings: their AP are not comparable."""
+    rows = [content_hash(each) for one in judged for each in (one.slices.whole, one.later)]
+    return hashlib.sha256(" ".join([toml_of(base), *rows]).encode()).hexdigest()[:16]
 
 
 def _ap_of(config: TrainConfig, judged: Judged) -> float:
@@ -136,6 +149,8 @@ def toml_of(config: TrainConfig) -> str:
     lines = [f'kind = "{config.kind}"']
     is_network = config.kind is not ModelKind.BOOSTING
     sections = {"network": config.network.model_dump(), "fit": _fields(config.fit)}
+    if config.pretrain is not None:
+        sections["pretrain"] = _fields(config.pretrain)
     for name, values in (
         sections if is_network else {"boosting": _fields(config.boosting)}
     ).items():
@@ -146,5 +161,4 @@ def toml_of(config: TrainConfig) -> str:
 def _fields(plan: object) -> dict[str, object]:
     """Return what decides a plan's result; how many threads does not."""
     named = {name: getattr(plan, name) for name in plan.__dataclass_fields__}  # type: ignore[attr-defined]  # plans are dataclasses
-    named.pop("threads")
-    return named
+    return {name: value for name, value in named.items() if name != "threads"}

@@ -31,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_source(parser)
     parser.add_argument("--trials", type=int, default=20)
     parser.add_argument(
-        "--storage", help="Optuna's URI of studies; var/optuna.db by default. A study goes on"
+        "--storage", help="Optuna's URI of studies; var/optuna.db by default; a study goes on"
     )
     parser.add_argument("--out", type=Path, required=True, help="TOML file of the best settings")
     parser.set_defaults(run=_search)
