@@ -1,4 +1,4 @@
-"""Runs of training and search in MLflow's store: on this machine, unless another is named."""
+"""Runs of training in MLflow's store: on this machine, unless another is named."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, Protocol
 
+from fraudstream.errors import InvalidSettings
 from training.learning.machine import is_first_process
 
 LOCAL_STORE: Final = Path("var/mlflow.db")
@@ -34,8 +35,10 @@ class _MlflowRun:
 
     def log(self, metrics: Mapping[str, float], model_hash: str) -> None:
         # MLflow takes no % in names.
-        self._mlflow.log_metrics({name.replace("%", "pc"): each for name, each in metrics.items()})
-        self._mlflow.set_tag("model_hash", model_hash)
+        named = {name.replace("%", "pc"): each for name, each in metrics.items()}
+        with _named_failure():
+            self._mlflow.log_metrics(named)
+            self._mlflow.set_tag("model_hash", model_hash)
 
 
 @contextmanager
@@ -46,6 +49,9 @@ def track_run(store: str | None, name: str, settings: Mapping[str, Any]) -> Iter
         store: MLflow's URI; None for `var/mlflow.db` here, `off` to keep nothing.
         name: Of the run.
         settings: Nested settings, kept as flat parameters.
+
+    Raises:
+        InvalidSettings: The store cannot be reached or written.
     """
     if store == OFF or not is_first_process():
         yield _NoRun()
@@ -53,14 +59,27 @@ def track_run(store: str | None, name: str, settings: Mapping[str, Any]) -> Iter
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # before the import: a bank's runs
     import mlflow
 
-    if store is None:
-        LOCAL_STORE.parent.mkdir(parents=True, exist_ok=True)
-        store = f"sqlite:///{LOCAL_STORE}"
-    mlflow.set_tracking_uri(store)
-    mlflow.set_experiment(_EXPERIMENT)
-    with mlflow.start_run(run_name=name):
+    with _named_failure():
+        if store is None:
+            LOCAL_STORE.parent.mkdir(parents=True, exist_ok=True)
+            store = f"sqlite:///{LOCAL_STORE}"
+        mlflow.set_tracking_uri(store)
+        mlflow.set_experiment(_EXPERIMENT)
+        run = mlflow.start_run(run_name=name)
         mlflow.log_params(dict(_flat(settings)))
+    with run:
         yield _MlflowRun(mlflow)
+
+
+@contextmanager
+def _named_failure() -> Iterator[None]:
+    """Say what the store's failure has to do with the command."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        yield
+    except (MlflowException, OSError) as exc:
+        raise InvalidSettings(f"--track: MLflow's store fails: {exc}") from exc
 
 
 def _flat(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, object]]:

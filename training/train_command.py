@@ -42,7 +42,9 @@ def add_arguments(train: argparse.ArgumentParser) -> None:
     train.add_argument("--name", help="name in the manifest; the folder's by default")
     train.add_argument("--version", type=int, default=1)
     train.add_argument("--work", type=Path, help="where fits keep their state; OUT.work by default")
-    train.add_argument("--track", metavar="URI", help="MLflow's store; var/mlflow.db by default")
+    train.add_argument(
+        "--track", metavar="URI", help="MLflow's store, or `off`; var/mlflow.db by default"
+    )
     train.set_defaults(run=_train)
 
 

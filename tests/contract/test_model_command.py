@@ -46,6 +46,18 @@ def test_training_without_a_folder_says_so(capsys: pytest.CaptureFixture[str]) -
     assert "--out" in capsys.readouterr().err
 
 
+def test_store_of_runs_that_fails_is_named_before_anything_is_learned(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A full or read-only disk under MLflow's store is a matter of settings."""
+    pytest.importorskip("mlflow", reason="MLflow is not installed (extra: train)")
+    (tmp_path / "file").write_text("no folder")
+    track = f"sqlite:///{tmp_path}/file/runs.db"
+
+    assert run(["train", "--model", "boosting", "--out", str(tmp_path), "--track", track]) == 78
+    assert "--track" in capsys.readouterr().err
+
+
 @pytest.mark.slow
 def test_small_training_writes_an_artefact_that_loads(tmp_path: Path) -> None:
     """The whole walk: simulate, fit members, calibrate, measure, export, write, load, track."""
