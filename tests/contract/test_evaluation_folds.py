@@ -172,6 +172,23 @@ def test_a_run_that_was_cut_off_goes_on_where_it_was(tmp_path: Path) -> None:
     assert trainer.learned == 2
 
 
+def test_file_that_holds_no_scores_is_made_anew(tmp_path: Path) -> None:
+    """What a full disk or a stranger left is as if it were not there, and nothing else is left."""
+    kept = KeptScores(tmp_path)
+    scores = RawScores(np.array([0.5]), np.array([0.25, 0.75]))
+    kept.keep("a", "b", "key", scores)
+    (path,) = tmp_path.iterdir()
+    path.write_bytes(b"PAR1" + bytes(40))
+
+    assert kept.find("a", "b", "key") is None
+    kept.keep("a", "b", "key", scores)
+    found = kept.find("a", "b", "key")
+
+    assert found is not None
+    assert found.test.tolist() == [0.25, 0.75]
+    assert list(tmp_path.iterdir()) == [path]
+
+
 def test_kept_scores_of_other_settings_rows_or_labels_are_not_used() -> None:
     """The key holds all that decides a score."""
     slices = folds()[0].slices

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -78,7 +79,10 @@ class KeptScores:
         path = self._path(name, fold)
         if not path.is_file():
             return None
-        table = pq.read_table(path)
+        try:
+            table = pq.read_table(path)
+        except (pa.ArrowInvalid, OSError):  # it is no Parquet file: as if it were not there
+            return None
         if (table.schema.metadata or {}).get(_KEY) != key.encode():
             return None
         is_test, raw = table["is_test"].to_numpy(), table["raw_score"].to_numpy()
@@ -91,10 +95,10 @@ class KeptScores:
         table = pa.table(
             {"is_test": is_test, "raw_score": np.concatenate([scores.tune, scores.test])}
         )
-        path = self._path(name, fold)
-        unfinished = path.with_suffix(".unfinished")
-        pq.write_table(table.replace_schema_metadata({_KEY: key.encode()}), unfinished)
-        unfinished.replace(path)
+        # A name of its own: a second run may keep the same scores.
+        with tempfile.NamedTemporaryFile(dir=self.folder, delete=False) as unfinished:
+            pq.write_table(table.replace_schema_metadata({_KEY: key.encode()}), unfinished)
+        Path(unfinished.name).replace(self._path(name, fold))
 
     def state_of(self, key: str) -> Path:
         """Return the folder in which the fit of a key may keep its state while it runs."""
