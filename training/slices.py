@@ -47,6 +47,21 @@ class Slices:
     past: Examples
 
 
+def check_slices(slices: Slices, source: str) -> None:
+    """Refuse slices from which nothing can be learned or measured, before minutes go by.
+
+    Raises:
+        InvalidSettings: One has no fraud, or no genuine row.
+    """
+    for name in ("fit", "stop", "tune", "test"):
+        part = getattr(slices, name)
+        frauds = int(part.is_fraud.sum())
+        if not 0 < frauds < len(part):
+            msg = f"{source}: expected frauds and genuine rows to {name}, found {frauds} frauds in"
+            hint = "--format, --train-from, --cards and --days say how much there is"
+            raise InvalidSettings(f"{msg} {len(part)} rows; {hint}")
+
+
 def simulator_slices(settings: SimulationSettings) -> Slices:
     """Return slices of a simulated history; its first part only warms the states."""
     history = simulated_history(simulate(settings))

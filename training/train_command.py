@@ -15,6 +15,7 @@ from training.offline.load import is_dataset, load_dataset
 from training.simulate import SimulationSettings
 from training.slices import (
     Slices,
+    check_slices,
     dataset_slices,
     fold_slices,
     handbook_slices,
@@ -95,8 +96,14 @@ def slices_of(parsed: argparse.Namespace) -> Slices:
     """Return the rows of a source by what they are for.
 
     Raises:
-        InvalidSettings: It is not there, or is something else.
+        InvalidSettings: It is not there, is something else, or is too small to learn from.
     """
+    slices = _cut(parsed)
+    check_slices(slices, parsed.source)
+    return slices
+
+
+def _cut(parsed: argparse.Namespace) -> Slices:
     if parsed.source == SIMULATOR:
         settings = SimulationSettings(parsed.simulator_seed, parsed.cards, parsed.days)
         return simulator_slices(settings)

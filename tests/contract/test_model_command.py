@@ -58,6 +58,16 @@ def test_store_of_runs_that_fails_is_named_before_anything_is_learned(
     assert "--track" in capsys.readouterr().err
 
 
+def test_history_without_frauds_is_refused_before_anything_is_learned(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Two cards for six days: nothing could be learned, calibrated or tested."""
+    pytest.importorskip("torch", reason="PyTorch is not installed (extra: train)")
+
+    assert run(["train", "--model", "boosting", "--cards", "2", "--days", "6"]) == 78
+    assert "expected frauds and genuine rows to fit, found 0 frauds" in capsys.readouterr().err
+
+
 @pytest.mark.slow
 def test_small_training_writes_an_artefact_that_loads(tmp_path: Path) -> None:
     """The whole walk: simulate, fit members, calibrate, measure, export, write, load, track."""
