@@ -13,7 +13,7 @@ from training.evaluation.folds import handbook_folds
 from training.histories import DAY_MS, handbook_history
 from training.offline.load import is_dataset
 from training.slices import PAST_DAYS, fold_slices
-from training.train_command import SIMULATOR, add_model, add_source, say, slices_of
+from training.train_command import SIMULATOR, add_model, add_source, count, say, slices_of
 
 if TYPE_CHECKING:
     from training.search import Judged
@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_model(parser)
     add_source(parser)
-    parser.add_argument("--trials", type=int, default=20)
+    parser.add_argument("--trials", type=count, default=20)
     parser.add_argument(
         "--storage", help="Optuna's URI of studies; var/optuna.db by default; a study goes on"
     )

@@ -41,7 +41,7 @@ def add_arguments(train: argparse.ArgumentParser) -> None:
     add_source(train)
     train.add_argument("--out", type=Path, help="folder of the artefact; boosting may do without")
     train.add_argument("--name", help="name in the manifest; the folder's by default")
-    train.add_argument("--version", type=int, default=1)
+    train.add_argument("--version", type=count, default=1)
     train.add_argument("--work", type=Path, help="where fits keep their state; OUT.work by default")
     train.add_argument(
         "--track", metavar="URI", help="MLflow's store, or `off`; var/mlflow.db by default"
@@ -75,11 +75,22 @@ def add_source(parser: argparse.ArgumentParser) -> None:
         help="handbook: one fold of its protocol; canonical: a training set by shares of its time",
     )
     parser.add_argument("--simulator-seed", type=int, default=11)
-    parser.add_argument("--cards", type=int, default=3_000, help="simulator only")
-    parser.add_argument("--days", type=int, default=90, help="simulator only")
+    parser.add_argument("--cards", type=count, default=3_000, help="simulator only")
+    parser.add_argument("--days", type=count, default=90, help="simulator only")
     parser.add_argument(
         "--train-from", type=midnight_ms, default=BOOK_TRAIN_FROM, help="Handbook only"
     )
+
+
+def count(text: str) -> int:
+    """Return a whole number from 1 on.
+
+    >>> count("3")
+    3
+    """
+    if text.isdecimal() and int(text):
+        return int(text)
+    raise argparse.ArgumentTypeError(f"expected a whole number from 1 on, found {text}")
 
 
 def midnight_ms(text: str) -> int:

@@ -20,11 +20,16 @@ SMALL = ["--cards", "300", "--days", "60"]
 
 def test_wrong_usage_exits_64(capsys: pytest.CaptureFixture[str]) -> None:
     """sysexits EX_USAGE, not argparse's 2."""
-    with pytest.raises(SystemExit) as stopped:
-        run(["train", "--model", "oracle"])
+    for arguments, why in (
+        (["train", "--model", "oracle"], "invalid choice"),
+        (["train", "--cards", "0"], "expected a whole number from 1 on, found 0"),
+        (["evaluate", "--protocol", "platform", "--weeks", "-1"], "from 1 on, found -1"),
+    ):
+        with pytest.raises(SystemExit) as stopped:
+            run(arguments)
 
-    assert stopped.value.code == 64
-    assert "invalid choice" in capsys.readouterr().err
+        assert stopped.value.code == 64
+        assert why in capsys.readouterr().err
 
 
 def test_missing_file_exits_78_and_names_it(
@@ -65,7 +70,7 @@ def test_history_without_frauds_is_refused_before_anything_is_learned(
     pytest.importorskip("torch", reason="PyTorch is not installed (extra: train)")
 
     assert run(["train", "--model", "boosting", "--cards", "2", "--days", "6"]) == 78
-    assert "expected frauds and genuine rows to fit, found 0 frauds" in capsys.readouterr().err
+    assert "expected frauds and genuine rows to tune, found 0 frauds" in capsys.readouterr().err
 
 
 @pytest.mark.slow

@@ -11,7 +11,7 @@ from fraudstream.artefact import read_artefact
 from training.dataset import Examples
 from training.simulate import SimulationSettings
 from training.slices import dataset_slices, simulator_slices
-from training.train_command import add_config, add_source, say, slices_of
+from training.train_command import add_config, add_source, count, say, slices_of
 
 _BOUND_ROWS = 4_096
 
@@ -26,8 +26,8 @@ def add_quantise(quantise: argparse.ArgumentParser) -> None:
     quantise.add_argument(
         "--simulator-seed", type=int, default=12, help="not the one that the model learned from"
     )
-    quantise.add_argument("--cards", type=int, default=3_000, help="simulator only")
-    quantise.add_argument("--days", type=int, default=90, help="simulator only")
+    quantise.add_argument("--cards", type=count, default=3_000, help="simulator only")
+    quantise.add_argument("--days", type=count, default=90, help="simulator only")
     quantise.set_defaults(run=_quantise)
 
 

@@ -11,7 +11,7 @@ from fraudstream.errors import InvalidSettings
 from training.evaluation.metrics import Fold, summarise
 from training.simulate import SimulationSettings
 from training.slices import handbook_scored
-from training.train_command import BOOK_TRAIN_FROM, SIMULATOR, midnight_ms, say
+from training.train_command import BOOK_TRAIN_FROM, SIMULATOR, count, midnight_ms, say
 
 ABOUT: Final = """\
 Lets every model learn each fold anew, calibrates it on late rows that it did not learn from, and
@@ -47,7 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--seed", type=int, help="of weights and samples, instead of the files'")
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--rounds", type=int, default=1_000, help="of the bootstrap by card")
+    parser.add_argument("--rounds", type=count, default=1_000, help="of the bootstrap by card")
     parser.add_argument("--review-cost-minor", type=int, default=500, help="of one alert")
     parser.add_argument(
         "--friction", type=float, default=0.05, help="share of a declined good amount that is lost"
@@ -72,7 +72,9 @@ def _add_results(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_platform(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--weeks", type=int, default=4, help="platform only: folds of a week each")
+    parser.add_argument(
+        "--weeks", type=count, default=4, help="platform only: folds of a week each"
+    )
     parser.add_argument("--delay-days", type=int, default=7, help="platform only: of labels")
     parser.add_argument("--warm-days", type=int, default=30, help="platform only: not learned from")
     parser.add_argument(
@@ -83,8 +85,8 @@ def _add_platform(parser: argparse.ArgumentParser) -> None:
         help="platform only: end of the last",
     )
     parser.add_argument("--simulator-seed", type=int, default=11)
-    parser.add_argument("--cards", type=int, default=3_000, help="simulator only")
-    parser.add_argument("--days", type=int, default=120, help="simulator only")
+    parser.add_argument("--cards", type=count, default=3_000, help="simulator only")
+    parser.add_argument("--days", type=count, default=120, help="simulator only")
 
 
 def _run(parsed: argparse.Namespace) -> int:
