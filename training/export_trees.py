@@ -40,6 +40,24 @@ def export_trees(
     Raises:
         ModelRefused: `MODEL_GOLDEN`, ONNX Runtime computes something else.
     """
+    made = helper.make_model(
+        _graph(model, codes_from, examples),
+        opset_imports=[
+            helper.make_opsetid("", OPSET),
+            helper.make_opsetid("ai.onnx.ml", _TREES_OPSET),
+        ],
+        ir_version=_IR_VERSION,
+    )
+    onnx.checker.check_model(made, full_check=True)
+    content = bytes(made.SerializeToString())
+    found = score_rows(OnnxEngine(content), examples.vectors, examples.sequences)
+    worst = float(np.max(np.abs(found - expected)))
+    if not worst <= GOLDEN_TOLERANCE[Precision.FP32]:
+        raise ModelRefused("MODEL_GOLDEN", f"ONNX differs from XGBoost by {worst:.1e}")
+    return content
+
+
+def _graph(model: xgboost.XGBClassifier, codes_from: int, examples: Examples) -> onnx.GraphProto:
     features, (steps, channels) = examples.vectors.shape[1], examples.sequences.shape[1:]
     trees = _tree_node(model, features + channels - codes_from)
     far = np.iinfo(np.int64).max
@@ -59,7 +77,7 @@ def export_trees(
         trees,
         helper.make_node("Gather", ["probabilities", "fraud"], ["raw_score"], axis=1),  # [B]
     ]
-    graph = helper.make_graph(
+    return helper.make_graph(
         nodes,
         "boosting",
         [
@@ -71,15 +89,6 @@ def export_trees(
         [helper.make_tensor_value_info("raw_score", TensorProto.FLOAT, ["batch"])],
         [numpy_helper.from_array(value, name) for name, value in constants.items()],
     )
-    opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid("ai.onnx.ml", _TREES_OPSET)]
-    made = helper.make_model(graph, opset_imports=opsets, ir_version=_IR_VERSION)
-    onnx.checker.check_model(made, full_check=True)
-    content = bytes(made.SerializeToString())
-    found = score_rows(OnnxEngine(content), examples.vectors, examples.sequences)
-    worst = float(np.max(np.abs(found - expected)))
-    if not worst <= GOLDEN_TOLERANCE[Precision.FP32]:
-        raise ModelRefused("MODEL_GOLDEN", f"ONNX differs from XGBoost by {worst:.1e}")
-    return content
 
 
 def _tree_node(model: xgboost.XGBClassifier, columns: int) -> onnx.NodeProto:

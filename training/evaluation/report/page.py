@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Final
 
 from fraudstream.psi import SCORE_EDGES
 from training.evaluation.cost import cost_curve
 from training.evaluation.figures import ModelFigures
-from training.evaluation.pooled import pool
+from training.evaluation.pooled import Pooled, pool
 from training.evaluation.reliability import reliability_bins
 from training.evaluation.report import plots, side_tables, tables
 from training.evaluation.report.document import Document, Plot, Section, html_of
@@ -159,13 +159,18 @@ def _alerts(evaluation: Evaluation, run: Run) -> Iterator[Section]:
             ),
         ),
     )
+    yield _cost(evaluation, shown)
+
+
+def _cost(evaluation: Evaluation, shown: Mapping[str, Pooled]) -> Section:
+    models = evaluation.models
     curves = {
         name: cost_curve(found.score, found.outcomes, evaluation.costs)
         for name, found in shown.items()
         if name not in (PREVALENCE, AMOUNT_RULE)
     }
     chosen = {model.name: model.cost.threshold for model in models}
-    yield Section(
+    return Section(
         "Cost",
         paragraphs=(
             "Cost is the amount of missed fraud, plus the alerts times the cost of a review, plus"
