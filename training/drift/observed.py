@@ -26,10 +26,10 @@ from fraudstream.features.catalogue import (
 )
 from fraudstream.ready_engine import open_engine
 from training.evaluation.bootstrap import Truth
-from training.evaluation.metrics import DAY_MS, Bools, Floats
+from training.evaluation.material import LABEL_DELAY_MS
+from training.evaluation.metrics import Bools, Floats
 from training.offline.load import is_dataset, load_dataset
 
-LABEL_DELAY_MS: Final = 7 * DAY_MS
 _DECISIONS: Final = "decisions"
 _SCORED: Final = ("score", "model_hash", "stand_in")
 
