@@ -13,7 +13,15 @@ from training.evaluation.folds import handbook_folds
 from training.histories import DAY_MS, handbook_history
 from training.offline.load import is_dataset
 from training.slices import PAST_DAYS, fold_slices
-from training.train_command import SIMULATOR, add_model, add_source, count, say, slices_of
+from training.train_command import (
+    SIMULATOR,
+    add_model,
+    add_source,
+    count,
+    file_to_write,
+    say,
+    slices_of,
+)
 
 if TYPE_CHECKING:
     from training.search import Judged
@@ -33,7 +41,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--storage", help="Optuna's URI of studies; var/optuna.db by default; a study goes on"
     )
-    parser.add_argument("--out", type=Path, required=True, help="TOML file of the best settings")
+    parser.add_argument(
+        "--out", type=file_to_write, required=True, help="TOML file of the best settings"
+    )
     parser.set_defaults(run=_search)
 
 

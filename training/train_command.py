@@ -93,6 +93,18 @@ def count(text: str) -> int:
     raise argparse.ArgumentTypeError(f"expected a whole number from 1 on, found {text}")
 
 
+def file_to_write(text: str) -> Path:
+    """Return the path of a file whose folder is there, so that no result is lost at the end.
+
+    >>> file_to_write("figures.json").name
+    'figures.json'
+    """
+    path = Path(text)
+    if path.parent.is_dir() and not path.is_dir():
+        return path
+    raise argparse.ArgumentTypeError(f"expected a file in a folder that is there, found {text}")
+
+
 def midnight_ms(text: str) -> int:
     """Return the begin of a day, UTC, epoch milliseconds.
 

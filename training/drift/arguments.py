@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from fraudstream.psi import ALARM, WATCH
+from training.train_command import file_to_write
 
 ABOUT: Final = f"""\
 Compares the features of now, and the score of a model, with a reference: population stability
@@ -38,9 +39,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--to", dest="to_day", type=date.fromisoformat, default=date.max, metavar="DAY"
     )
-    parser.add_argument("--json", type=Path, metavar="OUT", help="everything, as JSON")
+    parser.add_argument("--json", type=file_to_write, metavar="OUT", help="everything, as JSON")
     parser.add_argument(
-        "--metrics", type=Path, metavar="FILE.prom", help="gauges for a textfile collector"
+        "--metrics", type=file_to_write, metavar="FILE.prom", help="gauges for a textfile collector"
     )
     parser.set_defaults(run=_run)
 

@@ -11,7 +11,14 @@ from fraudstream.errors import InvalidSettings
 from training.evaluation.metrics import Fold, summarise
 from training.simulate import SimulationSettings
 from training.slices import handbook_scored
-from training.train_command import BOOK_TRAIN_FROM, SIMULATOR, count, midnight_ms, say
+from training.train_command import (
+    BOOK_TRAIN_FROM,
+    SIMULATOR,
+    count,
+    file_to_write,
+    midnight_ms,
+    say,
+)
 
 ABOUT: Final = """\
 Lets every model learn each fold anew, calibrates it on late rows that it did not learn from, and
@@ -62,10 +69,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_results(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--json", type=Path, metavar="FILE", help="all figures; stdout has few")
-    parser.add_argument("--report", type=Path, metavar="FILE.html", help="one page with plots")
     parser.add_argument(
-        "--card", type=Path, metavar="FILE.md", help="model card; FILE.html is written beside it"
+        "--json", type=file_to_write, metavar="FILE", help="all figures; stdout has few"
+    )
+    parser.add_argument(
+        "--report", type=file_to_write, metavar="FILE.html", help="one page with plots"
+    )
+    parser.add_argument(
+        "--card",
+        type=file_to_write,
+        metavar="FILE.md",
+        help="model card; FILE.html is written beside it",
     )
     parser.add_argument("--card-model", metavar="NAME", help="whose; the last in the table")
     parser.add_argument("--work", type=Path, metavar="DIR", help="keep scores here, and find them")
