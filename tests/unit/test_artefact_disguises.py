@@ -2,33 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from fraudstream.artefact import MANIFEST_FILE, SIGNATURE_FILE, load_artefact, read_artefact
+from fraudstream.artefact import MANIFEST_FILE, read_artefact
 from fraudstream.engines.golden import GoldenRows
 from fraudstream.errors import ModelRefused
-from fraudstream.manifest import Manifest, golden_text
-from tests.tiny_model import (
-    lstm_member,
-    onnx_bytes,
-    some_sequences,
-    some_vectors,
-    tiny_artefact,
-    tiny_manifest,
-    tiny_weights,
-)
-from tests.trust import NOW_MS, PEOPLE, TRAINER
-
-ONNX = onnx_bytes(tiny_weights())
-MODEL_FILE = "lstm.onnx"
+from fraudstream.manifest import golden_text
+from tests.artefact_world import MODEL_FILE, ONNX, change_manifest, edited, put_model, refusal
+from tests.tiny_model import some_sequences, some_vectors, tiny_artefact
 
 
 @pytest.fixture
@@ -36,35 +22,6 @@ def folder(tmp_path: Path) -> Path:
     """A good artefact."""
     tiny_artefact(tmp_path / "tiny")
     return tmp_path / "tiny"
-
-
-def refusal(folder: Path) -> str:
-    """Return the reason for which an artefact is refused where it would serve."""
-    with pytest.raises(ModelRefused) as refused:
-        load_artefact(folder, PEOPLE, NOW_MS)
-    return refused.value.reason
-
-
-def put(folder: Path, manifest: Manifest, model: bytes) -> None:
-    """Put a manifest and a model there that the trainer signs whatever they are."""
-    text = manifest.model_dump_json()
-    (folder / MODEL_FILE).write_bytes(model)
-    (folder / MANIFEST_FILE).write_text(text)
-    signature = TRAINER.sign("artefact", hashlib.sha256(text.encode()).hexdigest().encode())
-    (folder / SIGNATURE_FILE).write_text(signature.model_dump_json())
-
-
-def put_model(folder: Path, model: bytes) -> None:
-    """Put a model there that a signed manifest vouches for."""
-    vouching = tiny_manifest(ONNX).model_copy(update={"members": (lstm_member(model),)})
-    put(folder, vouching, model)
-
-
-def edited(change: Callable[[onnx.ModelProto], object]) -> bytes:
-    """Return the tiny model with a change."""
-    model = onnx.load_from_string(ONNX)
-    change(model)
-    return bytes(model.SerializeToString())
 
 
 def test_onnx_that_is_the_runtimes_own_format_too_is_refused(folder: Path) -> None:
@@ -109,7 +66,6 @@ def test_pipe_in_place_of_a_file_is_refused_at_once(folder: Path, name: str) -> 
 def test_one_golden_row_proves_nothing(folder: Path) -> None:
     """M8: a model that always says the same would pass it."""
     scored = GoldenRows(some_vectors(1), some_sequences(1), np.array([0.5], np.float32))
-    alone = tiny_manifest(ONNX).model_copy(update={"golden": golden_text(scored)})
-    put(folder, alone, ONNX)
+    change_manifest(folder, lambda it: it.update(golden=golden_text(scored).model_dump()))
 
     assert refusal(folder) == "MODEL_GOLDEN"
