@@ -18,27 +18,15 @@ from fraudstream.signing import People
 from services.scoring.build import clock_ms
 from tests.tiny_model import tiny_artefact
 from tests.trust import model_settings
+from training.command import run
 
 PROJECT = Path(__file__).parents[2]
 
 
-def run(module: str, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
-    """Run a command to its end."""
-    command = [sys.executable, "-m", module, *arguments]
-    environment = {**os.environ, **settings}
-    return subprocess.run(
-        command, capture_output=True, text=True, check=False, cwd=PROJECT, env=environment
-    )
-
-
-def add_person(folder: Path, name: str, until: str = "2199-12-31") -> int:
+def add_person(folder: Path, name: str) -> int:
     """Make a trainer by command; return the exit code."""
-    key, people = folder / f"{name}.key", folder / "people.json"
-    done = run(
-        *("training", "person", name, "--role", "trainer", "--until", until),
-        *("--key", str(key), "--people", str(people)),
-    )
-    return done.returncode
+    files = [f"--key={folder / name}.key", f"--people={folder}/people.json"]
+    return run(["person", name, "--role=trainer", "--until=2199-12-31", *files])
 
 
 def test_person_and_signature_by_command(tmp_path: Path) -> None:
@@ -47,10 +35,10 @@ def test_person_and_signature_by_command(tmp_path: Path) -> None:
     tiny_artefact(model)
     (model / "signature.json").unlink()
     codes = [add_person(tmp_path, name) for name in ("ada", "grace")]
-    signed = run("training", "sign", str(model), "--key", str(tmp_path / "grace.key"))
+    signed = run(["sign", str(model), "--key", str(tmp_path / "grace.key")])
 
     people = People.load(tmp_path / "people.json")
-    assert (codes, signed.returncode) == ([0, 0], 0), signed.stderr
+    assert (codes, signed) == ([0, 0], 0)
     assert set(people.by_name) == {"ada", "grace"}
     assert stat.S_IMODE((tmp_path / "ada.key").stat().st_mode) == 0o400
     assert "private" not in (tmp_path / "people.json").read_text()
@@ -63,17 +51,19 @@ def test_a_name_is_one_person(tmp_path: Path) -> None:
     assert add_person(tmp_path, "No Name") == 78
 
 
-def test_artefact_that_would_not_serve_is_not_signed(tmp_path: Path) -> None:
+def test_artefact_that_would_not_serve_is_not_signed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """A signature says that somebody checked: exit 65 for damage, and no signature."""
     model = tmp_path / "model"
     tiny_artefact(model)
     (model / "signature.json").unlink()
     (model / "lstm.onnx").write_bytes(b"")
     add_person(tmp_path, "ada")
-    done = run("training", "sign", str(model), "--key", str(tmp_path / "ada.key"))
+    code = run(["sign", str(model), "--key", str(tmp_path / "ada.key")])
 
-    assert done.returncode == 65
-    assert "MODEL_CORRUPT" in done.stderr
+    assert code == 65
+    assert "MODEL_CORRUPT" in capsys.readouterr().err
     assert not (model / "signature.json").exists()
 
 
@@ -125,6 +115,9 @@ def test_scoring_says_by_its_exit_code_why_it_does_not_start(
     else:
         del told["FRAUD_SCORING_PEOPLE_FILE"]
 
-    done = run("services.scoring", **told)
+    command, environment = [sys.executable, "-m", "services.scoring"], {**os.environ, **told}
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False, cwd=PROJECT, env=environment
+    )
     assert done.returncode == code, done.stderr
     assert reason in done.stdout + done.stderr
