@@ -13,7 +13,6 @@ knows a later head: a reader keeps the head that it saw last and refuses a ledge
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -22,7 +21,7 @@ from typing import Final
 
 from pydantic import ValidationError
 
-from fraudstream.artefact import MANIFEST_FILE, Artefact, load_artefact
+from fraudstream.artefact import Artefact, load_artefact
 from fraudstream.errors import InvalidSettings, ModelRefused
 from fraudstream.ledger_entry import (
     MAX_LINE_BYTES,
@@ -94,25 +93,6 @@ class ModelRepository:
         """Return where the artefact of a model is, or has to be."""
         return self.folder / "artefacts" / model.name / str(model.version)
 
-    def artefact_folder(self, model: ModelRef) -> Path:
-        """Return the folder of a model, whose manifest is the one that was added.
-
-        The manifest holds the hashes of the other files; `load_artefact` checks those.
-
-        Raises:
-            ModelRefused: `MODEL_FORMAT` where there is none, `MODEL_CORRUPT` for another manifest.
-        """
-        folder = self.place_of(model)
-        try:
-            found = hashlib.sha256((folder / MANIFEST_FILE).read_bytes()).hexdigest()
-        except OSError as exc:
-            msg = f"{folder}: expected the artefact of {model}, found no manifest"
-            raise ModelRefused("MODEL_FORMAT", msg) from exc
-        if found != model.manifest_sha256:
-            msg = f"{folder}: the manifest is not the one that was added as {model}"
-            raise ModelRefused("MODEL_CORRUPT", msg)
-        return folder
-
     def load(self, standing: Standing, model: ModelRef) -> Artefact:
         """Return the artefact of an added model, with all its checks.
 
@@ -120,11 +100,15 @@ class ModelRepository:
         model stays.
 
         Raises:
-            ModelRefused: As `artefact_folder` and `load_artefact`; `MODEL_UNTRUSTED` too where it
-                is signed by another than the ledger says.
+            ModelRefused: As `load_artefact`; `MODEL_UNTRUSTED` too where it is not the one that
+                was added, or is signed by another than the ledger says.
         """
         added = standing.added[str(model)]
-        artefact = load_artefact(self.artefact_folder(model), self.people, added.time_ms)
+        artefact = load_artefact(self.place_of(model), self.people, added.time_ms)
+        # Of what was loaded, not of what lies there: a good model could be put there in between.
+        if artefact.model_hash != model.manifest_sha256:
+            msg = f"{self.place_of(model)}: it is not the artefact that was added as {model}"
+            raise ModelRefused("MODEL_UNTRUSTED", msg)
         if artefact.trainer != added.order.trainer:
             msg = f"{model} is signed by {artefact.trainer!r}, not by who the ledger says"
             raise ModelRefused("MODEL_UNTRUSTED", msg)

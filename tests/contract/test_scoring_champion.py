@@ -61,22 +61,13 @@ def test_empty_repository_serves_nothing(tmp_path: Path) -> None:
     assert "no model is promoted yet" in refusal(nowhere)
 
 
-@pytest.mark.parametrize(
-    ("name", "reason"),
-    [
-        ("manifest.json", "MODEL_CORRUPT"),
-        ("signature.json", "MODEL_UNTRUSTED"),
-        ("lstm.onnx", "MODEL_UNTRUSTED"),
-    ],
-)
-def test_changed_artefact_is_not_served(
-    repository: ModelRepository, name: str, reason: str
-) -> None:
+@pytest.mark.parametrize("name", ["manifest.json", "signature.json", "lstm.onnx"])
+def test_changed_artefact_is_not_served(repository: ModelRepository, name: str) -> None:
     """Each file is held by a hash or a signature."""
     path = champion_file(repository, name)
     path.write_bytes(path.read_bytes().replace(b"2", b"3", 1))
 
-    assert refusal(repository).startswith(reason)
+    assert refusal(repository).startswith("MODEL_UNTRUSTED")
 
 
 def test_changed_ledger_serves_nothing(repository: ModelRepository) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,8 +12,21 @@ import pytest
 
 from fraudstream.errors import InvalidSettings, ModelRefused
 from fraudstream.ledger_entry import LedgerAction, LedgerEntry, LedgerHead
-from fraudstream.model_repository import FUTURE_MS, keep_head, read_head, verify_ledger
+from fraudstream.model_repository import (
+    FUTURE_MS,
+    ModelRepository,
+    keep_head,
+    read_head,
+    verify_ledger,
+)
 from tests.promotion_world import DAY_MS, PromotionWorld, promotion_world
+from tests.tiny_model import tiny_artefact
+from tests.trust import PEOPLE, served
+
+
+def clock_ms() -> int:
+    """Return epoch milliseconds: the ledger of `served` is signed now."""
+    return time.time_ns() // 1_000_000
 
 
 @pytest.fixture
@@ -204,25 +219,24 @@ def test_person_taken_out_of_the_file_takes_the_ledger_along(world: PromotionWor
     assert "entry 3: 'bob' is not in the file of people" in refusal_of(world, lines_of(world))
 
 
-def test_champion_is_the_artefact_that_was_added(world: PromotionWorld) -> None:
-    """Its manifest is the one in the ledger, or it is not served."""
-    champion = world.models["lstm/1"]
-    folder = world.repository.artefact_folder(champion)
-    assert folder.name == "1"
+def test_champion_is_the_artefact_that_was_added(tmp_path: Path) -> None:
+    """Another model that the same trainer signed is not served in its place."""
+    for name, bias in (("one", 1.0), ("other", 2.0)):
+        tiny_artefact(tmp_path / name, bias=bias)
+    repository = ModelRepository(Path(served(tmp_path / "one")["model"]), PEOPLE, clock_ms)
+    standing = repository.read()
+    champion = repository.load_champion(standing)
+    (folder,) = repository.folder.glob("artefacts/tiny/*")
+    shutil.rmtree(folder)
 
-    (folder / "manifest.json").write_text("{}")
-
-    with pytest.raises(ModelRefused, match=r"MODEL_CORRUPT.*is not the one that was added as"):
-        world.repository.artefact_folder(champion)
-
-
-def test_missing_artefact_is_named(world: PromotionWorld) -> None:
-    """A ledger without its files serves nothing."""
-    champion = world.models["lstm/1"]
-    (world.repository.artefact_folder(champion) / "manifest.json").unlink()
-
-    with pytest.raises(ModelRefused, match="expected the artefact of lstm/1, found no manifest"):
-        world.repository.artefact_folder(champion)
+    with pytest.raises(ModelRefused, match=r"MODEL_FORMAT.*manifest\.json, found none"):
+        repository.load_champion(standing)
+    shutil.copytree(tmp_path / "other", folder)
+    with pytest.raises(ModelRefused, match=r"MODEL_UNTRUSTED.*is not the artefact that was added"):
+        repository.load_champion(standing)
+    shutil.rmtree(folder)
+    shutil.copytree(tmp_path / "one", folder)
+    assert repository.load_champion(standing).model_hash == champion.model_hash
 
 
 def test_ledger_that_cannot_be_read_is_refused(world: PromotionWorld) -> None:
