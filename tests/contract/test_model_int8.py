@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from fraudstream.artefact import read_artefact
 from fraudstream.engines.onnx_engine import OnnxEngine
 from fraudstream.engines.protocol import BUCKETS, Precision, pad_rows, score_rows
 from fraudstream.errors import ModelRefused
-from fraudstream.ready_engine import ready_engine
+from fraudstream.ready_engine import open_engine, ready_engine
 from tests.tiny_model import onnx_bytes, some_sequences, some_vectors, tiny_weights
 from tests.trust import BUDGET
 from training.compression.int8_artefact import input_bounds, make_int8
@@ -119,6 +120,23 @@ def test_int8_artefact_loads_with_its_promises(tmp_path: Path) -> None:
     assert ready_engine(made, BUDGET).version.startswith("onnxruntime")
     assert found.model_bytes["int8"] < found.model_bytes["fp32"]
     assert set(found.agreement) == {"challenge", "review", "decline"}
+
+
+def test_int8_that_ranks_worse_is_refused_and_not_left_to_be_signed(tmp_path: Path) -> None:
+    """The one fraud is the row that int8 moves down most: AP falls by more than 0.002."""
+    artefact, rows = read_artefact(DEMO), some_examples(300, 2)
+    made, _ = make_int8(artefact, tmp_path / "good", some_examples(300, 1), rows)
+    ranks = [
+        np.argsort(np.argsort(-open_engine(form).score(rows.vectors, rows.sequences)))
+        for form in (artefact, made)
+    ]
+    lost = 1 / (1 + ranks[0]) - 1 / (1 + ranks[1])
+    unlucky = replace(rows, is_fraud=np.arange(len(rows)) == np.argmax(lost))
+
+    with pytest.raises(ModelRefused, match="MODEL_GATE"):
+        make_int8(artefact, tmp_path / "int8", some_examples(300, 1), unlucky)
+
+    assert not (tmp_path / "int8").exists()
 
 
 @pytest.mark.slow

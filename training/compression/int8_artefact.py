@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import tempfile
 from pathlib import Path
 from typing import Final
 
@@ -49,7 +50,8 @@ def make_int8(
     manifest = artefact.manifest.model_copy(
         update={"name": f"{artefact.manifest.name}-int8", "members": tuple(members)}
     )
-    made_int8 = write_artefact(out, manifest, files)
+    with tempfile.TemporaryDirectory() as tried:  # what is refused below is nowhere to be signed
+        made_int8 = write_artefact(Path(tried), manifest, files)
     ready_engine(made_int8, _NO_BUDGET)
     found = compare({"fp32": artefact, "int8": made_int8}, unseen)
     lost = found.ap["fp32"] - found.ap["int8"]
