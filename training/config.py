@@ -15,6 +15,7 @@ from training.learning.plan import FitPlan, PretrainPlan
 from training.models.boosting import BoostingPlan
 from training.models.scaling import NetworkKind, NetworkShape, feature_ceilings
 
+_MOST_BYTES: Final = 8 << 10  # a key of a hundred thousand parts takes a parser all its memory
 CONFIGS: Final = Path(__file__).parent / "configs"
 # Instances too: a command line changes what was read from a file.
 _STRICT: Final = ConfigDict(frozen=True, extra="forbid", revalidate_instances="always")
@@ -146,11 +147,20 @@ def load_config(path: Path) -> TrainConfig:
         InvalidSettings: It is missing, is no TOML, or a key or value is not as it must be.
     """
     try:
-        return TrainConfig.model_validate(tomllib.loads(path.read_text()))
-    except (OSError, ValueError) as exc:
+        return TrainConfig.model_validate(tomllib.loads(_text_of(path)))
+    except (OSError, ValueError, RecursionError) as exc:
         if isinstance(exc, ValidationError):
             raise InvalidSettings(f"{path}: {_first_of(exc)}") from exc
         raise InvalidSettings(f"{path}: expected a TOML file of a model: {exc}") from exc
+
+
+def _text_of(path: Path) -> str:
+    with path.open("rb") as file:
+        content = file.read(_MOST_BYTES + 1)
+    if len(content) > _MOST_BYTES:
+        msg = f"more than {_MOST_BYTES} bytes"
+        raise ValueError(msg)
+    return content.decode()
 
 
 def _first_of(exc: ValidationError) -> str:

@@ -45,6 +45,8 @@ def test_every_model_has_a_file(kind: ModelKind) -> None:
         ("kind = 'lstm'\n[[members]]\nconfig = 'a.toml'\nweight = 1.0", "none for anything else"),
         ("kind = 'ensemble'\n[[members]]\nconfig = '../a.toml'\nweight = 1.0", "members.0.config"),
         ("kind =", "expected a TOML file of a model"),
+        ("kind = " + "[" * 8_000, "expected a TOML file of a model"),
+        ("a." * 100_000 + "b = 1", "more than 8192 bytes"),
     ],
 )
 def test_what_is_wrong_is_named(tmp_path: Path, text: str, why: str) -> None:
