@@ -16,7 +16,7 @@ from fraudstream.errors import EngineFailed, ModelRefused
 from tests.tiny_model import onnx_bytes, some_sequences, some_vectors, tiny_weights
 
 AT_ONCE = Retries(first_s=0.0, most_s=0.0)
-WAIT_S = 20
+WAIT_S = 60
 
 
 class FakeGpuEngine:
