@@ -15,7 +15,7 @@ from fraudstream.artefact import read_artefact
 from training.command import run
 
 ROOT = Path(__file__).parents[2]
-SMALL = ["--cards", "300", "--days", "60"]
+SMALL = ["--cards", "60", "--days", "30"]
 
 
 def test_wrong_usage_exits_64(capsys: pytest.CaptureFixture[str]) -> None:
@@ -113,7 +113,7 @@ def test_boosting_separates_the_simulator_but_not_fully() -> None:
     On a part of the world; on the whole of it, the demo model's own test compares the figure.
     """
     command = [sys.executable, "-m", "training", "train", "--model", "boosting"]
-    command += ["--cards", "1000", "--days", "90"]
+    command += ["--cards", "500", "--days", "60"]
     made = subprocess.run(command, capture_output=True, check=True, text=True, cwd=ROOT)
 
     assert 0.5 < json.loads(made.stdout)["ap"] < 0.9
