@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from training.dataset import Examples
+from training.learning.bars import with_bar
 from training.learning.machine import Machine
 from training.learning.plan import FitPlan
 from training.models.network import SequenceNetwork
@@ -116,7 +117,8 @@ class Loop:
         drawn = self._rng.choice(genuine, self._drawn(self._phase), replace=False)
         order = self._rng.permutation(np.concatenate([frauds, drawn]))
         total = 0.0
-        for begin in range(0, len(order), self._plan.batch_rows):
+        what = "all" if self._phase.reads_past else "the vector's branch"
+        for begin in with_bar(range(0, len(order), self._plan.batch_rows), what):
             batch = order[begin : begin + self._plan.batch_rows]
             own = batch[self._machine.rank :: self._machine.ranks]
             # A last batch may be too small for all: then each takes all of it.

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from training.dataset import Examples
+from training.learning.bars import with_bar
 from training.learning.machine import this_machine
 from training.learning.plan import FitPlan, PretrainPlan
 from training.models.inputs import AGAINST_LAST, CHANNELS, KINDS
@@ -57,7 +58,7 @@ def pretrain(
     for epoch in range(plan.epochs):
         order = torch.from_numpy(rng.permutation(len(drawn)))
         total = 0.0
-        for step in range(steps):
+        for step in with_bar(range(steps), "pre-training"):
             rows = order[step * plan.batch_rows : (step + 1) * plan.batch_rows]
             optimiser.zero_grad()
             with machine.mixed():
