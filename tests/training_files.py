@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -22,6 +24,7 @@ from fraudstream.v1.transaction_pb2 import Transaction
 from training.dataset import Examples
 from training.messages import transaction_of
 from training.offline.load import load_dataset
+from training.offline.plan import Request
 from training.simulate import Simulated
 
 LOG_COLUMNS = ["log_partition", "log_offset"]
@@ -194,3 +197,8 @@ def assert_same_by_id(folder: Path, expected: Examples) -> None:
     assert np.sort(numbers).tolist() == expected.row.tolist()
     for name in ("vectors", "sequences", "is_fraud", "event_time_ms", "amount_minor"):
         assert getattr(found, name)[order].tobytes() == getattr(expected, name).tobytes(), name
+
+
+def set_request(source: Path, **changes: Any) -> Request:
+    """Return a request for all of a canonical source, with settings changed."""
+    return replace(Request(str(source), "canonical", "", 0, sys.maxsize, -1, 0), **changes)
