@@ -15,7 +15,7 @@ from training.evaluation.configured import ConfiguredTrainer
 from training.evaluation.folds import PlatformPlan, TestedFold, cut_platform, platform_starts
 from training.evaluation.material import Material, simulator_material
 from training.evaluation.metrics import Floats
-from training.evaluation.trainers import FoldTask, RawScores, Scorer, fit_twice
+from training.evaluation.trainers import FoldTask, RawScores, Scorer, score_by_two_fits
 from training.members import MemberSpec
 from training.simulate import SimulationSettings
 
@@ -56,7 +56,7 @@ class CountingTrainer:
     def scores(self, task: FoldTask) -> RawScores:
         """Return scores by the column."""
         self.learned += 1
-        return fit_twice(lambda _: self._scores, task.slices)
+        return score_by_two_fits(lambda _: self._scores, task.slices)
 
     def _scores(self, examples: Examples) -> Floats:
         known = np.nan_to_num(examples.vectors[:, self.column].astype(np.float64))
@@ -74,7 +74,7 @@ class MemoryTrainer:
 
     def scores(self, task: FoldTask) -> RawScores:
         """Return what was learned of each row, 0 for one that was not."""
-        return fit_twice(_learn_by_heart, task.slices)
+        return score_by_two_fits(_learn_by_heart, task.slices)
 
 
 def _learn_by_heart(train: Examples) -> Scorer:

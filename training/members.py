@@ -16,7 +16,8 @@ from training.evaluation.metrics import Floats
 from training.export import export_onnx
 from training.export_trees import export_trees
 from training.learning.checkpoint import remove_empty, remove_state
-from training.learning.fit import Start, fit_network, new_network, raw_scores
+from training.learning.fit import fit_network, raw_scores
+from training.learning.lesson import Lesson
 from training.learning.pretrain import pretrain
 from training.models.boosting import FIRST_CODE, boosting_scores, fit_boosting
 from training.models.network import SequenceNetwork
@@ -103,25 +104,6 @@ class TrainedMember:
         return export_trees(self.model, FIRST_CODE, examples, self.raw_scores(examples))
 
 
-@dataclass(frozen=True, slots=True)
-class Lesson:
-    """What one fit learns from.
-
-    Attributes:
-        train: The rows.
-        later: Later rows that say when to stop; None to take all epochs.
-        past: Rows before `train`, for pre-training; their labels are not looked at.
-        teacher: Raw scores of a larger model for `train`, float64 [N]; None to learn from labels.
-        folder: Where a fit's state is kept; None for nowhere.
-    """
-
-    train: Examples
-    later: Examples | None
-    past: Examples
-    teacher: Floats | None = None
-    folder: Path | None = None
-
-
 def fit_member(spec: MemberSpec, lesson: Lesson, report: Report) -> TrainedMember:
     """Fit one member.
 
@@ -132,17 +114,17 @@ def fit_member(spec: MemberSpec, lesson: Lesson, report: Report) -> TrainedMembe
     if config.kind is ModelKind.BOOSTING:
         return TrainedMember(spec, fit_boosting(lesson.train, config.boosting))
     shape = config.shape(lesson.train.vectors.shape[1])
-    weights = None
-    if config.pretrain is not None:
-        fresh = new_network(lesson.train, shape, config.fit.seed)
-        unlabelled = lesson.past if len(lesson.past) else lesson.train
-        weights = pretrain(fresh, unlabelled, config.pretrain, config.fit, report)
-    start = Start(weights, lesson.teacher, lesson.folder)
-    fitted = fit_network(lesson.train, lesson.later, shape, config.fit, report, start)
+
+    def prepare(network: SequenceNetwork) -> None:
+        if config.pretrain is not None:
+            past = lesson.past if lesson.past is not None and len(lesson.past) else lesson.train
+            pretrain(network, past, config.pretrain, config.fit, report)
+
+    fitted = fit_network(lesson, shape, config.fit, report, prepare)
     return TrainedMember(spec, fitted.network, fitted.epochs)
 
 
-def fit_twice(
+def fit_and_refit(
     spec: MemberSpec,
     slices: Slices,
     report: Report,

@@ -18,7 +18,8 @@ from fraudstream.errors import InvalidSettings
 from training.config import ModelKind, NetworkSection, TrainConfig
 from training.dataset import Examples, content_hash
 from training.evaluation.metrics import average_precision
-from training.members import Lesson, MemberSpec, fit_member
+from training.learning.lesson import Lesson
+from training.members import MemberSpec, fit_member
 from training.slices import Slices
 
 Report = Callable[[str], None]
@@ -108,7 +109,7 @@ def _hash_of(base: TrainConfig, judged: Sequence[Judged]) -> str:
 
 
 def _ap_of(config: TrainConfig, judged: Judged) -> float:
-    lesson = Lesson(judged.slices.whole, None, judged.slices.past)
+    lesson = Lesson(judged.slices.whole, past=judged.slices.past)
     member = fit_member(MemberSpec(config.kind.value, config), lesson, lambda _: None)
     return average_precision(member.raw_scores(judged.later), judged.later.is_fraud)
 

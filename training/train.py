@@ -26,7 +26,7 @@ from training.dataset import Examples, content_hash
 from training.evaluation.metrics import Floats, Scored, expected_calibration_error, summarise
 from training.explanations import reason_baseline, reason_groups
 from training.export import choose_golden, member_of
-from training.members import MemberSpec, Report, Teacher, TrainedMember, fit_twice, formula_of
+from training.members import MemberSpec, Report, Teacher, TrainedMember, fit_and_refit, formula_of
 from training.models.boosting import BoostingPlan, boosting_scores, fit_boosting
 from training.models.onnx_file import OPSET
 from training.slices import Slices
@@ -130,7 +130,9 @@ def learn(request: TrainRequest, slices: Slices, report: Report) -> Learned:
         InvalidSettings: The folder of states holds another fit's.
     """
     pairs = [
-        fit_twice(spec, slices, report, request.work and request.work / spec.name, request.teacher)
+        fit_and_refit(
+            spec, slices, report, request.work and request.work / spec.name, request.teacher
+        )
         for spec in request.specs
     ]
     raw = combined([first for first, _ in pairs], slices.tune)

@@ -42,10 +42,11 @@ def fitted_lstm(slices: Slices) -> bytes:
 
     from training.export import choose_golden, export_onnx
     from training.learning.fit import fit_network, raw_scores
+    from training.learning.lesson import Lesson
     from training.learning.plan import FitPlan
 
     plan = FitPlan(epochs=_EPOCHS, genuine_share=_GENUINE_SHARE)
-    fitted = fit_network(slices.fit, slices.stop, _shape(), plan, lambda _: None)
+    fitted = fit_network(Lesson(slices.fit, slices.stop), _shape(), plan, lambda _: None)
     torch.set_num_threads(1)
     scores = raw_scores(fitted.network, slices.stop)
     return export_onnx(fitted.network, choose_golden(slices.stop, scores, seed=1))

@@ -15,11 +15,13 @@ torch = pytest.importorskip("torch", reason="PyTorch is not installed (extra: tr
 
 from training.config import ModelKind, TrainConfig  # noqa: E402  # after the skip
 from training.dataset import Examples  # noqa: E402
-from training.learning.fit import Start, fit_network, new_network, raw_scores  # noqa: E402
+from training.learning.fit import Fitted, fit_network, new_network, raw_scores  # noqa: E402
+from training.learning.lesson import Lesson  # noqa: E402
 from training.learning.loop import Targets  # noqa: E402
 from training.learning.plan import FitPlan, PretrainPlan  # noqa: E402
 from training.learning.pretrain import pretrain  # noqa: E402
-from training.members import MemberSpec, remove_states  # noqa: E402
+from training.members import MemberSpec, Report, remove_states  # noqa: E402
+from training.models.network import SequenceNetwork  # noqa: E402
 from training.models.scaling import NetworkKind, NetworkShape  # noqa: E402
 
 F, ROWS = 4, 600
@@ -59,6 +61,13 @@ def rows() -> Examples:
     )
 
 
+def fit(
+    lesson: Lesson, shape: NetworkShape = SHAPE, plan: FitPlan = PLAN, report: Report = silently
+) -> Fitted:
+    """Fit a fresh network."""
+    return fit_network(lesson, shape, plan, report)
+
+
 @pytest.mark.parametrize("kind", NetworkKind)
 @pytest.mark.parametrize(
     ("ended", "first"), [(2, "goes on after epoch 0"), (5, "goes on after epoch 2")]
@@ -69,12 +78,12 @@ def test_fit_that_was_ended_gives_the_same_network(
     """Weights, optimiser, schedule, order and chance go on where the last epoch left them."""
     shape = replace(SHAPE, kind=kind)
     early, late = rows.between(0, 400), rows.between(400, ROWS)
-    whole = fit_network(early, late, shape, PLAN, silently)
+    whole = fit(Lesson(early, late), shape)
     with pytest.raises(Ended):
-        fit_network(early, late, shape, PLAN, Cut(ended), Start(folder=tmp_path))
+        fit(Lesson(early, late, folder=tmp_path), shape, report=Cut(ended))
     again = Cut(99)
 
-    found = fit_network(early, late, shape, PLAN, again, Start(folder=tmp_path))
+    found = fit(Lesson(early, late, folder=tmp_path), shape, report=again)
 
     assert again.lines[0] == first
     assert raw_scores(found.network, late).tobytes() == raw_scores(whole.network, late).tobytes()
@@ -83,25 +92,31 @@ def test_fit_that_was_ended_gives_the_same_network(
 
 def test_state_of_another_fit_is_refused(rows: Examples, tmp_path: Path) -> None:
     """Other settings or rows: going on would make a model that nobody asked for."""
-    fit_network(rows, None, SHAPE, replace(PLAN, epochs=1), silently, Start(folder=tmp_path))
+    lesson = Lesson(rows, folder=tmp_path)
+    fit(lesson, plan=replace(PLAN, epochs=1))
 
     with pytest.raises(InvalidSettings, match="delete it to start anew"):
-        fit_network(rows, None, SHAPE, PLAN, silently, Start(folder=tmp_path))
+        fit(lesson)
 
 
 def test_state_without_the_same_beginning_is_refused(rows: Examples, tmp_path: Path) -> None:
     """Weights from pre-training, a teacher or other rows to stop by make another fit."""
     plan = replace(PLAN, epochs=1, branch_epochs=0)
-    weights = new_network(rows, SHAPE, 9).state_dict()
-    fit_network(rows, None, SHAPE, plan, silently, Start(folder=tmp_path))
+    alone = Lesson(rows, folder=tmp_path)
+    fit(alone, plan=plan)
 
-    for later, start in (
-        (None, Start(weights, None, tmp_path)),
-        (None, Start(None, np.full(ROWS, 0.5), tmp_path)),
-        (rows, Start(folder=tmp_path)),
+    for lesson, prepare in (
+        (alone, forget),
+        (replace(alone, teacher=np.full(ROWS, 0.5)), None),
+        (replace(alone, later=rows), None),
     ):
         with pytest.raises(InvalidSettings, match="delete it to start anew"):
-            fit_network(rows, later, SHAPE, plan, silently, start)
+            fit_network(lesson, SHAPE, plan, silently, prepare)
+
+
+def forget(network: SequenceNetwork) -> None:
+    """Set the weights of the last layer to nothing."""
+    torch.nn.init.zeros_(network.head.weight)
 
 
 def test_folder_that_takes_no_state_is_named(rows: Examples, tmp_path: Path) -> None:
@@ -110,7 +125,7 @@ def test_folder_that_takes_no_state_is_named(rows: Examples, tmp_path: Path) -> 
     (tmp_path / "work" / "checkpoint.pt").mkdir(parents=True)
     for folder in (tmp_path / "file" / "work", tmp_path / "work"):
         with pytest.raises(InvalidSettings, match="cannot be kept there: "):
-            fit_network(rows, None, SHAPE, PLAN, silently, Start(folder=folder))
+            fit(Lesson(rows, folder=folder))
 
 
 def test_only_states_are_removed(rows: Examples, tmp_path: Path) -> None:
@@ -118,8 +133,7 @@ def test_only_states_are_removed(rows: Examples, tmp_path: Path) -> None:
     specs = [MemberSpec("lstm", TrainConfig(kind=ModelKind.LSTM))]
     plan = replace(PLAN, epochs=1, branch_epochs=0)
     for work in (tmp_path / "ours", tmp_path / "shared"):
-        start = Start(folder=work / "lstm" / "fit")
-        fit_network(rows, None, SHAPE, plan, silently, start)
+        fit(Lesson(rows, folder=work / "lstm" / "fit"), plan=plan)
         (work / "lstm" / "fit" / "checkpoint.pt.killed").write_bytes(b"half")
     (tmp_path / "shared" / "thesis.txt").write_text("years of work")
 
@@ -136,7 +150,7 @@ def test_state_that_is_a_program_is_not_run(rows: Examples, tmp_path: Path) -> N
     torch.save({"what": _Touch(witness), "state": {}}, tmp_path / "checkpoint.pt")
 
     with pytest.raises(InvalidSettings, match="expected a checkpoint"):
-        fit_network(rows, None, SHAPE, PLAN, silently, Start(folder=tmp_path))
+        fit(Lesson(rows, folder=tmp_path))
 
     assert not witness.exists()
 
@@ -159,13 +173,15 @@ def test_pretraining_learns_without_labels(rows: Examples, kind: NetworkKind) ->
     told = Cut(999)
     turned = replace(rows, is_fraud=~rows.is_fraud)
 
-    weights = pretrain(new_network(rows, shape, 1), rows, plan, PLAN, told)
-    others = pretrain(new_network(rows, shape, 1), turned, plan, PLAN, silently)
+    network, other = (new_network(rows, shape, 1) for _ in range(2))
+
+    pretrain(network, rows, plan, PLAN, told)
+    pretrain(other, turned, plan, PLAN, silently)
 
     losses = [float(line.rsplit(" ", 1)[1]) for line in told.lines]
     assert losses[-1] < 0.8 * losses[0]
-    learned = [name for name in weights if name.startswith("encoder")]
-    assert all(torch.equal(weights[name], others[name]) for name in learned)
+    pairs = zip(network.encoder.parameters(), other.encoder.parameters(), strict=True)
+    assert all(torch.equal(one, another) for one, another in pairs)
 
 
 def test_teacher_is_heard_at_the_prevalence_of_the_sample() -> None:

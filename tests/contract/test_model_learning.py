@@ -15,6 +15,7 @@ pytest.importorskip("torch", reason="PyTorch is not installed (extra: train)")
 
 from training.dataset import Examples  # after the skip
 from training.learning.fit import fit_network, raw_scores
+from training.learning.lesson import Lesson
 from training.learning.plan import FitPlan
 from training.models.scaling import NetworkKind, NetworkShape
 
@@ -46,7 +47,7 @@ def planted() -> Examples:
 def test_signal_in_the_sequence_is_found(planted: Examples, kind: NetworkKind) -> None:
     """Only an earlier step tells: a model without memory could not."""
     early, late = planted.between(0, EARLY), planted.between(EARLY, ROWS)
-    fitted = fit_network(early, late, replace(SHAPE, kind=kind), PLAN, silently)
+    fitted = fit_network(Lesson(early, late), replace(SHAPE, kind=kind), PLAN, silently)
 
     assert average_precision(raw_scores(fitted.network, late), late.is_fraud) > 0.95
 
@@ -57,7 +58,7 @@ def confused() -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     shuffled = examples_with(np.random.default_rng(1).random(ROWS) < 0.05)
     np.random.default_rng(2).shuffle(shuffled.is_fraud)
     early, late = shuffled.between(0, EARLY), shuffled.between(EARLY, ROWS)
-    fitted = fit_network(early, None, SHAPE, replace(PLAN, epochs=3), silently)
+    fitted = fit_network(Lesson(early), SHAPE, replace(PLAN, epochs=3), silently)
     return raw_scores(fitted.network, late), late.is_fraud
 
 
@@ -83,8 +84,7 @@ def test_same_seed_gives_the_same_network(planted: Examples) -> None:
     """Training is reproducible on one machine."""
     early = planted.between(0, 1_000)
     plan = FitPlan(epochs=1, batch_rows=128)
-    scores = [
-        raw_scores(fit_network(early, None, SHAPE, plan, silently).network, early) for _ in range(2)
-    ]
+    fitted = [fit_network(Lesson(early), SHAPE, plan, silently) for _ in range(2)]
+    scores = [raw_scores(each.network, early) for each in fitted]
 
     assert scores[0].tobytes() == scores[1].tobytes()

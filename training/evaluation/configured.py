@@ -84,7 +84,7 @@ class ConfiguredTrainer:
     def scores(self, task: FoldTask) -> RawScores:
         """Fit as `train` does, and score what each fit did not learn from."""
         slices = task.slices
-        first, served = members.fit_twice(self.spec, slices, task.report, task.folder)
+        first, served = members.fit_and_refit(self.spec, slices, task.report, task.folder)
         return RawScores(tune=first.raw_scores(slices.tune), test=served.raw_scores(slices.test))
 
 

@@ -90,7 +90,7 @@ class Trainer(Protocol):
         ...
 
 
-def fit_twice(fit: Callable[[Examples], Scorer], slices: Slices) -> RawScores:
+def score_by_two_fits(fit: Callable[[Examples], Scorer], slices: Slices) -> RawScores:
     """Score the tune slice by a fit to `fit`, and the test by a fit to `whole`: one if the same."""
     first = fit(slices.fit)
     last = first if slices.whole is slices.fit else fit(slices.whole)
@@ -108,7 +108,7 @@ class PrevalenceTrainer:
 
     def scores(self, task: FoldTask) -> RawScores:
         """Return one score for all rows."""
-        return fit_twice(_fit_prevalence, task.slices)
+        return score_by_two_fits(_fit_prevalence, task.slices)
 
 
 def _fit_prevalence(train: Examples) -> Scorer:
@@ -127,7 +127,7 @@ class AmountTrainer:
 
     def scores(self, task: FoldTask) -> RawScores:
         """Return amount / (amount + usual amount)."""
-        return fit_twice(_fit_amount, task.slices)
+        return score_by_two_fits(_fit_amount, task.slices)
 
 
 def _fit_amount(train: Examples) -> Scorer:
@@ -155,7 +155,7 @@ class LogisticTrainer:
 
     def scores(self, task: FoldTask) -> RawScores:
         """Fit and score."""
-        return fit_twice(self._fit, task.slices)
+        return score_by_two_fits(self._fit, task.slices)
 
     def _fit(self, train: Examples) -> Scorer:
         scale = fit_scale(train.vectors)

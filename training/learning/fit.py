@@ -11,7 +11,6 @@ import hashlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,6 +20,7 @@ from numpy.typing import NDArray
 from training.dataset import Examples, content_hash
 from training.evaluation.metrics import average_precision
 from training.learning.checkpoint import Checkpoints
+from training.learning.lesson import Lesson
 from training.learning.loop import Loop
 from training.learning.machine import this_machine
 from training.learning.plan import FitPlan
@@ -40,21 +40,6 @@ class Fitted:
     epochs: int
 
 
-@dataclass(frozen=True, slots=True)
-class Start:
-    """What a fit begins with, where not with nothing.
-
-    Attributes:
-        weights: Of a network of the same shape and scaling, from pre-training.
-        teacher: Raw scores of a larger model for the rows, at the true prevalence, float64 [N].
-        folder: Where the state is kept after each epoch, and found again.
-    """
-
-    weights: dict[str, torch.Tensor] | None = None
-    teacher: NDArray[np.float64] | None = None
-    folder: Path | None = None
-
-
 def new_network(train: Examples, shape: NetworkShape, seed: int) -> SequenceNetwork:
     """Return a network with fresh weights and the scaling of some rows."""
     torch.manual_seed(seed)
@@ -63,46 +48,57 @@ def new_network(train: Examples, shape: NetworkShape, seed: int) -> SequenceNetw
 
 
 def fit_network(
-    train: Examples,
-    later: Examples | None,
+    lesson: Lesson,
     shape: NetworkShape,
     plan: FitPlan,
     report: Report,
-    start: Start | None = None,
+    prepare: Callable[[SequenceNetwork], None] | None = None,
 ) -> Fitted:
-    """Fit to `train`; with a `later` slice keep the epoch that ranks it best.
+    """Fit a network; with a later slice keep the epoch that ranks it best.
 
     The same arguments give the same network on the same kind of machine, also where the fit was
     ended in between and went on from its folder.
 
+    Args:
+        lesson: What to learn from.
+        shape: Of the network.
+        plan: How to fit.
+        report: Told how it goes.
+        prepare: Changes the fresh network first, as pre-training does.
+
     Raises:
         InvalidSettings: The folder holds the state of another fit.
     """
-    start = start or Start()
+    network = new_network(lesson.train, shape, plan.seed)
+    if prepare is not None:
+        prepare(network)
     machine = this_machine(plan.threads)
-    network = new_network(train, shape, plan.seed)
-    if start.weights is not None:
-        network.load_state_dict(start.weights)
-    loop = Loop(network.to(machine.device), train, start.teacher, plan, machine)
-    run = _Run(loop, plan, later, report if machine.rank == 0 else _silently)
+    begins_as = _hash_of(network)
+    loop = Loop(network.to(machine.device), lesson.train, lesson.teacher, plan, machine)
+    run = _Run(loop, plan, lesson.later, report if machine.rank == 0 else _silently)
     kept = None
-    if start.folder is not None:
+    if lesson.folder is not None:
         where = f"{machine.ranks} x {machine.device.type}"
-        what = [shape, plan, where, *_hashes_of(train, later, start)]
-        kept = Checkpoints(start.folder, " ".join(map(str, what)))
+        what = [shape, plan, where, begins_as, *_hashes_of(lesson)]
+        kept = Checkpoints(lesson.folder, " ".join(map(str, what)))
         run.go_on(kept.load())
     return run.fit(kept if machine.rank == 0 else None)
 
 
-def _hashes_of(train: Examples, later: Examples | None, start: Start) -> list[str]:
-    """Return what tells a fit's rows, pre-trained weights and teacher from another's."""
+def _hash_of(network: SequenceNetwork) -> str:
+    """Return what tells a network's first weights from another's."""
     digest = hashlib.sha256()
-    for name, weight in (start.weights or {}).items():
+    for name, weight in network.state_dict().items():
         digest.update(name.encode() + weight.numpy().tobytes())
-    if start.teacher is not None:
-        digest.update(b"teacher" + start.teacher.tobytes())
-    rows = [content_hash(each) for each in (train, later) if each is not None]
-    return [*rows, digest.hexdigest()]
+    return digest.hexdigest()
+
+
+def _hashes_of(lesson: Lesson) -> list[str]:
+    """Return what tells a lesson's rows and teacher from another's."""
+    rows = [content_hash(each) for each in (lesson.train, lesson.later) if each is not None]
+    if lesson.teacher is not None:
+        rows.append(hashlib.sha256(lesson.teacher.tobytes()).hexdigest())
+    return rows
 
 
 def raw_scores(network: SequenceNetwork, examples: Examples) -> NDArray[np.float64]:

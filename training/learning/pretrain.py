@@ -33,11 +33,11 @@ def pretrain(
     plan: PretrainPlan,
     fit: FitPlan,
     report: Report,
-) -> dict[str, Tensor]:
-    """Return the network's weights after learning from masked fields.
+) -> None:
+    """Let a network's encoder learn from masked fields.
 
     Args:
-        network: With the scaling that the later fit has; it is changed.
+        network: It is changed.
         unlabelled: Transactions up to the end of the training range; labels are not looked at.
         plan: How.
         fit: Seed and threads.
@@ -73,7 +73,7 @@ def pretrain(
                     f"pre-training {epoch + 1}/{plan.epochs}, step {step + 1}/{steps}:"
                     f" loss {total / (step + 1):.4f}"
                 )
-    return {name: each.detach().cpu().clone() for name, each in network.state_dict().items()}
+    network.cpu()
 
 
 class _MaskedFields(nn.Module):
