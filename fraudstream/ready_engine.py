@@ -15,7 +15,7 @@ from fraudstream.engines.golden import check_golden, rule_of
 from fraudstream.engines.members import MembersEngine
 from fraudstream.engines.onnx_engine import OnnxEngine
 from fraudstream.engines.protocol import MAX_ROWS, Engine
-from fraudstream.errors import ModelRefused
+from fraudstream.errors import ModelNotLoaded, ModelRefused
 
 _MEMORY_FILE: Final = Path("/proc/self/statm")
 _PAGE_BYTES: Final = 4096
@@ -49,16 +49,18 @@ def ready_engine(artefact: Artefact, budget: Budget) -> Engine:
     """Return the engine of an artefact: its golden rows hold, it is warm and inside its budget.
 
     Raises:
-        ModelRefused: `MODEL_CORRUPT` where a session cannot be made, `MODEL_GOLDEN` where golden
-            rows come out otherwise, `MODEL_BUDGET` where a batch takes too long or the process
-            grows too much.
-        ModelNotLoaded: ONNX Runtime failed on a batch.
+        ModelRefused: `MODEL_CORRUPT` where a session cannot be made or fails on a batch,
+            `MODEL_GOLDEN` where golden rows come out otherwise, `MODEL_BUDGET` where a batch takes
+            too long or the process grows too much.
     """
     before = resident_bytes()
     engine = open_engine(artefact)
     manifest = artefact.manifest
     rule = rule_of(manifest.precision, manifest.is_alert)
-    took_ms = check_golden(engine, artefact.golden, rule)
+    try:
+        took_ms = check_golden(engine, artefact.golden, rule)
+    except ModelNotLoaded as exc:
+        raise ModelRefused("MODEL_CORRUPT", f"the golden rows cannot be scored: {exc}") from exc
     if took_ms > budget.batch_ms:
         msg = f"{MAX_ROWS} rows take {took_ms:.1f} ms, at most {budget.batch_ms:g} ms is expected"
         raise ModelRefused("MODEL_BUDGET", msg)

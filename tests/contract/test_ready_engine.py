@@ -19,10 +19,10 @@ from fraudstream.engines.golden import (
     same_alerts,
     within,
 )
-from fraudstream.engines.onnx_engine import OnnxEngine
+from fraudstream.engines.onnx_engine import MEMORY_BYTES, OnnxEngine
 from fraudstream.engines.protocol import BUCKETS, FloatArray, Precision
 from fraudstream.errors import ModelRefused
-from fraudstream.ready_engine import Budget, ready_engine
+from fraudstream.ready_engine import Budget, ready_engine, resident_bytes
 from tests.tiny_model import (
     lstm_member,
     onnx_bytes,
@@ -142,13 +142,13 @@ def test_model_that_is_too_slow_is_refused(tmp_path: Path) -> None:
         ready_engine(made(tmp_path, ONNX, ONNX), Budget(batch_ms=1e-4, growth_bytes=1 << 30))
 
 
-def large_model() -> bytes:
-    """Return the tiny model with a detour of 192 MiB in a batch of 64 rows."""
+def large_model(columns: int) -> bytes:
+    """Return the tiny model with a detour of so many columns, four bytes each a row."""
     model = onnx.load_from_string(ONNX)
     graph = model.graph
     graph.initializer.extend(
         [
-            numpy_helper.from_array(np.array([1, 786_432], np.int64), "large"),
+            numpy_helper.from_array(np.array([1, columns], np.int64), "large"),
             numpy_helper.from_array(np.array([1], np.int64), "columns"),
             numpy_helper.from_array(np.array([0.0], np.float32), "nothing"),
         ]
@@ -169,10 +169,21 @@ def large_model() -> bytes:
 
 def test_model_that_takes_too_much_memory_is_refused(tmp_path: Path) -> None:
     """M10: memory that a batch needs counts, as the process keeps it."""
-    artefact = made(tmp_path, large_model(), ONNX)
+    artefact = made(tmp_path, large_model(columns=3 << 18), ONNX)  # 192 MiB in a batch of 64
 
     with pytest.raises(ModelRefused, match=r"MODEL_BUDGET: the process grew"):
         ready_engine(artefact, Budget(batch_ms=60_000.0, growth_bytes=64 << 20))
+
+
+def test_model_that_takes_all_memory_is_refused_before_it_has_it(tmp_path: Path) -> None:
+    """M10: 256 GiB for a batch would kill the process that serves."""
+    artefact = made(tmp_path, large_model(columns=1 << 30), ONNX)
+    before = resident_bytes()
+
+    with pytest.raises(ModelRefused, match=r"MODEL_CORRUPT: the golden rows cannot be scored"):
+        ready_engine(artefact, Budget(batch_ms=60_000.0, growth_bytes=64 << 20))
+
+    assert resident_bytes() - before < MEMORY_BYTES
 
 
 def test_golden_rule_says_how_far_off() -> None:
