@@ -88,7 +88,7 @@ class AlertConsumer:
                 _report_unreadable(unreadable)
         alerts = [alert for alert in read if isinstance(alert, ReadAlert)]
         close_old_connections()
-        outcomes = self.store.insert_absent(alerts) if alerts else []
+        outcomes = self.store.write(alerts) if alerts else []
         ended_us = self.clock_us()
         for alert, outcome in zip(alerts, outcomes, strict=True):
             _report_outcome(alert, outcome)

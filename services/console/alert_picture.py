@@ -60,7 +60,8 @@ class TimelineStep:
 
 def reason_bars(alert: Alert) -> list[ReasonBar]:
     """Return the strongest reasons, strongest first, drawn to one scale."""
-    reasons = sorted(alert.decision.reasons, key=lambda reason: -abs(reason.contribution))
+    said_by = alert.rescore if alert.HasField("rescore") else alert.decision
+    reasons = sorted(said_by.reasons, key=lambda reason: -abs(reason.contribution))
     strongest = reasons[:_TOP_REASONS]
     scale = max((abs(reason.contribution) for reason in strongest), default=0.0)
     bars = []

@@ -70,9 +70,20 @@ class ReadAlert:
         return hashlib.sha256("\x1f".join(listing).encode()).hexdigest()
 
     @property
+    def is_rescored(self) -> bool:
+        """Whether a model has answered after a stand-in decision."""
+        return self.message.HasField("rescore")
+
+    @property
+    def score(self) -> float:
+        """Return the model's score; 0 where only a stand-in has answered."""
+        return self.message.rescore.score if self.is_rescored else self.message.decision.score
+
+    @property
     def top_reason(self) -> str:
         """Return the words of the reason that weighs most towards fraud."""
-        reasons = self.message.decision.reasons
+        said_by = self.message.rescore if self.is_rescored else self.message.decision
+        reasons = said_by.reasons
         if not reasons:
             return ""
         return max(reasons, key=lambda reason: reason.contribution).text[:_REASON_WIDTH]
@@ -109,16 +120,18 @@ def _fault_of(message: Alert) -> str:
     names = {name: getattr(transaction, name) for name in _WIDTHS}
     times = [step.event_time_ms for step in message.sequence]
     times += [message.raised_at_ms, transaction.event_time_ms]
+    scores = (decision.score, message.rescore.score)
+    reasons = (*decision.reasons, *message.rescore.reasons)
     checks = (
         ("ALERT_ID", bool(_ALERT_ID.fullmatch(message.alert_id))),
         ("PAN_PRESENT", transaction.WhichOneof("card") == "card_token"),
         ("ACTION_UNKNOWN", decision.action != decision_pb2.ACTION_UNSPECIFIED),
-        ("SCORE_RANGE", math.isfinite(decision.score) and 0 <= decision.score <= 1),
+        ("SCORE_RANGE", all(math.isfinite(score) and 0 <= score <= 1 for score in scores)),
         ("CURRENCY_UNKNOWN", bool(_CURRENCY.fullmatch(transaction.currency))),
         ("TEXT_LENGTH", all(len(names[name]) <= width for name, width in _WIDTHS.items())),
         # PostgreSQL stores no NUL in a text.
         ("TEXT_CONTROL", not any("\0" in text for text in names.values())),
-        ("TEXT_CONTROL", not any("\0" in reason.text for reason in decision.reasons)),
+        ("TEXT_CONTROL", not any("\0" in reason.text for reason in reasons)),
         ("TIME_RANGE", all(0 <= time_ms < _END_OF_TIME_MS for time_ms in times)),
     )
     return next((code for code, holds in checks if not holds), "")

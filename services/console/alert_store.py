@@ -1,10 +1,14 @@
-"""Alerts into the database: the first of an id is kept, whatever comes later under that id."""
+"""Alerts into the database: the first of an id is kept, whatever comes later under that id.
+
+One exception: what a model says after a stand-in decision is added to its alert, once.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
 
 from django.db import DataError, transaction
 
@@ -16,9 +20,13 @@ class StoreOutcome(StrEnum):
     """What became of a received alert."""
 
     STORED = "stored"
+    RESCORED = "rescored"
     REPEATED = "repeated"
     CONFLICTING = "conflicting"
     REFUSED = "refused"
+
+
+_CHANGES: Final = (StoreOutcome.STORED, StoreOutcome.RESCORED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +39,8 @@ class AlertStore:
 
     clock_ms: Callable[[], int]
 
-    def insert_absent(self, alerts: Sequence[ReadAlert]) -> list[StoreOutcome]:
-        """Insert the alerts whose ids are not stored yet; return one outcome each, in order.
+    def write(self, alerts: Sequence[ReadAlert]) -> list[StoreOutcome]:
+        """Insert what is not stored yet, add what a model said later; return the outcomes in order.
 
         An alert that the database itself refuses fails alone.
         """
@@ -41,32 +49,65 @@ class AlertStore:
         except DataError:
             if len(alerts) == 1:
                 return [StoreOutcome.REFUSED]
-            return [outcome for alert in alerts for outcome in self.insert_absent([alert])]
+            return [outcome for alert in alerts for outcome in self.write([alert])]
 
     def _insert_batch(self, alerts: Sequence[ReadAlert]) -> list[StoreOutcome]:
         now_ms = self.clock_ms()
         outcomes: list[StoreOutcome] = []
-        absent: list[Alert] = []
+        absent: list[ReadAlert] = []
+        rescored: list[ReadAlert] = []
         with transaction.atomic():
             ids = {alert.message.alert_id for alert in alerts}
-            known = dict(
-                Alert.objects.filter(alert_id__in=ids).values_list("alert_id", "content_hash")
-            )
+            rows = Alert.objects.filter(alert_id__in=ids)
+            known = {
+                alert_id: _Known(content_hash, is_rescored)
+                for alert_id, content_hash, is_rescored in rows.values_list(
+                    "alert_id", "content_hash", "is_rescored"
+                )
+            }
             for alert in alerts:
-                outcome = _outcome(known.get(alert.message.alert_id), alert.content_hash)
-                if outcome is StoreOutcome.STORED:
-                    known[alert.message.alert_id] = alert.content_hash
-                    absent.append(_row(alert, now_ms))
+                alert_id = alert.message.alert_id
+                outcome = _outcome(known.get(alert_id), alert)
+                if outcome in _CHANGES:
+                    known[alert_id] = _Known(alert.content_hash, alert.is_rescored)
+                    (absent if outcome is StoreOutcome.STORED else rescored).append(alert)
                 outcomes.append(outcome)
             # Another consumer may have inserted the same id since: the first one stays.
-            Alert.objects.bulk_create(absent, ignore_conflicts=True)
+            Alert.objects.bulk_create(
+                [_row(each, now_ms) for each in absent], ignore_conflicts=True
+            )
+            for each in rescored:
+                _add_rescore(each)
         return outcomes
 
 
-def _outcome(known_hash: str | None, content_hash: str) -> StoreOutcome:
-    if known_hash is None:
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What is stored of an alert: the hash of its decision, and whether a model has answered."""
+
+    content_hash: str
+    is_rescored: bool
+
+
+def _outcome(known: _Known | None, alert: ReadAlert) -> StoreOutcome:
+    if known is None:
         return StoreOutcome.STORED
-    return StoreOutcome.REPEATED if known_hash == content_hash else StoreOutcome.CONFLICTING
+    if known.content_hash != alert.content_hash:
+        return StoreOutcome.CONFLICTING
+    if alert.is_rescored and not known.is_rescored:
+        return StoreOutcome.RESCORED
+    return StoreOutcome.REPEATED
+
+
+def _add_rescore(alert: ReadAlert) -> None:
+    """Write what a model said into the row of its alert; an analyst's verdict stays."""
+    Alert.objects.filter(alert_id=alert.message.alert_id, is_rescored=False).update(
+        is_rescored=True,
+        payload=alert.value,
+        score=alert.score,
+        top_reason=alert.top_reason,
+        expected_loss_minor=alert.message.expected_loss_minor,
+    )
 
 
 def _row(alert: ReadAlert, now_ms: int) -> Alert:
@@ -82,7 +123,8 @@ def _row(alert: ReadAlert, now_ms: int) -> Alert:
         card_token=spent.card_token,
         merchant_id=spent.merchant_id,
         action=decision.action,
-        score=decision.score,
+        score=alert.score,
+        is_rescored=alert.is_rescored,
         amount_minor=spent.amount_minor,
         currency=spent.currency,
         top_reason=alert.top_reason,

@@ -11,7 +11,8 @@ from django.db.models import Index, Q, UniqueConstraint
 class Alert(models.Model):
     """One alert as it came from Kafka, with the columns that the queue sorts and shows.
 
-    Written once by the consumer; settling it changes `is_open` and `version`, nothing else.
+    Written by the consumer: once, and once more where a model answers after a stand-in decision
+    (`is_rescored`). Settling it changes `is_open` and `version`, nothing else.
     """
 
     alert_id: models.CharField[str, str] = models.CharField(primary_key=True, max_length=32)
@@ -30,6 +31,7 @@ class Alert(models.Model):
     event_time_ms: models.BigIntegerField[int, int] = models.BigIntegerField()
     raised_at_ms: models.BigIntegerField[int, int] = models.BigIntegerField()
     stored_at_ms: models.BigIntegerField[int, int] = models.BigIntegerField(db_index=True)
+    is_rescored: models.BooleanField[bool, bool] = models.BooleanField(default=False)
     is_open: models.BooleanField[bool, bool] = models.BooleanField(default=True)
     version: models.IntegerField[int, int] = models.IntegerField(default=0)
 

@@ -10,6 +10,8 @@ import pytest
 from fraudstream.settings import KafkaSettings, TelemetrySettings
 from fraudstream.telemetry import Telemetry, TraceContext
 from fraudstream.v1.alert_pb2 import Alert as AlertMessage
+from fraudstream.v1.decision_pb2 import ACTION_DECLINE, Reason
+from fraudstream.v1.rescore_pb2 import Rescore
 from tests.browser.alerts import AlertSpec, make_alert
 from tests.browser.console_tables import clear_tables
 
@@ -139,3 +141,39 @@ def test_a_stored_alert_ends_its_transactions_trace() -> None:
     assert (name, span.trace_id, found_parent) == ("alert", parent.trace_id, parent)
     assert span.span_id != parent.span_id
     assert started_us <= ended_us
+
+
+def _rescored(first: AlertMessage) -> AlertMessage:
+    """Return the alert of a stand-in decision after the model has answered."""
+    later = AlertMessage.FromString(first.SerializeToString())
+    later.rescore.CopyFrom(
+        Rescore(
+            action=ACTION_DECLINE,
+            score=0.94,
+            reasons=[Reason(code="A", text="Amount unlike this card", contribution=1.0)],
+        )
+    )
+    return later
+
+
+def test_what_a_model_says_later_is_added_to_the_alert_once() -> None:
+    """Score, reason and payload are the model's, whether the alert is open or settled."""
+    first = make_alert(AlertSpec(1))
+    first.decision.score, first.decision.stand_in = 0.0, True
+    later = _rescored(first)
+    again = _rescored(first)
+    again.rescore.score = 0.11
+
+    _take([_record(first), _record(later)])
+    _take([_record(again), _record(first)])
+
+    assert _rows() == [(first.alert_id, 0.94, later.SerializeToString())]
+
+
+def test_what_a_model_says_may_be_all_that_comes() -> None:
+    """A stand-in that approved raised no alert; the model's answer does."""
+    later = _rescored(make_alert(AlertSpec(1)))
+
+    _take([_record(later)])
+
+    assert _rows() == [(later.alert_id, 0.94, later.SerializeToString())]

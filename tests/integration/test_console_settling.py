@@ -57,7 +57,7 @@ def _store(number: int) -> str:
     value = make_alert(AlertSpec(number)).SerializeToString()
     read = read_alert(value, [], Coordinates("alerts", 0, number))
     assert isinstance(read, ReadAlert)
-    AlertStore(clock_ms=lambda: START_MS).insert_absent([read])
+    AlertStore(clock_ms=lambda: START_MS).write([read])
     return read.message.alert_id
 
 

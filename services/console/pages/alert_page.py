@@ -115,6 +115,8 @@ def _picture(alert: Alert, runtime: Runtime) -> dict[str, Any]:
         "chart_height": CHART_HEIGHT,
         "features": feature_rows(message),
         "decision": message.decision,
+        "rescored_action": action_word(message.rescore.action) if alert.is_rescored else "",
+        "model_hash": message.rescore.model_hash or message.decision.model_hash,
         "settled": None if alert.is_open else _settled(alert),
         "next_id": next_open(alert),
         "previous_id": previous_open(alert),
