@@ -103,6 +103,20 @@ def aiokafka_producer_options(settings: KafkaSettings) -> Options:
     }
 
 
+def aiokafka_consumer_options(settings: KafkaSettings, group: str) -> Options:
+    """Return what an aiokafka consumer of a group is given, which commits what it has finished.
+
+    >>> aiokafka_consumer_options(KafkaSettings(), "g")["enable_auto_commit"]
+    False
+    """
+    return aiokafka_options(settings) | {
+        "group_id": group,
+        "enable_auto_commit": False,
+        "auto_offset_reset": "earliest",
+        "fetch_max_wait_ms": fetch_wait_ms(settings),
+    }
+
+
 def kafka_python_producer_options(settings: KafkaSettings) -> Options:
     """Return what a kafka-python producer is given: all replicas acknowledge, in order.
 

@@ -67,6 +67,12 @@ STAGE_SECONDS: Final = Histogram(
     unit="seconds",
     buckets=(0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0),
 )
+RESCORED: Final = Counter(
+    "fraud_rescored_decisions",
+    "Stand-in decisions that a model has scored since, by outcome: same, different, unscorable.",
+    ("outcome",),
+    unit="decisions",
+)
 ALERTS: Final = Counter("fraud_alerts", "Alerts published.", unit="alerts")
 ENGINE_FALLBACK: Final = Gauge(
     "fraud_engine_fallback",

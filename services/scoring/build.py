@@ -37,6 +37,7 @@ from services.scoring.model import cpu_class, load_champion
 from services.scoring.observe import Observer
 from services.scoring.parts import DoorParts
 from services.scoring.publish import Publisher
+from services.scoring.rescorer import Rescorer
 from services.scoring.rpc import Listener, RpcServer, RpcService
 from services.scoring.service import Connections, ScoringService, Workers
 from services.scoring.settings import EngineChoice, ScoringSettings, ServiceSettings
@@ -108,7 +109,8 @@ async def build(settings: ServiceSettings) -> ScoringService:
         InternalMethods(StreamDoor(parts)).service(),
     )
     sweeper = Sweeper(store, shards, publisher, times, clock_ms)
-    workers = Workers(model.batcher, backlog, alerts, sweeper)
+    rescorer = Rescorer(model.judge, connections.producer, settings.kafka, clock_ms)
+    workers = Workers(model.batcher, backlog, alerts, sweeper, rescorer)
     servers = _servers(services, settings.scoring)
     return ScoringService(servers, workers, connections, settings.scoring.grace_s)
 

@@ -19,9 +19,10 @@ from fraudstream.settings import KafkaSettings
 from fraudstream.shard import RecordRow, ShardRef
 from fraudstream.state_store import StateStore
 from fraudstream.telemetry import ALERTS, TRACEPARENT, TraceContext
-from fraudstream.topics import ACCEPTED, DECISIONS
+from fraudstream.topics import ACCEPTED, DECISIONS, STAND_INS
 from fraudstream.topics import ALERTS as ALERTS_TOPIC
 from fraudstream.v1.decision_pb2 import AcceptedTransaction, Decision
+from fraudstream.v1.rescore_pb2 import StandIn
 from services.scoring.alerts import build_alert
 from services.scoring.decide import needs_person
 
@@ -102,6 +103,7 @@ class Publisher:
         self._decisions = kafka.topic(DECISIONS)
         self._alerts = kafka.topic(ALERTS_TOPIC)
         self._accepted = kafka.topic(ACCEPTED)
+        self._stand_ins = kafka.topic(STAND_INS)
 
     async def publish(self, shard: ShardRef, rows: Sequence[Outgoing]) -> None:
         """Publish decisions of one shard, wait until all are acknowledged, settle them.
@@ -130,6 +132,26 @@ class Publisher:
         settled = [row.row for row in rows if not row.is_late]
         if settled:
             await self._outbox.settle_published(shard, settled)
+
+    async def publish_stand_ins(
+        self, partition: int, stand_ins: Sequence[tuple[StandIn, TraceContext]]
+    ) -> None:
+        """Publish stand-in decisions that a model has to score later.
+
+        Raises:
+            BrokerUnavailable: Not all are known to be acknowledged.
+        """
+        records = [
+            OutRecord(
+                key=stand_in.decision.card_token.encode(),
+                value=stand_in.SerializeToString(),
+                headers=[(TRACEPARENT, span.traceparent().encode())],
+                partition=partition,
+            )
+            for stand_in, span in stand_ins
+        ]
+        if records:
+            await self._producer.send(self._stand_ins, records)
 
     async def publish_provisional(
         self, partition: int, decision: Decision, span: TraceContext

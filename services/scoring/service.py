@@ -14,6 +14,7 @@ from fraudstream.telemetry import Telemetry
 from services.scoring.backlog import PublishBacklog
 from services.scoring.batcher import Batcher
 from services.scoring.late_alerts import AlertBacklog
+from services.scoring.rescorer import Rescorer
 from services.scoring.rpc import RpcServer
 from services.scoring.sweeper import Sweeper
 
@@ -30,12 +31,14 @@ class Workers:
         backlog: Publishes what callers were answered.
         alerts: Publishes alerts that waited for their reasons.
         sweeper: Publishes what dead scorers left.
+        rescorer: Scores what stand-ins decided.
     """
 
     batcher: Batcher | None
     backlog: PublishBacklog
     alerts: AlertBacklog
     sweeper: Sweeper
+    rescorer: Rescorer
 
     def tasks(self) -> list[Coroutine[Any, Any, None]]:
         """Return what runs for as long as the service does."""
@@ -45,6 +48,7 @@ class Workers:
             self.backlog.publish_forever(),
             self.alerts.publish_forever(),
             self.sweeper.sweep_forever(),
+            self.rescorer.rescore_forever(),
         ]
 
 

@@ -7,6 +7,7 @@ read. Budget: 60 microseconds a row beyond the engine, the store and the broker.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 
 from fraudstream.crashpoint import crash_point
@@ -25,6 +26,7 @@ from services.scoring.record import (
     result_of,
     written_row,
 )
+from services.scoring.rescore import stand_in_of
 from services.scoring.written import EngineTimes, Subject, wrap_results, write_decision
 
 
@@ -54,7 +56,10 @@ class StreamDoor:
         written = await self._decide(request, started_us)
         answers = await self._parts.store.record_decisions(shard, [row.row for row in written])
         crash_point("scoring.after_record")
-        await self._publish(shard, written, answers)
+        await asyncio.gather(
+            self._publish(shard, written, answers),
+            self._keep_stand_ins(request, written, answers),
+        )
         if any(answer.outcome is RecordOutcome.APPLIED for answer in answers):
             msg = f"shard {request.partition} has moved past rows of this batch"
             raise ShardMoved(msg)
@@ -108,6 +113,22 @@ class StreamDoor:
         if outgoing:
             await self._parts.publisher.publish(shard, outgoing)
 
+    async def _keep_stand_ins(
+        self,
+        request: FeatureBatchRequest,
+        written: Sequence[Written],
+        answers: Sequence[RecordAnswer],
+    ) -> None:
+        """Publish what a model has to score later: here every row has its features."""
+        features = (tuple(request.feature_hashes), request.sequence_hash)
+        decided = zip(written, answers, strict=True)
+        stand_ins = [
+            (stand_in_of(decision, row.subject, *features), row.subject.span)
+            for row, decision in ((row, _decision_of(row, answer)) for row, answer in decided)
+            if decision is not None and decision.stand_in
+        ]
+        await self._parts.publisher.publish_stand_ins(request.partition, stand_ins)
+
     def _observe(
         self, written: Sequence[Written], answers: Sequence[RecordAnswer], started_us: int
     ) -> None:
@@ -120,3 +141,12 @@ class StreamDoor:
         self._parts.observer.write_spans(decided, started_us, ended_us)
         self._batch_rows.observe(len(written))
         self._seconds.observe((ended_us - started_us) / 1e6)
+
+
+def _decision_of(row: Written, answer: RecordAnswer) -> Decision | None:
+    """Return the decision of a row, which may have been made before; None for a conflict."""
+    if answer.outcome is RecordOutcome.RECORDED:
+        return row.decision
+    if answer.outcome is RecordOutcome.EXISTS:
+        return Decision.FromString(answer.value)
+    return None
