@@ -42,12 +42,13 @@ DLQ: Final = Topic(
 )
 ENTITIES: Final = Topic("entities.keyed.v1", "entity", 45 * DAY_MS, False, ("features",))
 DECISIONS: Final = Topic("decisions.made.v1", "card token", 45 * DAY_MS, False, ("scoring",))
+SHADOWED: Final = Topic("decisions.shadowed.v1", "card token", 45 * DAY_MS, False, ("scoring",))
 ALERTS: Final = Topic("alerts.raised.v1", "card token", 30 * DAY_MS, False, ("scoring",))
 LABELS: Final = Topic(
     "labels.settled.v1", "card token", 400 * DAY_MS, False, ("console", "chargeback import")
 )
 
-ALL: Final = (RAW, ACCEPTED, LATE, DLQ, ENTITIES, DECISIONS, ALERTS, LABELS)
+ALL: Final = (RAW, ACCEPTED, LATE, DLQ, ENTITIES, DECISIONS, SHADOWED, ALERTS, LABELS)
 
 
 @lru_cache(maxsize=1 << 16)

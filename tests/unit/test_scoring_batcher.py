@@ -14,9 +14,8 @@ from fraudstream.calibration import Thresholds
 from fraudstream.engines.protocol import BUCKETS, GPU_BUCKETS, FloatArray
 from fraudstream.errors import FeatureSpecMismatch, ModelNotLoaded, Overloaded
 from fraudstream.v1.decision_pb2 import StandInCause
-from services.scoring.batcher import MAX_WAITING_BATCHES, Batcher
+from services.scoring.batcher import MAX_WAITING_BATCHES, Batcher, EngineRows
 from services.scoring.estimate import Estimate
-from services.scoring.explain import Explainer
 from services.scoring.feature_batch import FeatureArrays
 from services.scoring.judge import ModelJudge
 from services.scoring.served import ServedModel
@@ -57,16 +56,28 @@ class FakeEngine:
         """Hold nothing."""
 
 
+class Lone:
+    """A batcher with the one engine that a test is about."""
+
+    def __init__(self, engine: FakeEngine) -> None:
+        self.engine = engine
+        self.batcher = Batcher(lambda: 1)
+
+    async def score(self, vectors: FloatArray, sequences: FloatArray) -> EngineRows:
+        """Score rows."""
+        return await self.batcher.score(self.engine, vectors, sequences)
+
+
 @asynccontextmanager
-async def running(engine: FakeEngine) -> AsyncIterator[Batcher]:
+async def running(engine: FakeEngine) -> AsyncIterator[Lone]:
     """Yield a batcher at work."""
-    batcher = Batcher(engine, lambda: 1)
-    work = asyncio.create_task(batcher.score_forever())
-    yield batcher
+    lone = Lone(engine)
+    work = asyncio.create_task(lone.batcher.score_forever())
+    yield lone
     engine.gate.set()
     work.cancel()
     await asyncio.gather(work, return_exceptions=True)
-    batcher.close()
+    lone.batcher.close()
 
 
 def rows(*numbers: float) -> tuple[FloatArray, FloatArray]:
@@ -176,7 +187,7 @@ async def test_cancelled_caller_gives_up_its_rows() -> None:
         assert 64 not in engine.sizes
 
 
-def judge_with(batcher: Batcher) -> ModelJudge:
+def judge_with(lone: Lone) -> ModelJudge:
     """Return a judge whose model needs the features 11 and 12."""
     model = ServedModel(
         model_hash="m",
@@ -188,7 +199,7 @@ def judge_with(batcher: Batcher) -> ModelJudge:
         occlusions=(),
         estimate=Estimate(np.zeros(2, np.float32), np.zeros((2, 0))),
     )
-    return ModelJudge(model, batcher, Explainer(model, batcher))
+    return ModelJudge(model, lone.engine, lone.batcher)
 
 
 async def test_judge_gathers_the_features_that_the_model_needs() -> None:
