@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from fraudstream.artefact import Artefact
 from fraudstream.ledger_entry import LedgerAction
@@ -53,7 +54,7 @@ class ModelLine:
         """Where the approver signs."""
         return Desk(self.repository, TWO.approver)
 
-    def settings(self) -> dict[str, str]:
+    def settings(self) -> dict[str, Any]:
         """Return settings of scoring by name that serve this repository."""
         people = self.folder / "people.json"
         PEOPLE.save(people)

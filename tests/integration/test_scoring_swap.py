@@ -6,6 +6,7 @@ import asyncio
 import itertools
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -47,12 +48,10 @@ def line(tmp_path: Path) -> ModelLine:
 
 
 @asynccontextmanager
-async def serving(
-    topics: Mapping[str, str], line: ModelLine, **told: object
-) -> AsyncIterator[ScoringWorld]:
+async def serving(topics: Mapping[str, str], line: ModelLine) -> AsyncIterator[ScoringWorld]:
     """Yield a service that follows the repository."""
-    told = {**line.settings(), "model_poll_ms": POLL_MS, **told}
-    async with scoring_world(topics, None, **told) as world:
+    told = line.settings()
+    async with scoring_world(topics, None, model_poll_ms=POLL_MS, **told) as world:
         yield world
 
 
@@ -159,8 +158,7 @@ async def test_swaps_under_load_fail_no_call_and_mix_nothing(
             thresholds = (0.1 + version / 20, 0.3 + version / 20, 0.6)
             await asyncio.to_thread(line.promote, version, thresholds=thresholds)
             expected.add(line.artefacts[version])
-            wanted = hash_of(line, version)
-            await wait_for(world, lambda wanted=wanted: wanted in seen)
+            await wait_for(world, partial(seen.__contains__, hash_of(line, version)))
         is_over.set()
         await asyncio.gather(*load)
 
