@@ -105,7 +105,8 @@ class ShadowScorer:
                     scores += await _scores_of(judge, taken)
             if not self._waiting:
                 self._has_some.clear()
-            await self._publish(scores)
+            if scores:
+                await self._publish(scores)
 
     async def _publish(self, scores: Sequence[ShadowScore]) -> None:
         keys = [score.card_token.encode() for score in scores]
