@@ -1,4 +1,4 @@
-"""The canonical columns: Arrow schemas of archived transactions, decisions and labels.
+"""The canonical columns: Arrow schemas of what is archived.
 
 A Parquet file of one's own needs only some of the accepted columns: `check_canonical` says which.
 The columns are explained in docs/data.md, which a test holds against this file.
@@ -130,6 +130,24 @@ DECISION_SCHEMA: Final = pa.schema(
         ("sequence", pa.binary()),
         ("message", pa.binary()),
         *((name, pa.float32()) for name in FEATURE_NAMES),
+    ]
+)
+
+SHADOW_SCHEMA: Final = pa.schema(
+    [
+        ("decision_id", TEXT),
+        ("bank_id", CODE),
+        ("transaction_id", TEXT),
+        ("card_token", TEXT),
+        ("event_time_ms", WHOLE),
+        ("model_hash", CODE),
+        ("score", REAL),
+        ("raw_score", REAL),
+        ("action", CODE),
+        ("engine_version", CODE),
+        ("cpu_class", CODE),
+        ("batch_bucket", pa.int32()),
+        *_ARRIVAL,
     ]
 )
 

@@ -19,9 +19,10 @@ from fraudstream.canonical import (
     DECISION_SCHEMA,
     ENUM_COLUMNS,
     LABEL_SCHEMA,
+    SHADOW_SCHEMA,
 )
 from fraudstream.features.catalogue import FEATURE_NAMES, FEATURE_SET_HASH
-from fraudstream.v1.decision_pb2 import Decision
+from fraudstream.v1.decision_pb2 import Decision, ShadowScore
 from fraudstream.v1.label_pb2 import Label
 from fraudstream.v1.transaction_pb2 import Transaction
 
@@ -91,6 +92,16 @@ def decision_batch(messages: Sequence[Decision], rows: LogRows) -> pa.RecordBatc
         "message": [m.SerializeToString() for m in messages],
     }
     return _batch(DECISION_SCHEMA, messages, rows.columns() | special | _features(messages))
+
+
+def shadow_batch(messages: Sequence[ShadowScore], rows: LogRows) -> pa.RecordBatch:
+    """Return scores of challengers that decide nothing as canonical columns.
+
+    >>> found = ShadowScore(decision_id="ab", score=0.5, action="ACTION_REVIEW")
+    >>> shadow_batch([found], LogRows(2, [0], [1]))["action"].to_pylist()
+    ['review']
+    """
+    return _batch(SHADOW_SCHEMA, messages, rows.columns())
 
 
 def label_batch(messages: Sequence[Label], rows: LogRows) -> pa.RecordBatch:

@@ -11,13 +11,22 @@ import json
 from enum import StrEnum
 from typing import Any, Final, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+)
 
 from fraudstream.errors import InvalidSettings, ModelRefused
 from fraudstream.signing import Signature, Signer
 
 FIRST_PREVIOUS: Final = "0" * 64
 MAX_LINE_BYTES: Final = 8_192
+# A canary with over half of the cards is no small trial any more.
+MOST_PERMILLE: Final = 500
 
 _PURPOSE: Final = "ledger entry"
 _SHA256: Final = r"^[0-9a-f]{64}$"
@@ -31,6 +40,7 @@ class LedgerAction(StrEnum):
     PROPOSE = "propose"  # one approver asks for a promotion or a rollback
     PROMOTE = "promote"  # another approver makes it champion
     ROLLBACK = "rollback"  # a champion of before is champion again
+    CANARY = "canary"  # a challenger decides some cards in the champion's place
     SHADOW = "shadow"  # a challenger scores beside the champion
     RETIRE = "retire"  # it does so no more, and is never served again
 
@@ -66,6 +76,7 @@ class Order(BaseModel):
         asks: What a proposal asks for, `promote` or `rollback`; of proposals only.
         evidence: SHA-256 of the evidence kept beside the ledger.
         is_override: The gate was not passed, and that is known.
+        share_permille: Share of all cards that a canary decides; of canaries only.
     """
 
     model_config = _STRICT
@@ -77,6 +88,15 @@ class Order(BaseModel):
     asks: LedgerAction | None = Field(default=None, strict=False)
     evidence: str | None = Field(default=None, pattern=_SHA256)
     is_override: bool = False
+    share_permille: int | None = Field(default=None, ge=1, le=MOST_PERMILLE)
+
+    @model_serializer(mode="wrap")
+    def _without_absent_share(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave an absent share out: entries from before there were canaries keep their bytes."""
+        content: dict[str, Any] = dump(self)
+        if content["share_permille"] is None:
+            del content["share_permille"]
+        return content
 
 
 class LedgerEntry(BaseModel):

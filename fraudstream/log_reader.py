@@ -97,6 +97,10 @@ class LogReader:
             for record in lot
         ]
 
+    def first_offset(self) -> int:
+        """Return the lowest offset that is kept; more than 0 where earlier records expired."""
+        return int(min(self._consumer.beginning_offsets(self.places).values()))
+
     def to_end(self) -> Iterator[LogRecord]:
         """Yield every record up to the ends that the partitions have now, however many.
 

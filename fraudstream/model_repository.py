@@ -114,6 +114,18 @@ class ModelRepository:
             raise ModelRefused("MODEL_UNTRUSTED", msg)
         return artefact
 
+    def load_hash(self, standing: Standing, model_hash: str) -> Artefact:
+        """Return the artefact with a hash, as a decision names it, retired or not.
+
+        Raises:
+            ModelRefused: `MODEL_UNKNOWN` where none was ever added, else as `load`.
+        """
+        for entry in standing.added.values():
+            if entry.order.model.manifest_sha256 == model_hash:
+                return self.load(standing, entry.order.model)
+        msg = f"{self.folder}: no model with the hash {model_hash} was ever added"
+        raise ModelRefused("MODEL_UNKNOWN", msg)
+
     def load_champion(self, standing: Standing) -> Artefact:
         """Return the artefact that is to be served.
 

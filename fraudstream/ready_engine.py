@@ -55,6 +55,15 @@ def ready_engine(artefact: Artefact, budget: Budget) -> Engine:
     """
     before = resident_bytes()
     engine = open_engine(artefact)
+    try:
+        _check(engine, artefact, budget, before)
+    except BaseException:
+        engine.close()
+        raise
+    return engine
+
+
+def _check(engine: Engine, artefact: Artefact, budget: Budget, before: int) -> None:
     manifest = artefact.manifest
     rule = rule_of(manifest.precision, manifest.is_alert)
     try:
@@ -68,7 +77,6 @@ def ready_engine(artefact: Artefact, budget: Budget) -> Engine:
     if growth > budget.growth_bytes:
         msg = f"the process grew by {growth >> 20} MiB, at most {budget.growth_bytes >> 20} MiB"
         raise ModelRefused("MODEL_BUDGET", f"{msg} is expected")
-    return engine
 
 
 def resident_bytes() -> int:

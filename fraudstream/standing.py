@@ -8,7 +8,10 @@ The rules, each with its own refusal:
 - Rolling back to the champion of before takes one approver: at 3 a.m. one is awake, and that model
   was approved by two already. Rolling back further takes two, as a promotion does.
 - A version lower than the live one of its name is never promoted: that is a rollback, and says so.
-- A change of champion voids all open proposals: their evidence was against another champion.
+- A canary is a promotion for some cards: it takes the same proposal, the same two people, and the
+  proposal stays open for the promotion. Rolling back to the live champion ends it.
+- A change of champion ends a canary and voids all open proposals: their evidence was against
+  another champion.
 """
 
 from __future__ import annotations
@@ -34,6 +37,7 @@ class Standing:
         time_ms: Of its last entry.
         added: Entry of each addition, by `NAME/VERSION`.
         champions: Every champion that is not rolled back, the first first; the last one is live.
+        canary: The challenger that decides some cards, None for none.
         shadows: Challengers that score beside the champion, by `NAME/VERSION`, the oldest first.
         retired: Models that are never served again, by `NAME/VERSION`.
         proposals: Open ones, by `NAME/VERSION`.
@@ -43,6 +47,7 @@ class Standing:
     time_ms: int = 0
     added: Mapping[str, LedgerEntry] = field(default_factory=dict)
     champions: tuple[LedgerEntry, ...] = ()
+    canary: LedgerEntry | None = None
     shadows: Mapping[str, LedgerEntry] = field(default_factory=dict)
     retired: Mapping[str, LedgerEntry] = field(default_factory=dict)
     proposals: Mapping[str, LedgerEntry] = field(default_factory=dict)
@@ -123,16 +128,28 @@ def _check_promote(standing: Standing, entry: LedgerEntry) -> None:
     _check_may_rise(standing, model)
     proposal = _proposal_of(standing, entry, _A.PROMOTE)
     if entry.order.evidence != proposal.order.evidence:
-        msg = f"the promotion of {model} rests on other evidence than its proposal"
+        msg = f"the {entry.order.action} order of {model} rests on other evidence than its proposal"
         raise _refused("PROPOSAL", msg)
     if entry.order.is_override != proposal.order.is_override:
-        msg = f"the promotion of {model} must say override exactly if its proposal does"
-        raise _refused("PROPOSAL", msg)
+        msg = f"the {entry.order.action} order of {model} must say override exactly if its proposal"
+        raise _refused("PROPOSAL", f"{msg} does")
     _check_two_people(standing, entry, proposal)
+
+
+def _check_canary(standing: Standing, entry: LedgerEntry) -> None:
+    if entry.order.share_permille is None:
+        msg = f"entry {entry.sequence}: a canary order says its share of the cards"
+        raise _refused("LEDGER", msg)
+    if standing.champion is None:
+        msg = f"there is no champion beside which {entry.order.model} could be a canary"
+        raise _refused("PROPOSAL", msg)
+    _check_promote(standing, entry)
 
 
 def _check_rollback(standing: Standing, entry: LedgerEntry) -> None:
     model = _known(standing, entry.order)
+    if _ends_canary(standing, model):
+        return
     if _place_below(standing, model) == len(standing.champions) - 2:
         return
     proposal = _proposal_of(standing, entry, _A.ROLLBACK)
@@ -149,6 +166,11 @@ def _check_retire(standing: Standing, entry: LedgerEntry) -> None:
     model = _known(standing, entry.order)
     if model == standing.champion:
         raise _refused("UNKNOWN", f"{model} is live: promote another or roll back first")
+
+
+def _ends_canary(standing: Standing, model: ModelRef) -> bool:
+    """Return whether a rollback to a model gives the live champion its cards back."""
+    return standing.canary is not None and model == standing.champion
 
 
 def _check_two_people(standing: Standing, entry: LedgerEntry, proposal: LedgerEntry) -> None:
@@ -226,9 +248,13 @@ def _moved(standing: Standing, entry: LedgerEntry) -> Standing:
         return replace(standing, proposals={**standing.proposals, key: entry})
     if order.action is _A.SHADOW:
         return replace(standing, shadows={**standing.shadows, key: entry})
+    if order.action is _A.CANARY:
+        return replace(standing, canary=entry)
     if order.action is _A.RETIRE:
+        is_canary = standing.canary is not None and order.model == standing.canary.order.model
         return replace(
             standing,
+            canary=None if is_canary else standing.canary,
             shadows=_without(standing.shadows, key),
             proposals=_without(standing.proposals, key),
             # A retired champion keeps its place in the line: without it, the one before it would be
@@ -239,12 +265,15 @@ def _moved(standing: Standing, entry: LedgerEntry) -> Standing:
 
 
 def _crowned(standing: Standing, entry: LedgerEntry) -> Standing:
-    """Return the standing with another champion."""
+    """Return the standing with another champion, or with the live one for all cards again."""
     champions = (*standing.champions, entry)
+    if standing.canary is not None and _ends_canary(standing, entry.order.model):
+        failed = str(standing.canary.order.model)
+        return replace(standing, canary=None, proposals=_without(standing.proposals, failed))
     if entry.order.action is _A.ROLLBACK:
         champions = standing.champions[: _place_below(standing, entry.order.model) + 1]
     shadows = _without(standing.shadows, str(entry.order.model))
-    return replace(standing, champions=champions, shadows=shadows, proposals={})
+    return replace(standing, champions=champions, canary=None, shadows=shadows, proposals={})
 
 
 def _without(entries: Mapping[str, LedgerEntry], key: str) -> Mapping[str, LedgerEntry]:
@@ -260,6 +289,7 @@ _RULES: Final[Mapping[LedgerAction, Callable[[Standing, LedgerEntry], None]]] = 
     _A.PROPOSE: _check_propose,
     _A.PROMOTE: _check_promote,
     _A.ROLLBACK: _check_rollback,
+    _A.CANARY: _check_canary,
     _A.SHADOW: _check_shadow,
     _A.RETIRE: _check_retire,
 }

@@ -76,14 +76,35 @@ RESCORED: Final = Counter(
 ALERTS: Final = Counter("fraud_alerts", "Alerts published.", unit="alerts")
 ENGINE_FALLBACK: Final = Gauge(
     "fraud_engine_fallback",
-    "1 while the CPU engine serves instead of the GPU engine that was ordered; an alarm.",
+    "Models that the CPU engine serves instead of the GPU engine that was ordered; an alarm.",
 )
 ENGINE_CHANGES: Final = Counter(
     "fraud_engine_changes",
     "Changes of the engine that serves, by reason: not_opened, opened, gpu_memory, gpu_failed, "
-    "gpu_absent, library_absent, engine_failed.",
+    "gpu_absent, library_absent, engine_failed, closed.",
     ("reason",),
     unit="changes",
+)
+MODEL_SWAPS: Final = Counter(
+    "fraud_model_swaps",
+    "Models that came into service or were refused, by role: champion, canary, shadow.",
+    ("role", "outcome"),
+    unit="swaps",
+)
+MODEL_REFUSED: Final = Gauge(
+    "fraud_model_refused",
+    "1 while the ledger, or a model that it names for a role, is refused; the former serves on.",
+    ("role",),
+)
+MODEL_ENTRY: Final = Gauge(
+    "fraud_model_ledger_entry",
+    "Ledger entry up to which models serve as ordered, as far as none was refused.",
+)
+SHADOWED: Final = Counter(
+    "fraud_shadowed_decisions",
+    "Decisions offered to challengers that decide nothing: scored, dropped (no time), failed.",
+    ("outcome",),
+    unit="decisions",
 )
 DECISION_FORKS: Final = Counter(
     "fraud_decision_forks",

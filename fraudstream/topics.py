@@ -44,12 +44,25 @@ ENTITIES: Final = Topic("entities.keyed.v1", "entity", 45 * DAY_MS, False, ("fea
 DECISIONS: Final = Topic("decisions.made.v1", "card token", 45 * DAY_MS, False, ("scoring",))
 STAND_INS: Final = Topic("decisions.stood_in.v1", "card token", 30 * DAY_MS, False, ("scoring",))
 RESCORES: Final = Topic("decisions.rescored.v1", "card token", 45 * DAY_MS, False, ("scoring",))
+SHADOWED: Final = Topic("decisions.shadowed.v1", "card token", 45 * DAY_MS, False, ("scoring",))
 ALERTS: Final = Topic("alerts.raised.v1", "card token", 30 * DAY_MS, False, ("scoring",))
 LABELS: Final = Topic(
     "labels.settled.v1", "card token", 400 * DAY_MS, False, ("console", "chargeback import")
 )
 
-ALL: Final = (RAW, ACCEPTED, LATE, DLQ, ENTITIES, DECISIONS, STAND_INS, RESCORES, ALERTS, LABELS)
+ALL: Final = (
+    RAW,
+    ACCEPTED,
+    LATE,
+    DLQ,
+    ENTITIES,
+    DECISIONS,
+    STAND_INS,
+    RESCORES,
+    SHADOWED,
+    ALERTS,
+    LABELS,
+)
 
 
 @lru_cache(maxsize=1 << 16)

@@ -12,7 +12,13 @@ import pyarrow.parquet as pq
 
 from fraudstream.archive_files import list_files
 from fraudstream.features.catalogue import FEATURE_NAMES, FEATURE_SET_HASH
-from fraudstream.v1.decision_pb2 import AcceptedTransaction, Decision, LogCoordinates, Reason
+from fraudstream.v1.decision_pb2 import (
+    AcceptedTransaction,
+    Decision,
+    LogCoordinates,
+    Reason,
+    ShadowScore,
+)
 from fraudstream.v1.label_pb2 import Label
 from fraudstream.v1.transaction_pb2 import Location, Transaction
 
@@ -71,6 +77,19 @@ def decision(number: int) -> Decision:
         vector=VECTOR.tobytes(),
         sequence=bytes(8),
         transaction=spent,
+    )
+
+
+def shadow(number: int) -> ShadowScore:
+    """Return what a challenger says of it."""
+    made = decision(number)
+    return ShadowScore(
+        decision_id=made.decision_id,
+        transaction_id=made.transaction_id,
+        card_token=made.card_token,
+        model_hash="b2",
+        score=0.75,
+        action="ACTION_DECLINE",
     )
 
 

@@ -88,6 +88,19 @@ class PromotionWorld:
         """Approve a promotion."""
         return self.order(who, LedgerAction.PROMOTE, model, **{"evidence": EVIDENCE, **more})
 
+    def canary(self, model: str, who: str = "bob", **more: object) -> Standing:
+        """Approve a promotion for some cards."""
+        fields = {"evidence": EVIDENCE, "share_permille": 50, **more}
+        return self.order(who, LedgerAction.CANARY, model, **fields)
+
+    def roll_back(self, model: str, who: str = "carol") -> Standing:
+        """Go back to a model."""
+        return self.order(who, LedgerAction.ROLLBACK, model)
+
+    def retire(self, model: str, who: str = "carol") -> Standing:
+        """End a model."""
+        return self.order(who, LedgerAction.RETIRE, model)
+
     def crown(self, model: str) -> Standing:
         """Add, propose and promote a model."""
         self.add(model)

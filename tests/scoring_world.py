@@ -206,7 +206,7 @@ class ScoringWorld:
 
 @asynccontextmanager
 async def scoring_world(
-    environment: Mapping[str, str], model: Path | None, *, is_open: bool = True, **told: object
+    environment: Mapping[str, str], model: Path | None, /, *, is_open: bool = True, **told: object
 ) -> AsyncIterator[ScoringWorld]:
     """Yield a running service over the test's servers, its shards open unless told otherwise."""
     model_told = served(model) if model else {"model": ""}

@@ -168,11 +168,15 @@ def lstm_member(onnx_file: bytes) -> Member:
 
 
 def tiny_artefact(
-    folder: Path, thresholds: tuple[float, float, float] = (0.25, 0.4, 0.5), bias: float = 1.0
+    folder: Path,
+    thresholds: tuple[float, float, float] = (0.25, 0.4, 0.5),
+    bias: float = 1.0,
+    version: int = 1,
 ) -> Artefact:
     """Write the tiny model as an artefact, signed, and return it."""
     onnx_file = onnx_bytes(tiny_weights(bias))
-    write_artefact(folder, tiny_manifest(onnx_file, thresholds), {"lstm.onnx": onnx_file})
+    manifest = tiny_manifest(onnx_file, thresholds).model_copy(update={"version": version})
+    write_artefact(folder, manifest, {"lstm.onnx": onnx_file})
     return sign_artefact(folder, TRAINER)
 
 

@@ -70,11 +70,11 @@ class Backoff:
 
 @dataclass(frozen=True, slots=True)
 class EngineChange:
-    """Another engine serves from now on.
+    """Another engine serves from now on, or none of the two.
 
     Attributes:
         is_fallback: Whether it is not the one that was ordered.
-        reason: `OPENED`, `GPU_MEMORY` and the like; bounded, for a metric.
+        reason: `OPENED`, `GPU_MEMORY`, `CLOSED` and the like; bounded, for a metric.
     """
 
     is_fallback: bool
@@ -138,8 +138,17 @@ class FallbackEngine:
         size = min(len(vectors), self._cpu.buckets[-1])
         return score_rows(self._cpu, vectors, sequences, size)
 
+    def wait_tried(self) -> None:
+        """Return when the ordered engine is open, or did not open at the first try.
+
+        A model that takes another's place waits for it: the other one's engine serves meanwhile.
+        """
+        self._opener.wait_tried()
+
     def close(self) -> None:
         """Give back what both engines hold, after the last batch."""
+        if self._ordered is None:
+            self._report(EngineChange(is_fallback=False, reason="CLOSED"))
         self._ordered = None
         self._opener.close()
         self._cpu.close()
@@ -178,12 +187,17 @@ class _Opener:
         self._clock_s = clock_s
         self._last_fault = ""
         self._closing = Event()
+        self._has_tried = Event()
         # A build can take minutes and cannot be stopped: it does not hold up the end.
         self._thread = Thread(target=self._run, name="engine-opener", daemon=True)
 
     def start(self) -> None:
         """Begin to open."""
         self._thread.start()
+
+    def wait_tried(self) -> None:
+        """Return after the first try."""
+        self._has_tried.wait()
 
     def close(self) -> None:
         """End, and close the engine that was opened."""
@@ -192,9 +206,16 @@ class _Opener:
         self._thread.join(_CLOSE_S)
 
     def _run(self) -> None:
+        try:
+            self._open_again_and_again()
+        finally:
+            self._has_tried.set()
+
+    def _open_again_and_again(self) -> None:
         while (opened := self._open()) is not None:
             began_s = self._clock_s()
             self._ready.put(opened)
+            self._has_tried.set()
             failed = self._failed.get()
             opened.close()
             if failed is None:
@@ -215,6 +236,7 @@ class _Opener:
             except Exception:  # noqa: BLE001  # this thread's outermost loop: no end in silence
                 _LOG.exception("the ordered engine broke while it was opened, the CPU stays")
                 return None
+            self._has_tried.set()
             self._closing.wait(self._backoff.next_s())
         return None
 

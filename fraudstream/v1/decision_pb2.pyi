@@ -190,3 +190,31 @@ class AcceptedTransaction(_message.Message):
     ingest_ended_us: int
     decision: Decision
     def __init__(self, transaction: _Optional[_Union[_transaction_pb2.Transaction, _Mapping]] = ..., raw_append_time_ms: _Optional[int] = ..., ingest_started_us: _Optional[int] = ..., ingest_ended_us: _Optional[int] = ..., decision: _Optional[_Union[Decision, _Mapping]] = ...) -> None: ...
+
+class ShadowScore(_message.Message):
+    __slots__ = ("decision_id", "bank_id", "transaction_id", "card_token", "event_time_ms", "model_hash", "score", "raw_score", "action", "engine_version", "cpu_class", "batch_bucket")
+    DECISION_ID_FIELD_NUMBER: _ClassVar[int]
+    BANK_ID_FIELD_NUMBER: _ClassVar[int]
+    TRANSACTION_ID_FIELD_NUMBER: _ClassVar[int]
+    CARD_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    EVENT_TIME_MS_FIELD_NUMBER: _ClassVar[int]
+    MODEL_HASH_FIELD_NUMBER: _ClassVar[int]
+    SCORE_FIELD_NUMBER: _ClassVar[int]
+    RAW_SCORE_FIELD_NUMBER: _ClassVar[int]
+    ACTION_FIELD_NUMBER: _ClassVar[int]
+    ENGINE_VERSION_FIELD_NUMBER: _ClassVar[int]
+    CPU_CLASS_FIELD_NUMBER: _ClassVar[int]
+    BATCH_BUCKET_FIELD_NUMBER: _ClassVar[int]
+    decision_id: str
+    bank_id: str
+    transaction_id: str
+    card_token: str
+    event_time_ms: int
+    model_hash: str
+    score: float
+    raw_score: float
+    action: Action
+    engine_version: str
+    cpu_class: str
+    batch_bucket: int
+    def __init__(self, decision_id: _Optional[str] = ..., bank_id: _Optional[str] = ..., transaction_id: _Optional[str] = ..., card_token: _Optional[str] = ..., event_time_ms: _Optional[int] = ..., model_hash: _Optional[str] = ..., score: _Optional[float] = ..., raw_score: _Optional[float] = ..., action: _Optional[_Union[Action, str]] = ..., engine_version: _Optional[str] = ..., cpu_class: _Optional[str] = ..., batch_bucket: _Optional[int] = ...) -> None: ...

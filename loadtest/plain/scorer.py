@@ -31,7 +31,7 @@ from services.scoring.decide import Verdict, action_of
 from services.scoring.explain import explanation_of, groups_to_ask
 from services.scoring.explanation import Explanation
 from services.scoring.feature_batch import read_subject
-from services.scoring.model import cpu_class, load_champion
+from services.scoring.model import ModelSource, cpu_class
 from services.scoring.occlusion import rows_asked
 from services.scoring.reasons import FITS_HABITS, reasons_of
 from services.scoring.served import ServedModel
@@ -105,7 +105,7 @@ def serve(settings: PlainSettings) -> int:
 async def _serve(settings: PlainSettings) -> None:
     people = People.load(settings.people_file)
     repository = ModelRepository(settings.model, people, lambda: time.time_ns() // 1_000_000)
-    scorer = RowScorer(*load_champion(repository, _BUDGET, None))
+    scorer = RowScorer(*ModelSource(repository, _BUDGET, None).load_champion())
     server = grpc.aio.server()
     method = grpc.unary_unary_rpc_method_handler(
         scorer.score,

@@ -10,10 +10,16 @@ from typing import Any, Final, Protocol
 import pyarrow as pa
 from google.protobuf.message import DecodeError
 
-from fraudstream.canonical import ACCEPTED_SCHEMA, DECISION_SCHEMA, LABEL_SCHEMA
-from fraudstream.canonical_batches import LogRows, accepted_batch, decision_batch, label_batch
-from fraudstream.topics import ACCEPTED, DECISIONS, LABELS, Topic
-from fraudstream.v1.decision_pb2 import AcceptedTransaction, Decision
+from fraudstream.canonical import ACCEPTED_SCHEMA, DECISION_SCHEMA, LABEL_SCHEMA, SHADOW_SCHEMA
+from fraudstream.canonical_batches import (
+    LogRows,
+    accepted_batch,
+    decision_batch,
+    label_batch,
+    shadow_batch,
+)
+from fraudstream.topics import ACCEPTED, DECISIONS, LABELS, SHADOWED, Topic
+from fraudstream.v1.decision_pb2 import AcceptedTransaction, Decision, ShadowScore
 from fraudstream.v1.label_pb2 import Label
 from fraudstream.v1.transaction_pb2 import Transaction
 
@@ -95,6 +101,11 @@ def _decision(value: bytes) -> Decision | None:
     return decision if decision.card_token and not decision.transaction.pan else None
 
 
+def _shadow(value: bytes) -> ShadowScore | None:
+    score = ShadowScore.FromString(value)
+    return score if score.card_token else None
+
+
 def _label(value: bytes) -> Label | None:
     label = Label.FromString(value)
     return label if label.card_token else None
@@ -103,5 +114,6 @@ def _label(value: bytes) -> Label | None:
 STREAMS: Final = (
     Stream("accepted", ACCEPTED, ACCEPTED_SCHEMA, _transaction, accepted_batch),
     Stream("decisions", DECISIONS, DECISION_SCHEMA, _decision, decision_batch),
+    Stream("shadows", SHADOWED, SHADOW_SCHEMA, _shadow, shadow_batch),
     Stream("labels", LABELS, LABEL_SCHEMA, _label, label_batch),
 )

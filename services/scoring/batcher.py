@@ -1,4 +1,8 @@
-"""One queue in front of one engine thread; a batch is whatever waited while the engine was busy.
+"""The queue in front of one engine thread; a batch is whatever waited while it was busy.
+
+Several models share the thread: during a swap, and where a canary decides some cards. A batch is of
+one engine, and engines take turns. Rows that can wait (of challengers that decide nothing) are
+scored only when no other row waits.
 
 Axes: `B` rows of a batch, `T` sequence length, `C` sequence channels, `F` the model's features.
 No timer: a lone row starts at once (a timer of 2 ms was worse at every load that was measured).
@@ -51,8 +55,9 @@ class EngineRows:
 
 @dataclass(slots=True)
 class _Job:
-    """Rows of one caller, handed to the engine in one or more batches."""
+    """Rows of one caller, handed to an engine in one or more batches."""
 
+    engine: Engine
     vectors: FloatArray
     sequences: FloatArray
     answer: asyncio.Future[EngineRows]
@@ -74,32 +79,75 @@ class _Slice:
 
 @dataclass(slots=True)
 class _Batch:
+    engine: Engine
     slices: list[_Slice] = field(default_factory=list)
     rows: int = 0
 
 
-class Batcher:
-    """The queue, the engine and its thread. Use from one event loop."""
+class _Queue:
+    """Jobs that wait, a line for each engine; an engine that has had its turn is last again."""
 
-    def __init__(self, engine: Engine, clock_us: Callable[[], int]) -> None:
-        self._engine = engine
+    def __init__(self) -> None:
+        self.rows = 0
+        self._lines: dict[Engine, deque[_Job]] = {}
+
+    def add(self, job: _Job) -> None:
+        self._lines.setdefault(job.engine, deque()).append(job)
+        self.rows += len(job.vectors)
+
+    def __bool__(self) -> bool:
+        return bool(self._lines)
+
+    def take(self) -> _Batch:
+        """Take up to the engine's largest bucket from the front of its line."""
+        engine = next(iter(self._lines))
+        jobs = self._lines.pop(engine)
+        batch = _Batch(engine)
+        most = engine.buckets[-1]
+        while jobs and batch.rows < most:
+            job = jobs[0]
+            left = len(job.vectors) - job.taken
+            taken = 0 if job.answer.done() else min(left, most - batch.rows)
+            if taken:
+                batch.slices.append(_Slice(job, job.taken, job.taken + taken))
+            batch.rows += taken
+            job.taken += taken
+            self.rows -= taken
+            if job.answer.done() or taken == left:
+                self.rows -= left - taken
+                jobs.popleft()
+        if jobs:
+            self._lines[engine] = jobs
+        return batch
+
+
+class Batcher:
+    """The queue and the engine thread. Use from one event loop."""
+
+    def __init__(self, clock_us: Callable[[], int]) -> None:
         self._clock_us = clock_us
-        self._jobs: deque[_Job] = deque()
-        self._waiting_rows = 0
+        self._deciding = _Queue()
+        self._patient = _Queue()
         self._has_jobs = asyncio.Event()
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="engine")
 
     @property
     def waiting_rows(self) -> int:
-        """Rows that no batch has taken yet."""
-        return self._waiting_rows
+        """Rows for decisions that no batch has taken yet."""
+        return self._deciding.rows
 
     def close(self) -> None:
-        """End thread and engine, after `score_forever` has ended. Rows that wait get no answer."""
+        """End the thread, after `score_forever` has ended. Rows that wait get no answer."""
         self._thread.shutdown(wait=True)
-        self._engine.close()
 
-    async def score(self, vectors: FloatArray, sequences: FloatArray) -> EngineRows:
+    async def finish_batch(self) -> None:
+        """Return when the batch that runs now is done: no caller waits for one that was given up.
+
+        Which engines it concerns is not asked: it takes a few milliseconds.
+        """
+        await asyncio.get_running_loop().run_in_executor(self._thread, lambda: None)
+
+    async def score(self, engine: Engine, vectors: FloatArray, sequences: FloatArray) -> EngineRows:
         """Return the raw scores of the rows, float32 [n, F] and float32 [n, T, C].
 
         A caller that is cancelled gives up its rows; those not yet begun are dropped.
@@ -107,52 +155,48 @@ class Batcher:
         Raises:
             Overloaded: Too many rows wait already.
         """
-        rows = len(vectors)
-        allowed = MAX_WAITING_BATCHES * self._engine.buckets[-1]
-        if self._waiting_rows + rows > allowed:
-            msg = f"{self._waiting_rows} rows wait for the engine, at most {allowed} may"
+        rows = self._deciding.rows
+        allowed = MAX_WAITING_BATCHES * engine.buckets[-1]
+        if rows + len(vectors) > allowed:
+            msg = f"{rows} rows wait for the engine, at most {allowed} may"
             raise Overloaded(msg)
-        answer: asyncio.Future[EngineRows] = asyncio.get_running_loop().create_future()
-        raw_scores = np.full(rows, np.nan, np.float32)
-        buckets, versions = np.zeros(rows, np.int32), [""] * rows
-        self._jobs.append(_Job(vectors, sequences, answer, raw_scores, buckets, versions))
-        self._waiting_rows += rows
-        self._has_jobs.set()
-        return await answer
+        return await self._submit(self._deciding, engine, vectors, sequences)
+
+    async def score_when_idle(
+        self, engine: Engine, vectors: FloatArray, sequences: FloatArray
+    ) -> EngineRows:
+        """Return the raw scores of rows that no decision waits for, once nothing else waits.
+
+        A batch that has begun runs to its end, so few rows at a time keep decisions waiting least.
+        """
+        return await self._submit(self._patient, engine, vectors, sequences)
 
     async def score_forever(self) -> None:
         """Take batches and score them, one after another."""
         loop = asyncio.get_running_loop()
         while True:
             await self._has_jobs.wait()
-            batch = self._take_batch()
+            batch = (self._deciding or self._patient).take()
+            if not self._deciding and not self._patient:
+                self._has_jobs.clear()
             if batch.rows:
                 await loop.run_in_executor(self._thread, self._score_batch, batch)
                 self._answer(batch)
 
-    def _take_batch(self) -> _Batch:
-        """Take up to the engine's largest bucket from the front of the queue."""
-        batch = _Batch()
-        most = self._engine.buckets[-1]
-        while self._jobs and batch.rows < most:
-            job = self._jobs[0]
-            left = len(job.vectors) - job.taken
-            taken = 0 if job.answer.done() else min(left, most - batch.rows)
-            if taken:
-                batch.slices.append(_Slice(job, job.taken, job.taken + taken))
-            batch.rows += taken
-            job.taken += taken
-            self._waiting_rows -= taken
-            if job.answer.done() or taken == left:
-                self._waiting_rows -= left - taken
-                self._jobs.popleft()
-        if not self._jobs:
-            self._has_jobs.clear()
-        return batch
+    async def _submit(
+        self, queue: _Queue, engine: Engine, vectors: FloatArray, sequences: FloatArray
+    ) -> EngineRows:
+        answer: asyncio.Future[EngineRows] = asyncio.get_running_loop().create_future()
+        rows = len(vectors)
+        raw_scores = np.full(rows, np.nan, np.float32)
+        buckets, versions = np.zeros(rows, np.int32), [""] * rows
+        queue.add(_Job(engine, vectors, sequences, answer, raw_scores, buckets, versions))
+        self._has_jobs.set()
+        return await answer
 
     def _score_batch(self, batch: _Batch) -> None:
         """Run the engine once, in its thread. A failure leaves NaN, which becomes a stand-in."""
-        slices, engine = batch.slices, self._engine
+        slices, engine = batch.slices, batch.engine
         # The engine may have changed since the batch was taken: it splits what is too large.
         bucket = bucket_of(batch.rows, GPU_BUCKETS)
         vectors = np.concatenate([part.job.vectors[part.begin : part.end] for part in slices])

@@ -21,19 +21,19 @@ from fraudstream.shared_entities import EntityReader
 from fraudstream.signing import People
 from fraudstream.state_store import StateStore
 from fraudstream.telemetry import Telemetry
-from fraudstream.topics import ACCEPTED, ALERTS, DECISIONS, ENTITIES
+from fraudstream.topics import ACCEPTED, ALERTS, DECISIONS, ENTITIES, SHADOWED
 from fraudstream.transaction import TimeBounds
 from services.scoring.backlog import PublishBacklog
 from services.scoring.batcher import Batcher
 from services.scoring.door_features import DoorFeatures
 from services.scoring.door_records import DoorRecords
 from services.scoring.door_row import Reception
-from services.scoring.explain import Explainer
+from services.scoring.follow import ModelFollower
 from services.scoring.front_door import FrontDoor
-from services.scoring.judge import AbsentModel, Judge, ModelJudge
 from services.scoring.late_alerts import AlertBacklog
+from services.scoring.line_up import LineUp, LineUpJudge
 from services.scoring.methods import Deadlines, InternalMethods, ScoringMethods
-from services.scoring.model import cpu_class, load_champion
+from services.scoring.model import ModelSource, cpu_class
 from services.scoring.observe import Observer
 from services.scoring.parts import DoorParts
 from services.scoring.publish import Publisher
@@ -41,6 +41,7 @@ from services.scoring.rescorer import Rescorer
 from services.scoring.rpc import Listener, RpcServer, RpcService
 from services.scoring.service import Connections, ScoringService, Workers
 from services.scoring.settings import EngineChoice, ScoringSettings, ServiceSettings
+from services.scoring.shadow import ShadowScorer
 from services.scoring.shards import CardShards
 from services.scoring.stream_door import StreamDoor
 from services.scoring.sweeper import Sweeper, SweepTimes
@@ -65,12 +66,12 @@ class _Partitions:
 
 
 @dataclass(frozen=True, slots=True)
-class _Model:
-    """What judges and explains; without a model only the judge, which has stand-ins."""
+class _Models:
+    """What judges, and what keeps it at what the ledger says; that only where there is one."""
 
-    judge: Judge
-    batcher: Batcher | None = None
-    explainer: Explainer | None = None
+    batcher: Batcher
+    judge: LineUpJudge
+    follower: ModelFollower | None
 
 
 async def build(settings: ServiceSettings) -> ScoringService:
@@ -82,17 +83,19 @@ async def build(settings: ServiceSettings) -> ScoringService:
         OnlineStoreUnavailable: The store does not answer.
         BrokerUnavailable: The broker does not.
     """
-    model = _model(settings.scoring)
+    models = await _models(settings.scoring)
     warm_up()
     connections, partitions = await _connect(settings)
     store = connections.store
     shards = CardShards(store, partitions.cards)
-    alerts = AlertBacklog(connections.producer, store, settings.kafka, model.explainer, clock_ms)
+    alerts = AlertBacklog(connections.producer, store, settings.kafka, models.judge, clock_ms)
+    shadows = ShadowScorer(models.judge, connections.producer, settings.kafka, partitions.cards)
     publisher = Publisher(connections.producer, store, settings.kafka, alerts)
     backlog = PublishBacklog(publisher, settings.scoring.publish_backlog)
     times = SweepTimes(settings.scoring.sweep_every_ms, settings.scoring.sweep_after_ms)
     parts = DoorParts(
-        judge=model.judge,
+        judge=models.judge,
+        shadows=shadows,
         store=store,
         publisher=publisher,
         observer=Observer(connections.telemetry),
@@ -109,27 +112,30 @@ async def build(settings: ServiceSettings) -> ScoringService:
         InternalMethods(StreamDoor(parts)).service(),
     )
     sweeper = Sweeper(store, shards, publisher, times, clock_ms)
-    rescorer = Rescorer(model.judge, connections.producer, settings.kafka, clock_ms)
-    workers = Workers(model.batcher, backlog, alerts, sweeper, rescorer)
+    rescorer = Rescorer(models.judge, connections.producer, settings.kafka, clock_ms)
+    workers = Workers(models.batcher, models.follower, shadows, backlog, alerts, sweeper, rescorer)
     servers = _servers(services, settings.scoring)
     return ScoringService(servers, workers, connections, settings.scoring.grace_s)
 
 
-def _model(settings: ScoringSettings) -> _Model:
+async def _models(settings: ScoringSettings) -> _Models:
+    batcher = Batcher(clock_us)
+    judge = LineUpJudge(batcher, LineUp())
     if not settings.model:
-        return _Model(AbsentModel())
+        return _Models(batcher, judge, None)
     if settings.people_file is None:
         msg = "FRAUD_SCORING_PEOPLE_FILE: expected the file of people whose signatures count"
         raise InvalidSettings(f"{msg}; python -m training person makes one")
     people = People.load(settings.people_file)
-    repository = ModelRepository(Path(settings.model), people, clock_ms)
-    budget = Budget(settings.model_batch_ms, settings.model_memory_mib << 20)
-    model, engine = load_champion(
-        repository, budget, settings.model_head_file, _engine_order(settings)
+    source = ModelSource(
+        ModelRepository(Path(settings.model), people, clock_ms),
+        Budget(settings.model_batch_ms, settings.model_memory_mib << 20),
+        settings.model_head_file,
+        _engine_order(settings),
     )
-    batcher = Batcher(engine, clock_us)
-    explainer = Explainer(model, batcher)
-    return _Model(ModelJudge(model, batcher, explainer), batcher, explainer)
+    follower = ModelFollower(source, batcher, judge, settings.model_poll_ms)
+    await follower.start()
+    return _Models(batcher, judge, follower)
 
 
 def _engine_order(settings: ScoringSettings) -> EngineOrder | None:
@@ -170,14 +176,15 @@ async def _connect(settings: ServiceSettings) -> tuple[Connections, _Partitions]
 
 
 async def _partitions(producer: BatchProducer, kafka: KafkaSettings) -> _Partitions:
-    """Return the partition counts; a card's records must be in one partition of three topics."""
+    """Return the partition counts; a card's records must be in one partition of four topics."""
     counts = {
         topic.name: await producer.partitions(kafka.topic(topic))
-        for topic in (ACCEPTED, DECISIONS, ALERTS, ENTITIES)
+        for topic in (ACCEPTED, DECISIONS, SHADOWED, ALERTS, ENTITIES)
     }
     cards = counts[ACCEPTED.name]
-    if counts[DECISIONS.name] != cards or counts[ALERTS.name] != cards:
-        msg = f"{ACCEPTED.name}, {DECISIONS.name} and {ALERTS.name} need equal partition counts"
+    by_card = (ACCEPTED.name, DECISIONS.name, SHADOWED.name, ALERTS.name)
+    if {counts[name] for name in by_card} != {cards}:
+        msg = f"{', '.join(by_card)} need equal partition counts"
         raise InvalidSettings(f"{msg}, found {counts}")
     return _Partitions(cards, counts[ENTITIES.name])
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import logging
 import os
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
 
 import uvloop
 from aiokafka.errors import KafkaError
@@ -18,19 +22,26 @@ from fraudstream.errors import (
 from fraudstream.json_log import log_json
 from fraudstream.telemetry import serve_metrics
 from services.scoring.build import build
+from services.scoring.replay_arguments import add_replay
 from services.scoring.settings import ServiceSettings
 
 _LOG = logging.getLogger(__name__)
 
 
-def main() -> int:
-    """Run the service; return its exit code (sysexits)."""
+class _Parser(argparse.ArgumentParser):
+    """Ends with sysexits' code for a wrong command line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.print_usage(sys.stderr)
+        self.exit(os.EX_USAGE, f"{self.prog}: {message}\n")
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the service or a command; return its exit code (sysexits)."""
+    asked = _parser().parse_args(arguments)
     log_json("scoring")
     try:
-        settings = ServiceSettings.read()
-        serve_metrics(settings.scoring.metrics_port)
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(_serve(settings))
+        return int(asked.run(asked))
     except InvalidSettings as exc:
         _LOG.error("%s", exc)  # the message says it all
         return os.EX_CONFIG
@@ -40,6 +51,21 @@ def main() -> int:
     except (OnlineStoreUnavailable, BrokerUnavailable, KafkaError, OSError) as exc:
         _LOG.error("scoring cannot serve: %s", exc)  # likewise
         return os.EX_UNAVAILABLE
+
+
+def _parser() -> _Parser:
+    parser = _Parser(prog="python -m services.scoring", description=__doc__)
+    parser.set_defaults(run=_run)
+    commands = parser.add_subparsers(title="commands", parser_class=_Parser)
+    add_replay(commands.add_parser("replay", help="make a decision again, say what differs"))
+    return parser
+
+
+def _run(_asked: argparse.Namespace) -> int:
+    settings = ServiceSettings.read()
+    serve_metrics(settings.scoring.metrics_port)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_serve(settings))
     return os.EX_OK
 
 

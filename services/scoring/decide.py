@@ -28,6 +28,7 @@ class Verdict:
         bucket: Rows of the padded batch; 0 where no engine ran.
         engine_version: What computed the score; empty where no engine did.
         stand_in_cause: Why no model decided; unspecified where one did.
+        model_hash: Which model decided, or failed to; empty where none was asked.
     """
 
     action: Action
@@ -37,6 +38,7 @@ class Verdict:
     bucket: int = 0
     engine_version: str = ""
     stand_in_cause: StandInCause = _MODEL_DECIDED
+    model_hash: str = ""
 
     @property
     def is_stand_in(self) -> bool:

@@ -12,7 +12,7 @@ from typing import Final
 
 import numpy as np
 
-from fraudstream.engines.protocol import FloatArray
+from fraudstream.engines.protocol import Engine, FloatArray
 from fraudstream.features.catalogue import (
     FEATURE_HASHES,
     FEATURE_SET_HASH,
@@ -33,8 +33,9 @@ BUSY_ROWS: Final = 256
 class Explainer:
     """Explains rows of one model."""
 
-    def __init__(self, model: ServedModel, batcher: Batcher) -> None:
+    def __init__(self, model: ServedModel, engine: Engine, batcher: Batcher) -> None:
         self._model = model
+        self._engine = engine
         self._batcher = batcher
 
     @property
@@ -65,7 +66,7 @@ class Explainer:
         answers = [np.empty(0, np.float32)] * len(asked)  # a first purchase, no groups: no question
         if len(all_vectors):
             answered = await self._batcher.score(
-                all_vectors, np.concatenate([rows for _, rows in asked])
+                self._engine, all_vectors, np.concatenate([rows for _, rows in asked])
             )
             answers = np.split(answered.raw_scores, ends[:-1])
         return [

@@ -107,7 +107,8 @@ class FrontDoor:
             np.stack([features.sequence for features in found]),
         )
         try:
-            judged = await self._parts.judge.judge(arrays, FEATURE_HASHES, SEQUENCE_HASH)
+            cards = [case.arrival.transaction.card_token for case in cases]
+            judged = await self._parts.judge.judge(arrays, cards, FEATURE_HASHES, SEQUENCE_HASH)
         except FraudStreamError as exc:
             for case in cases:
                 case.answer = exc
@@ -132,6 +133,7 @@ class FrontDoor:
                 self._parts.observer.count(case.answer)
                 spans.append((row.written.subject, case.answer))
         self._parts.observer.write_spans(spans, started_us, ended_us)
+        self._parts.shadows.add(spans)
         self._batch_rows.observe(len(cases))
         self._seconds.observe((ended_us - started_us) / 1e6)
 

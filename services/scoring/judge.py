@@ -5,23 +5,25 @@ Axes: `n` rows, `T` sequence length, `C` channels, `F` the model's features.
 
 from __future__ import annotations
 
-from contextlib import suppress
-from dataclasses import dataclass
+import asyncio
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from fraudstream.engines.protocol import FloatArray
+from fraudstream.engines.protocol import Engine, FloatArray
 from fraudstream.errors import FeatureSpecMismatch, Overloaded
 from fraudstream.v1.decision_pb2 import StandInCause
-from services.scoring.batcher import Batcher
+from services.scoring.batcher import Batcher, EngineRows
 from services.scoring.decide import Verdict, action_of, stand_in
 from services.scoring.explain import Explainer
 from services.scoring.explanation import Explanation
 from services.scoring.feature_batch import FeatureArrays
 from services.scoring.reasons import FITS_HABITS
-from services.scoring.served import ServedModel, find_columns
+from services.scoring.served import Scored, ServedModel, find_columns
 from services.scoring.written import EngineTimes
 
 _FITS: Final = Explanation((FITS_HABITS,))
@@ -41,14 +43,24 @@ class Judge(Protocol):
     """What turns the numbers of some rows into verdicts."""
 
     @property
-    def model_hash(self) -> str:
-        """Return the model that judges; empty for none."""
+    def has_model(self) -> bool:
+        """Return whether a model decides; else stand-ins do."""
         ...
 
     async def judge(
-        self, arrays: FeatureArrays, feature_hashes: tuple[int, ...], sequence_hash: str
+        self,
+        arrays: FeatureArrays,
+        cards: Sequence[str],
+        feature_hashes: tuple[int, ...],
+        sequence_hash: str,
     ) -> Judged:
-        """Return one verdict a row.
+        """Return one verdict a row; each names the model that made it.
+
+        Args:
+            arrays: Of the rows.
+            cards: Token of each row's card.
+            feature_hashes: What the vectors hold.
+            sequence_hash: Layout of the sequences.
 
         Raises:
             FeatureSpecMismatch: The model needs what is not there.
@@ -60,11 +72,12 @@ class Judge(Protocol):
 class AbsentModel:
     """Stands where no model is: every row gets a stand-in decision."""
 
-    model_hash = ""
+    has_model = False
 
     async def judge(
         self,
         arrays: FeatureArrays,
+        cards: Sequence[str],  # noqa: ARG002  # any card
         feature_hashes: tuple[int, ...],  # noqa: ARG002  # any features will do
         sequence_hash: str,  # noqa: ARG002  # and any sequence
     ) -> Judged:
@@ -74,14 +87,38 @@ class AbsentModel:
 
 
 class ModelJudge:
-    """Judges rows with one model behind one batcher."""
+    """Judges rows with one model: its numbers, its engine and its explanations belong together.
 
-    def __init__(self, model: ServedModel, batcher: Batcher, explainer: Explainer) -> None:
-        self._model = model
+    Whoever calls it holds it by `used`, so that its engine is closed after the last call.
+    """
+
+    def __init__(self, model: ServedModel, engine: Engine, batcher: Batcher) -> None:
+        self.model = model
+        self.explainer = Explainer(model, engine, batcher)
+        self._engine = engine
         self._batcher = batcher
-        self._explainer = explainer
         self._columns: dict[tuple[int, ...], npt.NDArray[np.intp]] = {}
-        self.model_hash = model.model_hash
+        self._users = 0
+        self._is_unused = asyncio.Event()
+        self._is_unused.set()
+
+    @contextmanager
+    def used(self) -> Iterator[None]:
+        """Keep the engine open for as long as this holds."""
+        self._users += 1
+        self._is_unused.clear()
+        try:
+            yield
+        finally:
+            self._users -= 1
+            if not self._users:
+                self._is_unused.set()
+
+    async def close(self) -> None:
+        """Give the engine back, once no call uses it and no batch of it runs. Takes no new call."""
+        await self._is_unused.wait()
+        await self._batcher.finish_batch()  # of a caller who gave up while it ran
+        await asyncio.to_thread(self._engine.close)
 
     def columns_of(self, feature_hashes: tuple[int, ...]) -> npt.NDArray[np.intp]:
         """Return where the model's features stand in vectors of these features.
@@ -91,7 +128,7 @@ class ModelJudge:
         """
         columns = self._columns.get(feature_hashes)
         if columns is None:
-            columns = find_columns(self._model, feature_hashes)
+            columns = find_columns(self.model, feature_hashes)
             if len(self._columns) >= _MAX_FEATURE_LISTS:
                 self._columns.clear()
             self._columns[feature_hashes] = columns
@@ -106,62 +143,79 @@ class ModelJudge:
             FeatureSpecMismatch: The model needs what is not there.
             Overloaded: Too many rows wait for the engine.
         """
-        if sequence_hash != self._model.sequence_hash:
-            msg = f"sequence layout {sequence_hash}, the model reads {self._model.sequence_hash}"
+        if sequence_hash != self.model.sequence_hash:
+            msg = f"sequence layout {sequence_hash}, the model reads {self.model.sequence_hash}"
             raise FeatureSpecMismatch(msg)
         vectors = arrays.vectors[:, self.columns_of(feature_hashes)]  # [n, F] of the model
         sequences = arrays.sequences
-        answered = await self._batcher.score(vectors, sequences)
-        raw = answered.raw_scores.astype(np.float64)
-        is_sound = (raw >= 0) & (raw <= 1)  # false for NaN too
-        scores = np.clip(self._model.calibrate(np.where(is_sound, raw, 0.5)), 0.0, 1.0)
-        why = await self._explain(vectors, sequences, raw, np.where(is_sound, scores, -1.0))
+        answered = await self._batcher.score(self._engine, vectors, sequences)
+        scored = self.model.scores(answered.raw_scores)
+        why = await self._explain(vectors, sequences, scored)
+        verdicts = self._verdicts(answered, scored, why)
+        return Judged(verdicts, EngineTimes(answered.started_us, answered.ended_us))
+
+    async def score_when_idle(
+        self, arrays: FeatureArrays, feature_hashes: tuple[int, ...]
+    ) -> tuple[EngineRows, Scored]:
+        """Return what the engine and the model say of rows that no decision waits for.
+
+        Raises:
+            FeatureSpecMismatch: The model needs what is not there.
+        """
+        vectors = arrays.vectors[:, self.columns_of(feature_hashes)]
+        answered = await self._batcher.score_when_idle(self._engine, vectors, arrays.sequences)
+        return answered, self.model.scores(answered.raw_scores)
+
+    def _verdicts(
+        self, answered: EngineRows, scored: Scored, why: dict[int, Explanation]
+    ) -> list[Verdict]:
+        model = self.model
+        failed = replace(
+            stand_in(StandInCause.STAND_IN_CAUSE_MODEL_FAILED), model_hash=model.model_hash
+        )
         numbers = zip(
-            scores.tolist(),
-            raw.tolist(),
+            scored.scores.tolist(),
+            scored.raw_scores.tolist(),
             answered.buckets.tolist(),
             answered.versions,
-            is_sound.tolist(),
+            scored.is_sound.tolist(),
             strict=True,
         )
-        verdicts = [
+        return [
             Verdict(
-                action_of(score, self._model.thresholds),
+                action_of(score, model.thresholds),
                 score,
                 raw_score,
                 why.get(row, _FITS),
                 bucket,
                 version,
+                model_hash=model.model_hash,
             )
             if sound
-            else stand_in(StandInCause.STAND_IN_CAUSE_MODEL_FAILED)
+            else failed
             for row, (score, raw_score, bucket, version, sound) in enumerate(numbers)
         ]
-        return Judged(verdicts, EngineTimes(answered.started_us, answered.ended_us))
 
     async def _explain(
-        self,
-        vectors: FloatArray,
-        sequences: FloatArray,
-        raw_scores: npt.NDArray[np.float64],
-        scores: npt.NDArray[np.float64],
+        self, vectors: FloatArray, sequences: FloatArray, scored: Scored
     ) -> dict[int, Explanation]:
         """Return why rows were flagged, by position: estimated where no person will look.
 
         A challenge is the cardholder's to answer; a review or decline is measured, if the engine
         has the time now.
         """
-        thresholds = self._model.thresholds
+        thresholds = self.model.thresholds
+        scores, raw_scores = np.where(scored.is_sound, scored.scores, -1.0), scored.raw_scores
         flagged = np.flatnonzero(scores >= thresholds.challenge)
         if not len(flagged):
             return {}
-        estimated = self._explainer.estimate(vectors[flagged])
+        estimated = self.explainer.estimate(vectors[flagged])
         found = dict(zip(flagged.tolist(), estimated, strict=True))
         looked_at = flagged[scores[flagged] >= thresholds.review]
-        if not len(looked_at) or self._explainer.is_busy:
+        if not len(looked_at) or self.explainer.is_busy:
             return found
         with suppress(Overloaded):
-            measured = await self._explainer.measure(
+            measured = await self.explainer.measure(
                 vectors[looked_at], sequences[looked_at], raw_scores[looked_at].tolist()
             )
             found |= zip(looked_at.tolist(), measured, strict=True)

@@ -13,7 +13,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 
 from fraudstream.errors import BrokerUnavailable, FraudStreamError, Overloaded
 from fraudstream.settings import KafkaSettings
@@ -23,7 +23,6 @@ from fraudstream.telemetry import ALERTS
 from fraudstream.topics import ALERTS as ALERTS_TOPIC
 from fraudstream.v1.decision_pb2 import Decision
 from services.scoring.alerts import build_alert
-from services.scoring.explain import Explainer
 from services.scoring.explanation import Explanation
 from services.scoring.publish import Outgoing, Producer, record_of
 
@@ -35,6 +34,23 @@ _RETRY_S: Final = 0.5
 PATIENCE_MS: Final = 2_000
 
 _LOG: Final = logging.getLogger(__name__)
+
+
+class Explainer(Protocol):
+    """Measures the reasons of decisions that were made."""
+
+    @property
+    def is_busy(self) -> bool:
+        """Return whether the engine has no time for reasons now."""
+        ...
+
+    async def measure_decisions(self, decisions: Sequence[Decision]) -> list[Explanation | None]:
+        """Return measured explanations; None for a decision of a model that does not serve here.
+
+        Raises:
+            Overloaded: Too many rows wait for the engine.
+        """
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +67,7 @@ class AlertBacklog:
         producer: Sends records.
         outbox: Where the decisions are until they are settled.
         kafka: Names the topic.
-        explainer: Measures reasons; None where no model is served.
+        explainer: Measures reasons.
         clock_ms: Epoch milliseconds.
     """
 
@@ -60,7 +76,7 @@ class AlertBacklog:
         producer: Producer,
         outbox: StateStore,
         kafka: KafkaSettings,
-        explainer: Explainer | None,
+        explainer: Explainer,
         clock_ms: Callable[[], int],
     ) -> None:
         self._producer = producer
@@ -106,7 +122,7 @@ class AlertBacklog:
         """Whether the engine is busy and the oldest alert may wait for it."""
         oldest = next(iter(self._waiting.values()))
         is_young = self._clock_ms() - oldest.since_ms < PATIENCE_MS
-        return is_young and self._explainer is not None and self._explainer.is_busy
+        return is_young and self._explainer.is_busy
 
     async def _publish(self, taken: Sequence[_Waiting]) -> None:
         # From what was recorded: the message itself may be on its way to a caller, shortened.
@@ -128,9 +144,8 @@ class AlertBacklog:
             await self._outbox.settle_published(shard, [row.row for row in rows])
 
     async def _measure(self, decisions: Sequence[Decision]) -> Sequence[Explanation | None]:
-        if self._explainer is not None:
-            try:
-                return await self._explainer.measure_decisions(decisions)
-            except Overloaded as exc:
-                _LOG.warning("%d alerts keep estimated reasons: %s", len(decisions), exc)
+        try:
+            return await self._explainer.measure_decisions(decisions)
+        except Overloaded as exc:
+            _LOG.warning("%d alerts keep estimated reasons: %s", len(decisions), exc)
         return [None] * len(decisions)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import platform
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -13,9 +14,11 @@ from fraudstream.artefact import Artefact
 from fraudstream.engines.fallback import FallbackEngine
 from fraudstream.engines.protocol import Engine
 from fraudstream.engines.tensorrt_engine import EngineOrder
+from fraudstream.ledger_entry import LedgerHead, ModelRef
 from fraudstream.manifest import CHANNEL_PREFIX, Manifest, ReasonGroup
 from fraudstream.model_repository import ModelRepository, keep_head, read_head
 from fraudstream.ready_engine import Budget, ready_engine
+from fraudstream.standing import Standing
 from services.scoring.estimate import Estimate
 from services.scoring.gpu import open_gpu
 from services.scoring.observe import observe_engine
@@ -27,34 +30,76 @@ _VECTOR_FLAGS: Final = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_ti
 _CPU_FILE: Final = Path("/proc/cpuinfo")
 
 
-def load_champion(
-    repository: ModelRepository,
-    budget: Budget,
-    head_file: Path | None,
-    order: EngineOrder | None = None,
-) -> tuple[ServedModel, Engine]:
-    """Load the champion of a verified repository, check its golden rows and warm its engine up.
+@dataclass(frozen=True, slots=True)
+class ModelSource:
+    """A repository, and how a model of it becomes one that serves.
 
-    Args:
-        repository: Whose ledger says which model is served.
-        budget: What the model may cost.
+    Attributes:
+        repository: Whose ledger says which models serve.
+        budget: What a model may cost.
         head_file: Where the head of the ledger is kept from start to start, so that one without
             what was seen is refused; None to remember nothing.
         order: A GPU engine that takes over as soon as it has passed the same check.
-
-    Raises:
-        ModelRefused: The ledger does not hold together, or the model is not fit to serve.
-        InvalidSettings: The head cannot be read or kept.
     """
-    standing = repository.read(read_head(head_file) if head_file else None)
-    if head_file:
-        keep_head(head_file, standing.head)
-    artefact = repository.load_champion(standing)
-    cpu = ready_engine(artefact, budget)
-    if order is None:
-        return served_model(artefact), cpu
-    ordered = functools.partial(open_gpu, artefact, order)
-    return served_model(artefact), FallbackEngine(cpu, ordered, observe_engine)
+
+    repository: ModelRepository
+    budget: Budget
+    head_file: Path | None = None
+    order: EngineOrder | None = None
+
+    def read(self, seen: LedgerHead | None = None) -> Standing:
+        """Return what the ledger says, and keep its head.
+
+        Args:
+            seen: A head that was read before; None at a start, when the kept one counts.
+
+        Raises:
+            ModelRefused: The ledger does not hold together, or lacks what was seen.
+            InvalidSettings: The head cannot be read or kept.
+        """
+        kept = read_head(self.head_file) if self.head_file else None
+        standing = self.repository.read(kept if seen is None else seen)
+        if self.head_file and (kept is None or kept.sequence < standing.head.sequence):
+            keep_head(self.head_file, standing.head)
+        return standing
+
+    def load_champion(self) -> tuple[ServedModel, Engine]:
+        """Load the champion: the ledger is verified, golden rows are checked, the engine is warm.
+
+        Raises:
+            ModelRefused: The ledger does not hold together, none is promoted, or the model is not
+                fit to serve.
+            InvalidSettings: The head cannot be read or kept.
+        """
+        return self._ready(self.repository.load_champion(self.read()))
+
+    def load(self, standing: Standing, model: ModelRef) -> tuple[ServedModel, Engine]:
+        """Load a model of a verified ledger, with the same checks.
+
+        Raises:
+            ModelRefused: The model is not fit to serve.
+            ModelNotLoaded: The engine failed on a golden batch.
+        """
+        return self._ready(self.repository.load(standing, model))
+
+    def load_beside(self, standing: Standing, model: ModelRef) -> tuple[ServedModel, Engine]:
+        """Load a model while another serves: a GPU engine that was ordered is tried once first.
+
+        Raises:
+            ModelRefused: The model is not fit to serve.
+            ModelNotLoaded: The engine failed on a golden batch.
+        """
+        served, engine = self.load(standing, model)
+        if isinstance(engine, FallbackEngine):
+            engine.wait_tried()
+        return served, engine
+
+    def _ready(self, artefact: Artefact) -> tuple[ServedModel, Engine]:
+        cpu = ready_engine(artefact, self.budget)
+        if self.order is None:
+            return served_model(artefact), cpu
+        ordered = functools.partial(open_gpu, artefact, self.order)
+        return served_model(artefact), FallbackEngine(cpu, ordered, observe_engine)
 
 
 def served_model(artefact: Artefact) -> ServedModel:

@@ -23,8 +23,11 @@ from services.scoring.written import Subject
 
 
 def observe_engine(change: EngineChange) -> None:
-    """Count that another engine serves from now on."""
-    ENGINE_FALLBACK.set(change.is_fallback)
+    """Count that another engine serves a model; each model begins without a fallback."""
+    if change.is_fallback:
+        ENGINE_FALLBACK.inc()
+    else:
+        ENGINE_FALLBACK.dec()
     ENGINE_CHANGES.labels(change.reason.lower()).inc()
 
 

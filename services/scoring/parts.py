@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Protocol
 
 from fraudstream.state_store import StateStore
 from fraudstream.v1.decision_pb2 import Decision, StageTimings
 from services.scoring.judge import Judge
 from services.scoring.observe import Observer
 from services.scoring.publish import Publisher
+from services.scoring.written import Subject
+
+
+class Shadows(Protocol):
+    """Takes decisions after they were made."""
+
+    def add(self, decided: Iterable[tuple[Subject, Decision]]) -> None:
+        """Take decisions; what does not fit is dropped and counted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +27,7 @@ class DoorParts:
 
     Attributes:
         judge: Makes verdicts.
+        shadows: Takes what was decided, for the models that decide nothing.
         store: Records them.
         publisher: Publishes them.
         observer: Counts them.
@@ -28,6 +38,7 @@ class DoorParts:
     """
 
     judge: Judge
+    shadows: Shadows
     store: StateStore
     publisher: Publisher
     observer: Observer
@@ -39,7 +50,6 @@ class DoorParts:
     def template(self, feature_set_hash: str, sequence_hash: str, started_us: int) -> Decision:
         """Return the fields that all decisions of one call have in common."""
         return Decision(
-            model_hash=self.judge.model_hash,
             feature_set_hash=feature_set_hash,
             sequence_hash=sequence_hash,
             cpu_class=self.cpu_class,

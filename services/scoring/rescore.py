@@ -30,9 +30,7 @@ def stand_in_of(
     return kept
 
 
-def rescore_of(
-    decision: Decision, verdict: Verdict, model_hash: str, rescored_at_ms: int
-) -> Rescore:
+def rescore_of(decision: Decision, verdict: Verdict, rescored_at_ms: int) -> Rescore:
     """Return what a model says of a stand-in decision."""
     return Rescore(
         decision_id=decision.decision_id,
@@ -45,7 +43,7 @@ def rescore_of(
         score=verdict.score,
         raw_score=verdict.raw_score,
         reasons=verdict.why.reasons,
-        model_hash=model_hash,
+        model_hash=verdict.model_hash,
         rule_set_hash=decision.rule_set_hash,
         engine_version=verdict.engine_version,
         event_time_ms=decision.event_time_ms,

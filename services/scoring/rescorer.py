@@ -85,7 +85,7 @@ class Rescorer:
         pauses = _Pauses()
         while True:
             # Without a model it takes no partition from a scorer that has one.
-            if not self._judge.model_hash:
+            if not self._judge.has_model:
                 await asyncio.sleep(_POLL_MS / 1000)
                 continue
             consumer = AIOKafkaConsumer(
@@ -133,8 +133,10 @@ class Rescorer:
             lots.setdefault(features, []).append(row)
         for (feature_hashes, sequence_hash), lot in lots.items():
             try:
+                decisions = [row.stand_in.decision for row in lot]
+                cards = [decision.card_token for decision in decisions]
                 judged = await self._judge.judge(
-                    _arrays([row.stand_in.decision for row in lot]), feature_hashes, sequence_hash
+                    _arrays(decisions), cards, feature_hashes, sequence_hash
                 )
             except FeatureSpecMismatch as exc:
                 _LOG.error("%d stand-in decisions cannot be scored: %s", len(lot), exc)
@@ -162,7 +164,7 @@ class Rescorer:
                 _LOG.error("decision %s: the model gives no score", decision.decision_id)
                 outcomes.append("unscorable")
                 continue
-            rescore = rescore_of(decision, verdict, self._judge.model_hash, self._clock_ms())
+            rescore = rescore_of(decision, verdict, self._clock_ms())
             rescores.append(_record_like(row.record, rescore.SerializeToString()))
             alert = rescored_alert(decision, rescore)
             if alert is not None:

@@ -1,4 +1,4 @@
-"""A checked artefact in the form that scoring uses. Axes: `F` the model's features."""
+"""A checked artefact in the form that scoring uses. Axes: `n` rows, `F` the model's features."""
 
 from __future__ import annotations
 
@@ -9,9 +9,25 @@ import numpy as np
 import numpy.typing as npt
 
 from fraudstream.calibration import Thresholds
+from fraudstream.engines.protocol import FloatArray
 from fraudstream.errors import FeatureSpecMismatch
 from services.scoring.estimate import Estimate
 from services.scoring.occlusion import Occlusion
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """What a model said of some rows.
+
+    Attributes:
+        raw_scores: float64 [n], as the engine gave them.
+        scores: Calibrated, float64 [n]; of no meaning where the raw score is not sound.
+        is_sound: bool [n]: the raw score is a number in [0, 1].
+    """
+
+    raw_scores: npt.NDArray[np.float64]
+    scores: npt.NDArray[np.float64]
+    is_sound: npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +53,13 @@ class ServedModel:
     thresholds: Thresholds
     occlusions: tuple[Occlusion, ...]
     estimate: Estimate
+
+    def scores(self, raw_scores: FloatArray) -> Scored:
+        """Return calibrated scores of raw ones, float32 [n]."""
+        raw = raw_scores.astype(np.float64)
+        is_sound = (raw >= 0) & (raw <= 1)  # false for NaN too
+        scores = np.clip(self.calibrate(np.where(is_sound, raw, 0.5)), 0.0, 1.0)
+        return Scored(raw, scores, is_sound)
 
 
 def find_columns(model: ServedModel, feature_hashes: tuple[int, ...]) -> npt.NDArray[np.intp]:

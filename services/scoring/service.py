@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -13,13 +14,16 @@ from fraudstream.state_store import StateStore
 from fraudstream.telemetry import Telemetry
 from services.scoring.backlog import PublishBacklog
 from services.scoring.batcher import Batcher
+from services.scoring.follow import ModelFollower
 from services.scoring.late_alerts import AlertBacklog
 from services.scoring.rescorer import Rescorer
 from services.scoring.rpc import RpcServer
+from services.scoring.shadow import ShadowScorer
 from services.scoring.sweeper import Sweeper
 
 _DRAIN_S: Final = 5.0
 _CANCEL_AGAIN_S: Final = 0.5
+_CLOSE_S: Final = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,14 +31,18 @@ class Workers:
     """What works in the background.
 
     Attributes:
-        batcher: In front of the engine; None where no model is served.
+        batcher: In front of the engine thread.
+        follower: Keeps the models at what the ledger says; None where there is none.
+        shadows: Has challengers score what was decided.
         backlog: Publishes what callers were answered.
         alerts: Publishes alerts that waited for their reasons.
         sweeper: Publishes what dead scorers left.
         rescorer: Scores what stand-ins decided.
     """
 
-    batcher: Batcher | None
+    batcher: Batcher
+    follower: ModelFollower | None
+    shadows: ShadowScorer
     backlog: PublishBacklog
     alerts: AlertBacklog
     sweeper: Sweeper
@@ -42,14 +50,23 @@ class Workers:
 
     def tasks(self) -> list[Coroutine[Any, Any, None]]:
         """Return what runs for as long as the service does."""
-        batching = [self.batcher.score_forever()] if self.batcher else []
+        following = [self.follower.follow_forever()] if self.follower else []
         return [
-            *batching,
+            *following,
+            self.batcher.score_forever(),
+            self.shadows.score_forever(),
             self.backlog.publish_forever(),
             self.alerts.publish_forever(),
             self.sweeper.sweep_forever(),
             self.rescorer.rescore_forever(),
         ]
+
+    async def close(self) -> None:
+        """Close the engines and their thread, after the tasks have ended."""
+        if self.follower is not None:
+            with suppress(TimeoutError):  # a call that does not end does not hold up the end
+                await asyncio.wait_for(self.follower.close(), _CLOSE_S)
+        self.batcher.close()
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +146,5 @@ class ScoringService:
             for task in left:
                 task.cancel()
             _, left = await asyncio.wait(left, timeout=_CANCEL_AGAIN_S)
-        if self._workers.batcher is not None:
-            self._workers.batcher.close()
+        await self._workers.close()
         await self._connections.close()

@@ -56,6 +56,13 @@ class ScoringSettings(StrictSettings):
         description="Where the head of the promotion ledger is kept: a ledger without what was seen"
         " at an earlier start is refused; none to remember nothing.",
     )
+    model_poll_ms: int = Field(
+        default=1_000,
+        ge=50,
+        le=60_000,
+        description="Time between two looks at the promotion ledger: a promotion or rollback is"
+        " served that much later, milliseconds.",
+    )
     model_batch_ms: float = Field(
         default=250.0,
         gt=0,

@@ -75,8 +75,9 @@ class StreamDoor:
         to_score = [place for place, row in enumerate(rows) if not row.HasField("carried_decision")]
         judged = Judged([], EngineTimes())
         if to_score:
+            cards = [subjects[place].transaction.card_token for place in to_score]
             judged = await self._parts.judge.judge(
-                arrays.select(to_score), hashes, request.sequence_hash
+                arrays.select(to_score), cards, hashes, request.sequence_hash
             )
         template = self._parts.template(feature_set_hash(hashes), request.sequence_hash, started_us)
         template.coordinates.CopyFrom(
@@ -139,6 +140,7 @@ class StreamDoor:
                 self._parts.observer.count(row.decision)
                 decided.append((row.subject, row.decision))
         self._parts.observer.write_spans(decided, started_us, ended_us)
+        self._parts.shadows.add(decided)
         self._batch_rows.observe(len(written))
         self._seconds.observe((ended_us - started_us) / 1e6)
 

@@ -93,6 +93,7 @@ def write_decision(
     decision.trace_id = subject.span.trace_id
     decision.batch_bucket = verdict.bucket
     decision.engine_version = verdict.engine_version
+    decision.model_hash = verdict.model_hash
     decision.event_time_ms = transaction.event_time_ms
     decision.vector = subject.vector
     decision.sequence = subject.sequence

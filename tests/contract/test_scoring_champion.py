@@ -12,7 +12,7 @@ from demo.model_repository import serve_artefact
 from fraudstream.errors import InvalidSettings, ModelRefused
 from fraudstream.model_repository import ModelRepository
 from fraudstream.signing import People
-from services.scoring.model import load_champion
+from services.scoring.model import ModelSource
 from tests.tiny_model import tiny_artefact
 from tests.trust import BUDGET, PEOPLE, TWO
 
@@ -40,13 +40,13 @@ def champion_file(repository: ModelRepository, name: str) -> Path:
 def refusal(repository: ModelRepository, head_file: Path | None = None) -> str:
     """Return why nothing is served."""
     with pytest.raises(ModelRefused) as refused:
-        load_champion(repository, BUDGET, head_file)
+        ModelSource(repository, BUDGET, head_file).load_champion()
     return str(refused.value)
 
 
 def test_champion_is_served(repository: ModelRepository) -> None:
     """The model of the decisions is the one in the ledger."""
-    model, engine = load_champion(repository, BUDGET, None)
+    model, engine = ModelSource(repository, BUDGET, None).load_champion()
 
     champion = repository.read().champion
     assert champion is not None
@@ -84,7 +84,7 @@ def test_ledger_cut_behind_what_was_seen_serves_nothing(
 ) -> None:
     """Scoring keeps the head of its last start: an undone order is noticed."""
     head_file = tmp_path / "head.json"
-    load_champion(repository, BUDGET, head_file)
+    ModelSource(repository, BUDGET, head_file).load_champion()
     lines = repository.ledger_bytes().splitlines(keepends=True)
     repository.ledger.write_bytes(b"".join(lines[:-1]))
 
@@ -94,7 +94,7 @@ def test_ledger_cut_behind_what_was_seen_serves_nothing(
 def test_head_that_cannot_be_kept_is_a_setting(repository: ModelRepository, tmp_path: Path) -> None:
     """A reader that cannot remember does not start."""
     with pytest.raises(InvalidSettings, match="head cannot be kept"):
-        load_champion(repository, BUDGET, tmp_path / "none" / "head.json")
+        ModelSource(repository, BUDGET, tmp_path / "none" / "head.json").load_champion()
 
 
 def test_model_stays_when_its_trainer_leaves(repository: ModelRepository) -> None:
@@ -108,7 +108,7 @@ def test_model_stays_when_its_trainer_leaves(repository: ModelRepository) -> Non
         repository.folder, People.of(people), lambda: clock_ms() + 400 * 86_400_000
     )
 
-    model, _ = load_champion(later, BUDGET, None)
+    model, _ = ModelSource(later, BUDGET, None).load_champion()
 
     assert model.model_hash
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -13,24 +13,28 @@ import pytest
 from kafka import KafkaProducer
 
 from demo.line import SERVICES, Line
+from demo.model_repository import PEOPLE, REPOSITORY
 from demo.processes import wait_until
 from demo.servers import Broker, ValkeyServer
 from demo.settings import kafka_settings_in
 from fraudstream.bus import kafka_python_producer_options
 from fraudstream.client import ScoringClient
 from fraudstream.log_reader import LogReader, read_topic
+from fraudstream.parity.recorded import Span
 from fraudstream.privacy import Tokeniser, TokenKeys
 from fraudstream.settings import KafkaSettings
 from fraudstream.topics import ACCEPTED, DECISIONS, LABELS, RAW
 from fraudstream.v1.decision_pb2 import AcceptedTransaction, Decision
 from fraudstream.v1.label_pb2 import Disposition, Label, LabelSource
 from fraudstream.v1.transaction_pb2 import Transaction
+from services.scoring.replay_command import replay
+from services.scoring.replay_log import Found
+from services.scoring.settings import ScoringSettings
 from tests.conftest import environment_of_test
 from tests.tiny_model import tiny_artefact
 from training.parity.certificate import Certificate
 from training.parity.command import certify
 from training.parity.planted import BUGS, NO_BUG, Bug
-from training.parity.recorded import Span
 from training.simulate import SimulationSettings, simulate
 
 pytestmark = pytest.mark.parity
@@ -159,13 +163,16 @@ class _Decided:
 
 
 @pytest.fixture(scope="module")
-def logs(
-    broker: Broker, valkey: ValkeyServer, tmp_path_factory: pytest.TempPathFactory
-) -> KafkaSettings:
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of the line: its models, its people."""
+    return tmp_path_factory.mktemp("parity")
+
+
+@pytest.fixture(scope="module")
+def logs(broker: Broker, valkey: ValkeyServer, folder: Path) -> KafkaSettings:
     """Run the line on the story, killing the card role on the way; return where its logs are."""
     servers = environment_of_test(broker, valkey)
     kafka = kafka_settings_in(servers)
-    folder: Path = tmp_path_factory.mktemp("parity")
     tiny_artefact(folder / "model")
     more = {"FRAUD_SCORING_MODEL": str(folder / "model"), "FRAUD_FEATURES_CLOCK": "record"}
     line = Line(folder, servers, more=more, services=_NO_CONSOLE)
@@ -233,3 +240,40 @@ def test_the_kernel_is_right_again_after_a_planted_bug(logs: KafkaSettings) -> N
     _certificate(logs, BUGS["off-by-one-window"])
 
     assert _certificate(logs, NO_BUG).holds
+
+
+def _seen_in(logs: KafkaSettings, is_wanted: Callable[[Decision], bool]) -> Found:
+    """Return the last decision in the log that is wanted."""
+    records = read_topic(logs, DECISIONS)
+    found = [(Decision.FromString(record.value), record.partition) for record in records]
+    return Found(*next(pair for pair in reversed(found) if is_wanted(pair[0])))
+
+
+def _is_of_stream(decision: Decision) -> bool:
+    return decision.HasField("coordinates") and not decision.freshness.cold_start
+
+
+@pytest.mark.parametrize(
+    "is_wanted",
+    [
+        _is_of_stream,
+        lambda decision: _is_of_stream(decision) and decision.freshness.shared_stale,
+        lambda decision: len(decision.freshness.pending_identities) > 3,
+    ],
+    ids=["stream", "stale", "authorisation"],
+)
+def test_one_decision_is_replayed_to_the_bit(
+    logs: KafkaSettings,
+    folder: Path,
+    capsys: pytest.CaptureFixture[str],
+    is_wanted: Callable[[Decision], bool],
+) -> None:
+    """Its features from the log of its card alone, its score from its model."""
+    told = {"model": folder / REPOSITORY, "people_file": folder / PEOPLE}
+    settings = ScoringSettings.model_validate({key: str(value) for key, value in told.items()})
+
+    code = replay(logs, settings, _seen_in(logs, is_wanted))
+
+    output = capsys.readouterr().out
+    assert (code, output.splitlines()[-1]) == (0, "identical"), output
+    assert "to the bit" in output

@@ -36,6 +36,7 @@ from services.features.rebuild import TOPICS
 from services.features.scoring_stub import ScoringStub
 from services.features.shard_loop import ShardOwner
 from services.scoring.backlog import PublishBacklog
+from services.scoring.batcher import Batcher
 from services.scoring.door_features import DoorFeatures
 from services.scoring.door_records import Answer, DoorRecords
 from services.scoring.door_row import Caller, Reception
@@ -43,11 +44,13 @@ from services.scoring.feature_batch import FeatureArrays
 from services.scoring.front_door import FrontDoor
 from services.scoring.judge import AbsentModel, Judged
 from services.scoring.late_alerts import AlertBacklog
+from services.scoring.line_up import LineUp, LineUpJudge
 from services.scoring.observe import Observer
 from services.scoring.parts import DoorParts
 from services.scoring.publish import Publisher
 from services.scoring.rpc import status_of
 from services.scoring.settings import AnswerAfter
+from services.scoring.shadow import ShadowScorer
 from services.scoring.shards import CardShards
 from services.scoring.stream_door import StreamDoor
 from services.scoring.sweeper import Sweeper, SweepTimes
@@ -82,11 +85,15 @@ class SteppedJudge(AbsentModel):
         self._schedule = schedule
 
     async def judge(
-        self, arrays: FeatureArrays, feature_hashes: tuple[int, ...], sequence_hash: str
+        self,
+        arrays: FeatureArrays,
+        cards: Sequence[str],
+        feature_hashes: tuple[int, ...],
+        sequence_hash: str,
     ) -> Judged:
         """Return a stand-in for each row, some time; the alert of every other one comes late."""
         await self._schedule.turn(self._process, "judge")
-        judged = await super().judge(arrays, feature_hashes, sequence_hash)
+        judged = await super().judge(arrays, cards, feature_hashes, sequence_hash)
         verdicts = [
             replace(verdict, why=replace(verdict.why, is_estimated=True))
             if zlib.crc32(vector.tobytes()) % 2
@@ -109,11 +116,13 @@ class Scorer:
         around = self._around
         producer = SteppedProducer(self.process, around.schedule, around.broker)
         shards = CardShards(store, around.broker.accepted.partitions)
-        alerts = AlertBacklog(producer, store, KAFKA, None, around.clock_ms)
+        no_model = LineUpJudge(Batcher(around.clock_us), LineUp())
+        alerts = AlertBacklog(producer, store, KAFKA, no_model, around.clock_ms)
         publisher = around.classes.publisher(producer, store, KAFKA, alerts)
         backlog = PublishBacklog(publisher, 100)
         parts = DoorParts(
             judge=SteppedJudge(self.process, around.schedule),
+            shadows=ShadowScorer(no_model, producer, KAFKA, shards.partitions),
             store=store,
             publisher=publisher,
             observer=Observer(_TELEMETRY),

@@ -14,14 +14,22 @@ from kafka.admin import KafkaAdminClient
 from demo.processes import wait_until
 from demo.service_process import ServiceProcess
 from fraudstream.archive_files import check_contiguous, list_files
-from fraudstream.topics import ACCEPTED, DECISIONS, LABELS, Topic
+from fraudstream.topics import ACCEPTED, DECISIONS, LABELS, SHADOWED, Topic
 from services.archive.commands import main
-from tests.archive_records import accepted, archived, decision, label, transaction_ids
+from tests.archive_records import (
+    accepted,
+    archived,
+    decision,
+    label,
+    shadow,
+    transaction_ids,
+)
 from tests.conftest import ServiceLauncher, create_topics
 
 TIMEOUT_S = 90.0
 NOUNS = {"accepted": (ACCEPTED, accepted), "decisions": (DECISIONS, decision)}
 NOUNS["labels"] = (LABELS, label)
+NOUNS["shadows"] = (SHADOWED, shadow)
 # Where, and at which passage: one poll reads all, but each partition has a file of its own.
 CRASH_POINTS = [
     "archive.after_read:1",

@@ -125,7 +125,11 @@ def test_equal_challenger_passes_the_gate_and_a_shifted_one_does_not(
     data = ["--data", str(matured)]
     assert shop.order("alice", "add", str(shop.artefact(2))) == 0
     assert shop.order("alice", "propose", "demo/2", *data) == 0
+    assert shop.order("bob", "canary", "demo/2", "--share-percent", "2.5") == 0
+    assert "canary       2.5 % of the cards: demo/2" in capsys.readouterr().out
+    assert shop.status()["champion"] == "demo/1"
     assert shop.order("bob", "promote", "demo/2") == 0
+    assert shop.status()["canary"] is None
     assert shop.order("alice", "add", str(shop.artefact(3, shift=2.0))) == 0
     capsys.readouterr()
 
@@ -196,6 +200,15 @@ def test_challengers_are_shown(shop: Shop) -> None:
     assert shop.status()["retired"] == ["demo/2"]
 
 
+@pytest.mark.parametrize("share", ["0", "0.05", "50.1", "half"])
+def test_share_of_a_canary_is_bounded(shop: Shop, share: str) -> None:
+    """From a tenth of a percent to half of the cards, in tenths."""
+    with pytest.raises(SystemExit) as ended:
+        shop.order("bob", "canary", "demo/1", "--share-percent", share)
+
+    assert ended.value.code == 64
+
+
 def test_cut_ledger_is_found_by_an_earlier_head(shop: Shop) -> None:
     """Who compares heads sees that an order is gone."""
     head = str(shop.status()["head"])
@@ -206,7 +219,7 @@ def test_cut_ledger_is_found_by_an_earlier_head(shop: Shop) -> None:
     assert run(["status", *shop.common(), "--head", head]) == 65
 
 
-@pytest.mark.parametrize("command", ["add", "propose", "promote", "rollback", "status"])
+@pytest.mark.parametrize("command", ["add", "propose", "promote", "canary", "rollback", "status"])
 def test_help_states_the_rules_and_the_exit_codes(
     command: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

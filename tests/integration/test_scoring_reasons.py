@@ -14,9 +14,11 @@ from fraudstream.topics import ALERTS
 from fraudstream.v1.alert_pb2 import Alert
 from fraudstream.v1.decision_pb2 import Action, Decision
 from services.scoring.alerts import read_sequence
-from services.scoring.build import clock_ms
+from services.scoring.batcher import Batcher
+from services.scoring.build import clock_ms, clock_us
 from services.scoring.decide import needs_person
 from services.scoring.late_alerts import AlertBacklog
+from services.scoring.line_up import LineUp, LineUpJudge
 from services.scoring.publish import outgoing_of
 from tests.scoring_world import (
     ScoringWorld,
@@ -129,7 +131,8 @@ async def test_scorer_without_the_model_sends_the_alert_with_the_reasons_it_has(
     outgoing = outgoing_of(decision, stored, TraceContext("ab" * 16, "ab" * 8, is_sampled=False))
     assert outgoing.is_late
     producer = FakeProducer()
-    backlog = AlertBacklog(producer, world.store, world.settings.kafka, None, clock_ms)
+    no_model = LineUpJudge(Batcher(clock_us), LineUp())
+    backlog = AlertBacklog(producer, world.store, world.settings.kafka, no_model, clock_ms)
 
     backlog.add(card_shard(0), [outgoing])
     backlog.add(card_shard(0), [outgoing])  # as the sweep does while it waits

@@ -149,12 +149,12 @@ async def test_nothing_is_lost_while_no_model_answers(
 class FailingJudge:
     """A model that gives no score some times, and then the same score for all."""
 
-    model_hash = "m"
+    has_model = True
 
     def __init__(self, failures: int) -> None:
         self.left = failures
 
-    async def judge(self, arrays: FeatureArrays, _: tuple[int, ...], __: str) -> Judged:
+    async def judge(self, arrays: FeatureArrays, *_: object) -> Judged:
         """Return one verdict a row."""
         self.left -= 1
         why = Explanation((FITS_HABITS,))

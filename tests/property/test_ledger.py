@@ -19,6 +19,7 @@ NOW_MS: Final = 1_764_115_200_000
 SIGNERS: Final = [Signer(name, SigningKey(name.encode() * 16)) for name in ("al", "bo", "cy")]
 PEOPLE: Final = People.of([signer.person(tuple(SignerRole), "2026-12-31") for signer in SIGNERS])
 EVIDENCE: Final = "e5" * 32
+_WITH_EVIDENCE: Final = (LedgerAction.PROPOSE, LedgerAction.PROMOTE, LedgerAction.CANARY)
 
 
 @st.composite
@@ -34,8 +35,9 @@ def orders(draw: st.DrawFn) -> tuple[Signer, Order]:
         why=draw(st.text(min_size=3, max_size=20)),
         trainer=signer.name if action is LedgerAction.ADD else None,
         asks=asks if action is LedgerAction.PROPOSE else None,
-        evidence=EVIDENCE if action in (LedgerAction.PROPOSE, LedgerAction.PROMOTE) else None,
+        evidence=EVIDENCE if action in _WITH_EVIDENCE else None,
         is_override=draw(st.booleans()),
+        share_permille=draw(st.integers(1, 500)) if action is LedgerAction.CANARY else None,
     )
     return signer, order
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import queue
 from collections.abc import Iterator
+from threading import Thread
 
 import numpy as np
 import pytest
@@ -197,6 +198,33 @@ def test_closing_closes_the_engine_that_serves(onnx: bytes) -> None:
     world.engine.close()
 
     assert gpu.is_closed
+
+
+def test_model_that_takes_over_waits_for_its_engine_once(onnx: bytes) -> None:
+    """Until it is open, or has failed to open: the former model serves meanwhile."""
+    world = World(onnx)
+    waiting = Thread(target=world.engine.wait_tried)
+    waiting.start()
+    world.opener.asked.get(timeout=WAIT_S)
+    was_waiting = waiting.is_alive()
+    world.opener.answers.put(EngineFailed("GPU_MEMORY", "no memory"))
+
+    waiting.join(WAIT_S)
+
+    assert was_waiting
+    assert not waiting.is_alive()
+    world.opener.answers.put(ModelRefused("MODEL_BUILD", "the test is over"))
+    world.engine.close()
+
+
+def test_closed_model_is_no_fallback_any_more(onnx: bytes) -> None:
+    """A model that left the service raises no alarm."""
+    world = World(onnx)
+    world.opener.answers.put(ModelRefused("MODEL_BUILD", "no such operator"))
+
+    world.engine.close()
+
+    assert world.changes[-1] == EngineChange(is_fallback=False, reason="CLOSED")
 
 
 def test_waits_grow_up_to_the_longest() -> None:

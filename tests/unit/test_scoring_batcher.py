@@ -5,68 +5,46 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from threading import Event, Lock
 
 import numpy as np
 import pytest
 
 from fraudstream.calibration import Thresholds
 from fraudstream.engines.protocol import BUCKETS, GPU_BUCKETS, FloatArray
-from fraudstream.errors import FeatureSpecMismatch, ModelNotLoaded, Overloaded
+from fraudstream.errors import FeatureSpecMismatch, Overloaded
 from fraudstream.v1.decision_pb2 import StandInCause
-from services.scoring.batcher import MAX_WAITING_BATCHES, Batcher
+from services.scoring.batcher import MAX_WAITING_BATCHES, Batcher, EngineRows
 from services.scoring.estimate import Estimate
-from services.scoring.explain import Explainer
 from services.scoring.feature_batch import FeatureArrays
 from services.scoring.judge import ModelJudge
 from services.scoring.served import ServedModel
+from tests.fake_engine import FakeEngine
 
 STEPS = (2, 3)
 
 
-class FakeEngine:
-    """Scores a row by its first number; remembers batch sizes; waits at a gate if told to.
+class Lone:
+    """A batcher with the one engine that a test is about."""
 
-    Attributes:
-        changes: Version and buckets of what computes the next batches, one after another.
-    """
+    def __init__(self, engine: FakeEngine) -> None:
+        self.engine = engine
+        self.batcher = Batcher(lambda: 1)
 
-    def __init__(self) -> None:
-        self.version = "numpy"
-        self.buckets: tuple[int, ...] = BUCKETS
-        self.changes: list[tuple[str, tuple[int, ...]]] = []
-        self.sizes: list[int] = []
-        self.gate = Event()
-        self.gate.set()
-        self.is_failing = False
-        self._lock = Lock()
-
-    def score(self, vectors: FloatArray, sequences: FloatArray) -> FloatArray:
-        """Return the first number of each row."""
-        self.gate.wait()
-        if self.changes:
-            self.version, self.buckets = self.changes.pop(0)
-        with self._lock:
-            self.sizes.append(len(vectors))
-        if self.is_failing:
-            msg = "out of order"
-            raise ModelNotLoaded(msg)
-        return vectors[:, 0].copy()
-
-    def close(self) -> None:
-        """Hold nothing."""
+    async def score(self, vectors: FloatArray, sequences: FloatArray) -> EngineRows:
+        """Score rows."""
+        return await self.batcher.score(self.engine, vectors, sequences)
 
 
 @asynccontextmanager
-async def running(engine: FakeEngine) -> AsyncIterator[Batcher]:
+async def running(engine: FakeEngine) -> AsyncIterator[Lone]:
     """Yield a batcher at work."""
-    batcher = Batcher(engine, lambda: 1)
-    work = asyncio.create_task(batcher.score_forever())
-    yield batcher
+    lone = Lone(engine)
+    work = asyncio.create_task(lone.batcher.score_forever())
+    yield lone
     engine.gate.set()
     work.cancel()
     await asyncio.gather(work, return_exceptions=True)
-    batcher.close()
+    lone.batcher.close()
 
 
 def rows(*numbers: float) -> tuple[FloatArray, FloatArray]:
@@ -132,6 +110,53 @@ async def test_rows_say_what_computed_them() -> None:
         assert answer.versions == ["gpu"] * 64 + ["cpu"] * 6
 
 
+async def test_engines_take_turns_and_share_no_batch() -> None:
+    """Two models during a swap: neither waits for all rows of the other."""
+    first, second = FakeEngine(), FakeEngine()
+    first.gate.clear()
+    async with running(first) as lone:
+        begun = asyncio.create_task(lone.score(*rows(0)))
+        await asyncio.sleep(0)
+        turns: list[str] = []
+        first.turns, second.turns = (turns, "first"), (turns, "second")
+        calls = [
+            asyncio.create_task(lone.batcher.score(engine, *rows(*range(count))))
+            for engine, count in ((first, 130), (second, 70))
+        ]
+        await asyncio.sleep(0)
+        first.gate.set()
+
+        answers = await asyncio.gather(*calls)
+
+        await begun
+        assert turns == ["first", "first", "second", "first", "second", "first"]
+        assert [answer.raw_scores.tolist() for answer in answers] == [
+            list(range(130)),
+            list(range(70)),
+        ]
+
+
+async def test_patient_rows_are_scored_when_no_other_row_waits() -> None:
+    """What decides nothing goes last, whenever it came."""
+    engine, shadow = FakeEngine(), FakeEngine()
+    engine.gate.clear()
+    async with running(engine) as lone:
+        begun = asyncio.create_task(lone.score(*rows(0)))
+        await asyncio.sleep(0)
+        turns: list[str] = []
+        engine.turns, shadow.turns = (turns, "decides"), (turns, "shadow")
+        patient = asyncio.create_task(lone.batcher.score_when_idle(shadow, *rows(1, 2)))
+        await asyncio.sleep(0)
+        deciding = asyncio.create_task(lone.score(*rows(*range(100))))
+        await asyncio.sleep(0)
+        assert lone.batcher.waiting_rows == 100
+        engine.gate.set()
+
+        await asyncio.gather(begun, patient, deciding)
+
+        assert turns == ["decides", "decides", "decides", "shadow"]
+
+
 async def test_bucket_is_that_of_the_engine_that_took_over() -> None:
     """A batch of 1024 rows that a CPU had to score was scored in batches of 64."""
     engine = FakeEngine()
@@ -176,7 +201,7 @@ async def test_cancelled_caller_gives_up_its_rows() -> None:
         assert 64 not in engine.sizes
 
 
-def judge_with(batcher: Batcher) -> ModelJudge:
+def judge_with(lone: Lone) -> ModelJudge:
     """Return a judge whose model needs the features 11 and 12."""
     model = ServedModel(
         model_hash="m",
@@ -188,7 +213,7 @@ def judge_with(batcher: Batcher) -> ModelJudge:
         occlusions=(),
         estimate=Estimate(np.zeros(2, np.float32), np.zeros((2, 0))),
     )
-    return ModelJudge(model, batcher, Explainer(model, batcher))
+    return ModelJudge(model, lone.engine, lone.batcher)
 
 
 async def test_judge_gathers_the_features_that_the_model_needs() -> None:

@@ -18,7 +18,7 @@ from fraudstream.manifest import MemberKind
 from fraudstream.model_repository import ModelRepository
 from services.scoring.build import clock_ms
 from services.scoring.gpu import open_gpu
-from services.scoring.model import load_champion
+from services.scoring.model import ModelSource
 from services.scoring.settings import EngineChoice, ScoringSettings
 from tests.tiny_model import some_sequences, some_vectors, tiny_artefact
 from tests.trust import BUDGET, PEOPLE, served
@@ -39,7 +39,7 @@ def repository(folder: Path) -> ModelRepository:
 
 def test_cpu_engine_serves_by_default(repository: ModelRepository) -> None:
     """A laptop needs no GPU, and nothing is marked as a fallback."""
-    _, engine = load_champion(repository, BUDGET, None)
+    _, engine = ModelSource(repository, BUDGET, None).load_champion()
 
     assert ScoringSettings.read().engine is EngineChoice.ONNXRUNTIME
     assert engine.version.startswith("onnxruntime-")
@@ -56,12 +56,14 @@ def test_ordered_gpu_that_is_not_there_is_served_by_the_cpu_and_alarms(
     """Decisions go on, each says that it is a fallback, and the gauge is 1."""
     order = EngineOrder(library, Precision.FP32, tmp_path / "engines")
     with caplog.at_level(logging.ERROR):
-        _, engine = load_champion(repository, BUDGET, None, order)
+        _, engine = ModelSource(repository, BUDGET, None, order).load_champion()
         scores = engine.score(some_vectors(8), some_sequences(8))
+        during = REGISTRY.get_sample_value("fraud_engine_fallback")
         _close(engine)
 
     assert len(scores) == 8
-    assert REGISTRY.get_sample_value("fraud_engine_fallback") == 1
+    assert during == 1
+    assert REGISTRY.get_sample_value("fraud_engine_fallback") == 0
     assert "does not open, it is tried again: LIBRARY_ABSENT" in caplog.text
 
 

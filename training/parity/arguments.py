@@ -6,9 +6,9 @@ import argparse
 import sys
 from datetime import UTC, datetime
 
+from fraudstream.parity.recorded import Span
 from training.parity.command import run_parity
 from training.parity.planted import BUGS, NO_BUG
-from training.parity.recorded import Span
 
 _ALWAYS = Span(0, sys.maxsize)
 

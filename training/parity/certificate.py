@@ -6,7 +6,6 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 import numpy as np
-import numpy.typing as npt
 
 from fraudstream.features.catalogue import (
     FEATURE_NAMES,
@@ -14,19 +13,8 @@ from fraudstream.features.catalogue import (
     SEQUENCE_CHANNELS,
     SEQUENCE_LENGTH,
 )
+from fraudstream.parity.compare import Floats, differences
 from fraudstream.v1.decision_pb2 import Decision
-
-Floats = npt.NDArray[np.float32]
-_FLOAT_BYTES = 4
-
-
-def fault_of(decision: Decision) -> str:
-    """Return why a decision cannot be compared by this catalogue, empty if it can."""
-    if not decision.vector:
-        return "no features: a stand-in decision"
-    if decision.feature_set_hash != FEATURE_SET_HASH:
-        return f"another feature set, {decision.feature_set_hash}"
-    return ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,34 +71,21 @@ class Certificate:
         else:
             self.door += 1
         self.stale += decision.freshness.shared_stale
-        recorded = np.frombuffer(decision.vector + decision.sequence, "<f4")
-        rebuilt = np.concatenate([vector, sequence.ravel()])
-        same = (recorded.view("<u4") == rebuilt.view("<u4")) | (
-            np.isnan(recorded) & np.isnan(rebuilt)
-        )
-        if same.all():
+        values = differences(decision, vector, sequence)
+        if values:
+            self._add_mismatch(Mismatch(decision, values))
+        else:
             self.exact += 1
-            return
-        self._add_mismatch(decision, recorded, rebuilt, np.flatnonzero(~same))
 
-    def _add_mismatch(
-        self,
-        decision: Decision,
-        recorded: Floats,
-        rebuilt: Floats,
-        at: npt.NDArray[np.int64],
-    ) -> None:
-        values = tuple(
-            (name_of(int(place)), float(recorded[place]), float(rebuilt[place])) for place in at
-        )
-        self.differing.update({name for name, _, _ in values})
-        for _, one, other in values:
+    def _add_mismatch(self, mismatch: Mismatch) -> None:
+        self.differing.update({name for name, _, _ in mismatch.values})
+        for _, one, other in mismatch.values:
             gap = abs(one - other)
             self.largest_difference = max(
                 self.largest_difference, float("inf") if np.isnan(gap) else gap
             )
         if self.first is None:
-            self.first = Mismatch(decision, values)
+            self.first = mismatch
 
     def text(self) -> str:
         """Return the certificate as it is printed."""
@@ -130,18 +105,6 @@ class Certificate:
             lines.append(f"differing most      {common}")
         lines.append("parity holds" if self.holds else "PARITY DOES NOT HOLD")
         return "\n".join(lines)
-
-
-def name_of(place: int) -> str:
-    """Return the name of a value of a vector followed by its sequence.
-
-    >>> name_of(0), name_of(len(FEATURE_NAMES))
-    ('amount', 'step 0 amount_minor')
-    """
-    if place < len(FEATURE_NAMES):
-        return FEATURE_NAMES[place]
-    step, channel = divmod(place - len(FEATURE_NAMES), len(SEQUENCE_CHANNELS))
-    return f"step {step} {SEQUENCE_CHANNELS[channel]}"
 
 
 def _mismatch_lines(mismatch: Mismatch) -> list[str]:

@@ -14,21 +14,21 @@ import numpy as np
 
 from fraudstream.features.warm_up import warm_up
 from fraudstream.log_reader import LogReader, partition_count
-from fraudstream.settings import KafkaSettings
-from fraudstream.topics import ACCEPTED, ENTITIES
-from fraudstream.v1.decision_pb2 import Decision
-from training.parity.certificate import Certificate, fault_of
-from training.parity.planted import Bug
-from training.parity.rebuild import (
-    EMPTY_LOG,
+from fraudstream.parity.compare import fault_of
+from fraudstream.parity.rebuild import (
     EntityPartition,
     Floats,
     ReadsByPartition,
     collect_reads,
     rebuild_cards,
-    rebuild_shared,
+    rebuild_entities,
 )
-from training.parity.recorded import LogPartitions, Span
+from fraudstream.parity.recorded import LogPartitions, Span
+from fraudstream.settings import KafkaSettings
+from fraudstream.topics import ACCEPTED, ENTITIES
+from fraudstream.v1.decision_pb2 import Decision
+from training.parity.certificate import Certificate
+from training.parity.planted import Bug
 
 Report = Callable[[str], None]
 
@@ -75,22 +75,15 @@ def certify(settings: KafkaSettings, span: Span, bug: Bug, report: Report) -> Ce
             )
         vectors = np.concatenate(rebuilt.vectors)
         for number, partition in enumerate(sorted(reads), start=1):
-            _rebuild_entities(settings, partition, reads, bug, vectors)
+            with LogReader(settings, [ENTITIES], partition=partition) as reader:
+                entities = EntityPartition(reader.to_end())
+            rebuild_entities(entities, reads[partition], bug.readers, vectors)
             report(f"entities {number}/{len(reads)}")
     for place, (decision, sequence) in enumerate(
         zip(rebuilt.decisions, np.concatenate(rebuilt.sequences), strict=True)
     ):
         certificate.compare(decision, vectors[place], sequence)
     return certificate
-
-
-def _rebuild_entities(
-    settings: KafkaSettings, partition: int, reads: ReadsByPartition, bug: Bug, vectors: Floats
-) -> None:
-    with LogReader(settings, [ENTITIES], partition=partition) as reader:
-        logs = EntityPartition(reader.to_end()).by_kind()
-    for entity, found in reads[partition].items():
-        rebuild_shared(entity, logs.get(entity, EMPTY_LOG), found, bug.readers, vectors)
 
 
 def run_parity(span: Span, bug: Bug) -> int:

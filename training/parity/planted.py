@@ -15,7 +15,7 @@ import numpy as np
 from fraudstream.features import kernel
 from fraudstream.features.catalogue import Aggregation
 from fraudstream.features.state import CARD_BUCKETS
-from training.parity.rebuild import CardRows, EntityLog, Ints
+from fraudstream.parity.rebuild import CardRows, EntityLog, Ints
 
 _NTH: Final = 7  # of fifty rows; any one will do
 

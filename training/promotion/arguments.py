@@ -1,4 +1,4 @@
-"""Command line of the model repository: add, propose, promote, rollback, shadow, retire, status."""
+"""Command line of the model repository: add, propose, promote, canary, rollback, shadow, retire."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from fraudstream.errors import InvalidSettings
-from fraudstream.ledger_entry import LedgerAction, LedgerHead
+from fraudstream.ledger_entry import MOST_PERMILLE, LedgerAction, LedgerHead
 from fraudstream.model_repository import ModelRepository
 from fraudstream.signing import People, Signer
 from fraudstream.standing import Standing
@@ -45,20 +45,33 @@ def add_commands(commands: _Commands) -> None:
     add.add_argument("artefact", type=Path, help="folder of the artefact")
     _add_propose(commands)
     promote = _signed(commands, "promote", "approve the proposal of another person", _promote)
-    promote.add_argument("model", help=_MODEL)
-    promote.add_argument(
-        "--override",
-        action="store_true",
-        help="say that the gate was not passed, and is overridden",
+    canary = _signed(
+        commands, "canary", "approve it for some cards, which go on to get that model", _canary
     )
+    canary.add_argument(
+        "--share-percent",
+        dest="share_permille",
+        type=_permille,
+        required=True,
+        metavar="PERCENT",
+        help="share of all cards, 0.1 to 50. It ends by promote, rollback or retire",
+    )
+    for approved in (promote, canary):
+        approved.add_argument("model", help=_MODEL)
+        approved.add_argument(
+            "--override",
+            action="store_true",
+            help="say that the gate was not passed, and is overridden",
+        )
     rollback = _signed(
         commands, "rollback", "make a former champion champion again, at once", _roll_back
     )
     rollback.add_argument(
         "model",
         nargs="?",
-        help="NAME/VERSION; the previous champion by default, which takes one approver. Going back"
-        " further takes a proposal (`propose --rollback`) of another one",
+        help="NAME/VERSION; by default the last change is undone, which takes one approver: a"
+        " canary ends, else the previous champion is back. Going back further takes a proposal"
+        " (`propose --rollback`) of another one",
     )
     for action, words in (
         (LedgerAction.SHADOW, "let a challenger score beside the champion"),
@@ -130,6 +143,14 @@ def _add_repository(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _permille(text: str) -> int:
+    permille = float(text) * 10
+    if permille != round(permille) or not 1 <= permille <= MOST_PERMILLE:
+        msg = f"expected 0.1 to {MOST_PERMILLE / 10:g} in tenths, found {text}"
+        raise argparse.ArgumentTypeError(msg)
+    return round(permille)
+
+
 def _midnight_ms(text: str) -> int:
     day = date.fromisoformat(text)
     return int(datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp()) * 1_000
@@ -163,6 +184,13 @@ def _add(parsed: argparse.Namespace) -> int:
 def _promote(parsed: argparse.Namespace) -> int:
     desk = _desk(parsed)
     return _done(orders.promote(desk, parsed.model, parsed.why, is_override=parsed.override))
+
+
+def _canary(parsed: argparse.Namespace) -> int:
+    desk, share = _desk(parsed), parsed.share_permille
+    return _done(
+        orders.start_canary(desk, parsed.model, share, parsed.why, is_override=parsed.override)
+    )
 
 
 def _roll_back(parsed: argparse.Namespace) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 from fraudstream.artefact import load_artefact
@@ -83,25 +84,40 @@ def promote(desk: Desk, name: str, why: str, *, is_override: bool = False) -> St
         ModelRefused: The rules forbid it, or the evidence is not there as it was proposed.
         InvalidSettings: The repository cannot be written.
     """
+    return _approve(desk, LedgerAction.PROMOTE, name, {"why": why, "is_override": is_override})
 
+
+def start_canary(
+    desk: Desk, name: str, share_permille: int, why: str, *, is_override: bool = False
+) -> Standing:
+    """Approve the open proposal of a model for a share of the cards; it stays open.
+
+    Raises:
+        ModelRefused: The rules forbid it, or the evidence is not there as it was proposed.
+        InvalidSettings: The repository cannot be written.
+    """
+    said = {"why": why, "is_override": is_override, "share_permille": share_permille}
+    return _approve(desk, LedgerAction.CANARY, name, said)
+
+
+def _approve(desk: Desk, action: LedgerAction, name: str, said: Mapping[str, object]) -> Standing:
     def order(standing: Standing) -> Order:
         proposal = standing.proposals.get(name)
         evidence = proposal.order.evidence if proposal else None
         if evidence is not None:
             desk.check_evidence(evidence)
-        return Order(
-            action=LedgerAction.PROMOTE,
-            model=model_named(standing, name),
-            why=why,
-            evidence=evidence,
-            is_override=is_override,
-        )
+        model = model_named(standing, name)
+        fields = {"action": action, "model": model, "evidence": evidence, **said}
+        return Order.model_validate(fields)
 
     return desk.append(order)
 
 
 def roll_back(desk: Desk, name: str | None, why: str) -> Standing:
-    """Make a former champion champion again, the previous one where none is named.
+    """Make a former champion champion again.
+
+    Where none is named, the last change is undone: a canary ends and the champion decides all cards
+    again, else the previous champion is champion again.
 
     Raises:
         ModelRefused: The rules forbid it, or there is none.
@@ -109,7 +125,8 @@ def roll_back(desk: Desk, name: str | None, why: str) -> Standing:
     """
 
     def order(standing: Standing) -> Order:
-        model = model_named(standing, name) if name else standing.previous
+        before = standing.previous if standing.canary is None else standing.champion
+        model = model_named(standing, name) if name else before
         if model is None:
             raise ModelRefused("MODEL_ROLLBACK", "there is no champion before this one")
         return Order(action=LedgerAction.ROLLBACK, model=model, why=why)

@@ -19,6 +19,7 @@ def document(standing: Standing) -> dict[str, object]:
     return {
         "champion": _name(standing.champions, -1),
         "previous": _name(standing.champions, -2),
+        "canary": _entry(standing.canary) if standing.canary else None,
         "challengers": list(standing.shadows),
         "proposals": [_entry(entry) for entry in standing.proposals.values()],
         "retired": list(standing.retired),
@@ -31,6 +32,9 @@ def _lines(standing: Standing) -> Iterator[str]:
     champion = standing.champions[-1] if standing.champions else None
     yield f"champion     {_said(champion)}"
     yield f"previous     {standing.previous or 'none'}"
+    if standing.canary is not None:
+        share = (standing.canary.order.share_permille or 0) / 10
+        yield f"canary       {share:g} % of the cards: {_said(standing.canary)}"
     for entry in standing.shadows.values():
         yield f"challenger   {_said(entry)}"
     for entry in standing.proposals.values():
@@ -54,6 +58,8 @@ def _said(entry: LedgerEntry | None) -> str:
 def _state(standing: Standing, name: str) -> str:
     if name == str(standing.champion):
         return "champion"
+    if standing.canary is not None and name == str(standing.canary.order.model):
+        return "canary"
     for state, names in {
         "challenger": standing.shadows,
         "proposed": standing.proposals,
@@ -78,6 +84,7 @@ def _entry(entry: LedgerEntry) -> dict[str, object]:
         "asks": order.asks,
         "evidence": order.evidence,
         "is_override": order.is_override,
+        "share_permille": order.share_permille,
     }
 
 

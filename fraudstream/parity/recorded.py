@@ -8,7 +8,7 @@ bytes for each that the partition holds.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -78,6 +78,7 @@ class PartitionLog:
         counted: Rows that counted.
         door_reads: Decisions by gRPC, in the order of what they saw.
         unprovable: Why decisions of the span cannot be compared, with how many.
+        first_offset: Where the accepted topic begins now: what was before it is gone.
     """
 
     partition: int
@@ -85,6 +86,7 @@ class PartitionLog:
     counted: CountedRows = field(default_factory=CountedRows)
     door_reads: list[DoorRead] = field(default_factory=list)
     unprovable: dict[str, int] = field(default_factory=dict)
+    first_offset: int = 0
 
 
 @dataclass(slots=True)
@@ -103,14 +105,20 @@ class LogPartitions:
         settings: Where Kafka is.
         span: Which decisions to prove.
         is_comparable: Says why a decision cannot be compared, empty if it can.
+        card_token: The only card that is of interest; empty for all.
     """
 
     def __init__(
-        self, settings: KafkaSettings, span: Span, is_comparable: Callable[[Decision], str]
+        self,
+        settings: KafkaSettings,
+        span: Span,
+        is_comparable: Callable[[Decision], str],
+        card_token: str = "",
     ) -> None:
         self._settings = settings
         self._span = span
         self._fault_of = is_comparable
+        self._key = card_token.encode()
 
     def read(self, partition: int) -> PartitionLog:
         """Read one partition to its end.
@@ -121,14 +129,18 @@ class LogPartitions:
         log = PartitionLog(partition)
         decided = _Decided()
         with LogReader(self._settings, [DECISIONS], partition=partition) as reader:
-            self._take_decisions(log, decided, reader.to_end())
+            self._take_decisions(log, decided, self._of_card(reader))
         with LogReader(self._settings, [ACCEPTED], partition=partition) as reader:
-            _take_rows(log, decided, reader.to_end())
+            log.first_offset = reader.first_offset()
+            _take_rows(log, decided, self._of_card(reader))
         for place in decided.places.values():
             if not log.decisions[place].HasField("coordinates"):
                 _add_door_read(log, decided, place)
         log.door_reads.sort(key=lambda read: read.applied_offset)
         return log
+
+    def _of_card(self, reader: LogReader) -> Iterator[LogRecord]:
+        return (record for record in reader.to_end() if not self._key or record.key == self._key)
 
     def _take_decisions(
         self, log: PartitionLog, decided: _Decided, records: Iterable[LogRecord]

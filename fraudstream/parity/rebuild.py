@@ -1,4 +1,4 @@
-"""The offline driver of the certificate: what each decision saw, computed again from the logs.
+"""The offline driver: what each decision saw, computed again from the logs.
 
 Cards: the rows of a partition in order; one by gRPC walks on from a copy of its card's state.
 Shared entities: the rows of an entities partition up to the offset that the decision recorded.
@@ -8,7 +8,7 @@ Axes: D proven decisions of a partition, F features, T steps, C channels.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -21,11 +21,11 @@ from fraudstream.features.kernel import advance_cards, empty_outputs
 from fraudstream.features.shared_kernel import Readers, replay_shared
 from fraudstream.features.state import CARD_STATE, SHARED_STATE, rows_of
 from fraudstream.log_reader import LogRecord
+from fraudstream.parity.recorded import DoorRead, PartitionLog
 from fraudstream.shared_entities import HighMark
 from fraudstream.topics import partition_of
 from fraudstream.v1.decision_pb2 import Decision
 from fraudstream.v1.features_pb2 import EntityKind, EntityRow
-from training.parity.recorded import DoorRead, PartitionLog
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float32]
@@ -190,6 +190,25 @@ class EntityPartition:
         for at, row in self.fresh:
             lots[row.entity_kind].append((at, row))
         return {ENTITY_OF_KIND[kind]: _log_of(lot) for kind, lot in lots.items()}
+
+
+def rebuild_entities(
+    log: EntityPartition,
+    reads: Mapping[Entity, SharedReads],
+    change: Callable[[EntityLog, Ints], Ints],
+    vectors: Floats,
+) -> None:
+    """Write what decisions saw of the shared entities of one entities partition.
+
+    Args:
+        log: The partition.
+        reads: What was read there.
+        change: As for `rebuild_shared`.
+        vectors: float32 [D, F], written.
+    """
+    logs = log.by_kind()
+    for entity, found in reads.items():
+        rebuild_shared(entity, logs.get(entity, EMPTY_LOG), found, change, vectors)
 
 
 def _log_of(lot: list[tuple[int, EntityRow]]) -> EntityLog:

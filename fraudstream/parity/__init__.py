@@ -1,0 +1,1 @@
+"""Parity: what a decision was made from, computed again from the log, and compared."""
