@@ -72,6 +72,7 @@ class ModelFollower:
         self._loaded: dict[str, ModelJudge] = {}
         self._complaints: dict[Role, str] = {}
         self._refused: dict[Role, str] = {}
+        self._load = source.load
         self._closing: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
@@ -94,6 +95,7 @@ class ModelFollower:
             self._source.repository.load_champion(standing)  # says that there is none
         await self._bring(standing)
         self._settle()
+        self._load = self._source.load_beside  # from now on there is one that serves meanwhile
 
     async def follow_forever(self) -> None:
         """Look at the ledger again and again."""
@@ -108,7 +110,8 @@ class ModelFollower:
 
     async def look(self) -> None:
         """Read the ledger if it changed, or if a refusal is due to be tried again; and swap."""
-        state = state_of(self._source.repository.ledger)
+        # In a thread as well: on a shared volume that hangs, even this never returns.
+        state = await _in_thread(partial(state_of, self._source.repository.ledger))
         is_due = bool(self._complaints) and self._clock_s() >= self._again_at_s
         if state == self._state and not is_due:
             return
@@ -158,7 +161,7 @@ class ModelFollower:
         if found is not None:
             return found
         try:
-            ready = await _in_thread(partial(self._source.load_beside, standing, model))
+            ready = await _in_thread(partial(self._load, standing, model))
         except (ModelRefused, ModelNotLoaded) as exc:
             self._refused[role] = f"{self._refused.get(role, '')} {model}: {exc}".strip()
             return None

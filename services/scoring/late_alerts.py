@@ -13,7 +13,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final
 
 from fraudstream.errors import BrokerUnavailable, FraudStreamError, Overloaded
 from fraudstream.settings import KafkaSettings
@@ -24,6 +24,7 @@ from fraudstream.topics import ALERTS as ALERTS_TOPIC
 from fraudstream.v1.decision_pb2 import Decision
 from services.scoring.alerts import build_alert
 from services.scoring.explanation import Explanation
+from services.scoring.line_up import LineUpJudge
 from services.scoring.publish import Outgoing, Producer, record_of
 
 # With 32 rows each, half a second of an LSTM 2 x 64 on one core.
@@ -34,23 +35,6 @@ _RETRY_S: Final = 0.5
 PATIENCE_MS: Final = 2_000
 
 _LOG: Final = logging.getLogger(__name__)
-
-
-class Explainer(Protocol):
-    """Measures the reasons of decisions that were made."""
-
-    @property
-    def is_busy(self) -> bool:
-        """Return whether the engine has no time for reasons now."""
-        ...
-
-    async def measure_decisions(self, decisions: Sequence[Decision]) -> list[Explanation | None]:
-        """Return measured explanations; None for a decision of a model that does not serve here.
-
-        Raises:
-            Overloaded: Too many rows wait for the engine.
-        """
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +51,7 @@ class AlertBacklog:
         producer: Sends records.
         outbox: Where the decisions are until they are settled.
         kafka: Names the topic.
-        explainer: Measures reasons.
+        judge: Measures reasons, by the models that serve.
         clock_ms: Epoch milliseconds.
     """
 
@@ -76,13 +60,13 @@ class AlertBacklog:
         producer: Producer,
         outbox: StateStore,
         kafka: KafkaSettings,
-        explainer: Explainer,
+        judge: LineUpJudge,
         clock_ms: Callable[[], int],
     ) -> None:
         self._producer = producer
         self._outbox = outbox
         self._topic = kafka.topic(ALERTS_TOPIC)
-        self._explainer = explainer
+        self._judge = judge
         self._clock_ms = clock_ms
         # By identity, in the order of arrival: the sweep brings again what waits here already.
         self._waiting: dict[bytes, _Waiting] = {}
@@ -122,7 +106,7 @@ class AlertBacklog:
         """Whether the engine is busy and the oldest alert may wait for it."""
         oldest = next(iter(self._waiting.values()))
         is_young = self._clock_ms() - oldest.since_ms < PATIENCE_MS
-        return is_young and self._explainer.is_busy
+        return is_young and self._judge.is_busy
 
     async def _publish(self, taken: Sequence[_Waiting]) -> None:
         # From what was recorded: the message itself may be on its way to a caller, shortened.
@@ -145,7 +129,7 @@ class AlertBacklog:
 
     async def _measure(self, decisions: Sequence[Decision]) -> Sequence[Explanation | None]:
         try:
-            return await self._explainer.measure_decisions(decisions)
+            return await self._judge.measure_decisions(decisions)
         except Overloaded as exc:
             _LOG.warning("%d alerts keep estimated reasons: %s", len(decisions), exc)
         return [None] * len(decisions)

@@ -2,23 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
 
 from fraudstream.state_store import StateStore
 from fraudstream.v1.decision_pb2 import Decision, StageTimings
 from services.scoring.judge import Judge
 from services.scoring.observe import Observer
 from services.scoring.publish import Publisher
-from services.scoring.written import Subject
-
-
-class Shadows(Protocol):
-    """Takes decisions after they were made."""
-
-    def add(self, decided: Iterable[tuple[Subject, Decision]]) -> None:
-        """Take decisions; what does not fit is dropped and counted."""
+from services.scoring.shadow import ShadowScorer
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +30,7 @@ class DoorParts:
     """
 
     judge: Judge
-    shadows: Shadows
+    shadows: ShadowScorer
     store: StateStore
     publisher: Publisher
     observer: Observer
