@@ -46,8 +46,9 @@ ALERTS: Final = Topic("alerts.raised.v1", "card token", 30 * DAY_MS, False, ("sc
 LABELS: Final = Topic(
     "labels.settled.v1", "card token", 400 * DAY_MS, False, ("console", "chargeback import")
 )
+RULES: Final = Topic("rules.published.v1", "rule-set id", -1, True, ("console", "command line"))
 
-ALL: Final = (RAW, ACCEPTED, LATE, DLQ, ENTITIES, DECISIONS, ALERTS, LABELS)
+ALL: Final = (RAW, ACCEPTED, LATE, DLQ, ENTITIES, DECISIONS, ALERTS, LABELS, RULES)
 
 
 @lru_cache(maxsize=1 << 16)

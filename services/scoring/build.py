@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import functools
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,6 +40,7 @@ from services.scoring.observe import Observer
 from services.scoring.parts import DoorParts
 from services.scoring.publish import Publisher
 from services.scoring.rpc import Listener, RpcServer, RpcService
+from services.scoring.rules_in_force import RulesFollower
 from services.scoring.service import Connections, ScoringService, Workers
 from services.scoring.settings import EngineChoice, ScoringSettings, ServiceSettings
 from services.scoring.shards import CardShards
@@ -78,10 +81,13 @@ async def build(settings: ServiceSettings) -> ScoringService:
     Raises:
         InvalidSettings: A key file, the rate table or a topic is not as it must be.
         ModelRefused: The artefact is not fit to serve.
+        RuleSetRefused: The rule set is not.
         OnlineStoreUnavailable: The store does not answer.
         BrokerUnavailable: The broker does not.
     """
     model = _model(settings.scoring)
+    follower = _follower(settings)
+    rules = await asyncio.to_thread(follower.open, settings.scoring.rule_set_file)
     warm_up()
     connections, partitions = await _connect(settings)
     store = connections.store
@@ -92,6 +98,7 @@ async def build(settings: ServiceSettings) -> ScoringService:
     times = SweepTimes(settings.scoring.sweep_every_ms, settings.scoring.sweep_after_ms)
     parts = DoorParts(
         judge=model.judge,
+        rules=rules,
         store=store,
         publisher=publisher,
         observer=Observer(connections.telemetry),
@@ -108,7 +115,8 @@ async def build(settings: ServiceSettings) -> ScoringService:
         InternalMethods(StreamDoor(parts)).service(),
     )
     sweeper = Sweeper(store, shards, publisher, times, clock_ms)
-    workers = Workers(model.batcher, backlog, alerts, sweeper)
+    follow_rules = functools.partial(follower.follow_forever, rules)
+    workers = Workers(model.batcher, backlog, alerts, sweeper, follow_rules)
     servers = _servers(services, settings.scoring)
     return ScoringService(servers, workers, connections, settings.scoring.grace_s)
 
@@ -128,6 +136,12 @@ def _model(settings: ScoringSettings) -> _Model:
     batcher = Batcher(engine, clock_us)
     explainer = Explainer(model, batcher)
     return _Model(ModelJudge(model, batcher, explainer), batcher, explainer)
+
+
+def _follower(settings: ServiceSettings) -> RulesFollower:
+    scoring = settings.scoring
+    people = People.load(scoring.people_file) if scoring.people_file else None
+    return RulesFollower(settings.kafka, scoring.rule_set, people)
 
 
 def _engine_order(settings: ScoringSettings) -> EngineOrder | None:

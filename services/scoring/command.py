@@ -1,10 +1,14 @@
-"""The command line: start the service, say `ready`, turn errors into exit codes."""
+"""The command line: without a command it runs the service; errors become exit codes."""
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import logging
 import os
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
 
 import uvloop
 from aiokafka.errors import KafkaError
@@ -12,38 +16,73 @@ from aiokafka.errors import KafkaError
 from fraudstream.errors import (
     BrokerUnavailable,
     InvalidSettings,
+    InvalidTransaction,
     ModelRefused,
     OnlineStoreUnavailable,
+    RuleSetRefused,
 )
 from fraudstream.json_log import log_json
 from fraudstream.telemetry import serve_metrics
+from services.scoring import rules_command
 from services.scoring.build import build
 from services.scoring.settings import ServiceSettings
 
 _LOG = logging.getLogger(__name__)
 
 
-def main() -> int:
-    """Run the service; return its exit code (sysexits)."""
-    log_json("scoring")
+class _Parser(argparse.ArgumentParser):
+    """Ends with sysexits' code for a wrong command line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.print_usage(sys.stderr)
+        self.exit(os.EX_USAGE, f"{self.prog}: {message}\n")
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the service or a command; return its exit code (sysexits)."""
+    asked = _parser().parse_args(arguments)
+    if asked.run is _serve:
+        log_json("scoring")
+    else:
+        logging.basicConfig(format="%(message)s", level=logging.ERROR)
     try:
-        settings = ServiceSettings.read()
-        serve_metrics(settings.scoring.metrics_port)
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(_serve(settings))
+        return int(asked.run(asked))
     except InvalidSettings as exc:
         _LOG.error("%s", exc)  # the message says it all
         return os.EX_CONFIG
     except ModelRefused as exc:
         _LOG.error("the model is refused: %s", exc)  # likewise
         return exc.exit_code
+    except RuleSetRefused as exc:
+        _LOG.error("the rule set is refused: %s", exc)  # likewise
+        return exc.exit_code
+    except InvalidTransaction as exc:
+        _LOG.error("the transaction is refused: %s", exc)  # likewise
+        return os.EX_DATAERR
     except (OnlineStoreUnavailable, BrokerUnavailable, KafkaError, OSError) as exc:
         _LOG.error("scoring cannot serve: %s", exc)  # likewise
         return os.EX_UNAVAILABLE
+
+
+def _parser() -> _Parser:
+    parser = _Parser(prog="python -m services.scoring", description=__doc__)
+    parser.set_defaults(run=_serve)
+    commands = parser.add_subparsers(title="commands", parser_class=_Parser)
+    rules_command.add_commands(
+        commands.add_parser("rules", help="check, try and publish rules and lists")
+    )
+    return parser
+
+
+def _serve(_asked: argparse.Namespace) -> int:
+    settings = ServiceSettings.read()
+    serve_metrics(settings.scoring.metrics_port)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_run(settings))
     return os.EX_OK
 
 
-async def _serve(settings: ServiceSettings) -> None:
+async def _run(settings: ServiceSettings) -> None:
     service = await build(settings)
     service.stop_on_signals()
     await service.run(lambda: print("ready", flush=True))

@@ -10,6 +10,7 @@ from fraudstream.v1.decision_pb2 import Decision, StageTimings
 from services.scoring.judge import Judge
 from services.scoring.observe import Observer
 from services.scoring.publish import Publisher
+from services.scoring.rules_in_force import RulesInForce
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +19,7 @@ class DoorParts:
 
     Attributes:
         judge: Makes verdicts.
+        rules: Give them their actions.
         store: Records them.
         publisher: Publishes them.
         observer: Counts them.
@@ -28,6 +30,7 @@ class DoorParts:
     """
 
     judge: Judge
+    rules: RulesInForce
     store: StateStore
     publisher: Publisher
     observer: Observer

@@ -30,12 +30,14 @@ class Workers:
         backlog: Publishes what callers were answered.
         alerts: Publishes alerts that waited for their reasons.
         sweeper: Publishes what dead scorers left.
+        follow_rules: Swaps in the rules that are published.
     """
 
     batcher: Batcher | None
     backlog: PublishBacklog
     alerts: AlertBacklog
     sweeper: Sweeper
+    follow_rules: Callable[[], Coroutine[Any, Any, None]]
 
     def tasks(self) -> list[Coroutine[Any, Any, None]]:
         """Return what runs for as long as the service does."""
@@ -45,6 +47,7 @@ class Workers:
             self.backlog.publish_forever(),
             self.alerts.publish_forever(),
             self.sweeper.sweep_forever(),
+            self.follow_rules(),
         ]
 
 

@@ -47,6 +47,7 @@ from services.scoring.observe import Observer
 from services.scoring.parts import DoorParts
 from services.scoring.publish import Publisher
 from services.scoring.rpc import status_of
+from services.scoring.rules_in_force import RulesInForce, load_rule_set
 from services.scoring.settings import AnswerAfter
 from services.scoring.shards import CardShards
 from services.scoring.stream_door import StreamDoor
@@ -54,8 +55,10 @@ from services.scoring.sweeper import Sweeper, SweepTimes
 from tests.faults.memory_log import Group, MemoryBroker, SteppedProducer
 from tests.faults.rebuilding import KAFKA, MemoryPositions, MendingParts, SteppedMender
 from tests.faults.stepping import Fate, Process, Schedule
+from tests.trust import RULES_FILE
 
 T = TypeVar("T")
+_RULES: Final = load_rule_set(RULES_FILE)
 _TELEMETRY: Final = Telemetry(TelemetrySettings(), "test")
 _SWEEP: Final = SweepTimes(every_ms=300, after_ms=300)
 _LETTER_KEY: Final = PrivateKey.generate().public_key
@@ -114,6 +117,7 @@ class Scorer:
         backlog = PublishBacklog(publisher, 100)
         parts = DoorParts(
             judge=SteppedJudge(self.process, around.schedule),
+            rules=RulesInForce(_RULES),
             store=store,
             publisher=publisher,
             observer=Observer(_TELEMETRY),
