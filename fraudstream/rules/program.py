@@ -11,49 +11,55 @@ is the copy of the variables into the evaluator, so it gets only those that the 
 from __future__ import annotations
 
 import operator
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import compress
 from typing import Final
 
 import cel
 
 from fraudstream.errors import RuleSetRefused
-from fraudstream.rules.conditions import Condition, flat_name, read_condition, source_of
+from fraudstream.rules.conditions import Condition, flat_name, read_condition
 from fraudstream.rules.reading import ModelInputs, VariableReader
 from fraudstream.rules.rule_set import Rule, RuleSet
 from fraudstream.rules.signals import Lookup, Signal
+from fraudstream.rules.tokens import condition_refused
 from fraudstream.rules.variables import SCORE, Value, samples_of
 from fraudstream.telemetry import RULE_FAULTS
 from fraudstream.v1.transaction_pb2 import Transaction
 
 # Of all conditions together. A set of this size takes half a millisecond.
 MAX_TOKENS: Final = 8_000
+_SYNTAX: Final = re.compile(r"Syntax error: (.*?)(?: expecting|$)", re.MULTILINE)
 # What an evaluator raises for a division by zero, a number that is none, or types that do not fit.
 _FAULTS: Final = (ArithmeticError, LookupError, TypeError, ValueError, RuntimeError)
 
 
 @dataclass(frozen=True, slots=True)
 class _Conditions:
-    """Some rules as one program."""
+    """Some rules as one program, with the variables of the transaction that is evaluated."""
 
     signals: tuple[Signal, ...]
     whole: cel.Program
     alone: tuple[cel.Program, ...]
     reader: VariableReader
+    variables: cel.Context
 
-    def fired(self, values: dict[str, Value]) -> list[Signal]:
+    def fired(self, values: dict[str, Value | None]) -> list[Signal]:
         """Return the signals whose conditions hold, in their order."""
+        self.variables.update(values)
         try:
-            found = self.whole.execute(values)
+            found = self.whole.execute(self.variables)
         except _FAULTS:
-            found = [_holds(program, values) for program in self.alone]
-        return [signal for signal, holds in zip(self.signals, found, strict=True) if holds is True]
+            found = [_holds(program, self.variables) for program in self.alone]
+        return list(compress(self.signals, found))
 
 
-def _holds(program: cel.Program, values: dict[str, Value]) -> bool:
+def _holds(program: cel.Program, variables: cel.Context) -> bool:
     """Return whether one condition holds; one that cannot be told does not, and is counted."""
     try:
-        return program.execute(values) is True
+        return program.execute(variables) is True
     except _FAULTS:
         RULE_FAULTS.inc()
         return False
@@ -63,7 +69,7 @@ _strictness = operator.attrgetter("action")
 
 
 class RuleProgram:
-    """A rule set that is ready: checked, compiled, immutable. Use it from one thread at a time."""
+    """A rule set that is ready: checked and compiled. Use it from one thread at a time."""
 
     def __init__(self, rule_set: RuleSet) -> None:
         """Check and compile.
@@ -73,10 +79,11 @@ class RuleProgram:
         """
         self.rule_set = rule_set
         self.hash = rule_set.hash
-        conditions = _read(rule_set)
+        codes: dict[str, int] = {}
+        conditions = _read(rule_set, codes)
         pairs = list(zip(rule_set.rules, conditions, strict=True))
-        self._full = _compile(pairs)
-        self._bare = _compile([pair for pair in pairs if not pair[1].needs_model])
+        self._full = _compile(pairs, codes)
+        self._bare = _compile([pair for pair in pairs if not pair[1].needs_model], codes)
         self._lists = [Lookup.of_list(name, found) for name, found in rule_set.lists.items()]
 
     @property
@@ -96,29 +103,32 @@ class RuleProgram:
         Raises:
             FeatureSpecMismatch: A rule needs a feature that was not sent.
         """
-        held: dict[str, Value] = {each.variable: each.names(transaction) for each in self._lists}
-        found = [each.signal for each in self._lists if held[each.variable]]
+        values: dict[str, Value | None] = {
+            each.variable: each.names(transaction) for each in self._lists
+        }
+        found = [each.signal for each in self._lists if values[each.variable]]
         conditions = self._bare if inputs is None else self._full
         if conditions.signals:
-            found += conditions.fired(held | conditions.reader.values(transaction, inputs))
+            conditions.reader.read(transaction, inputs, values)
+            found += conditions.fired(values)
         if len(found) > 1:
             found.sort(key=_strictness, reverse=True)  # keeps the order of equals
         return found
 
 
-def _read(rule_set: RuleSet) -> list[Condition]:
-    """Read each condition and try its parts on a sample."""
+def _read(rule_set: RuleSet, codes: dict[str, int]) -> list[Condition]:
+    """Read each condition and try its parts on a sample; collect the texts that have codes."""
     samples = samples_of(frozenset(rule_set.lists))
     values = {
         flat_name(f"{space}.{name}"): value
         for space, names in samples.items()
         for name, value in names.items()
-    } | {SCORE: 0.5}
+    } | {SCORE: 0.5, **{f"coded_{field}": 1 for field in samples["transaction"]}}
     conditions = []
     for rule in rule_set.rules:
         try:
-            condition = read_condition(rule.when, samples)
-            _try_parts(condition, values)
+            condition = read_condition(rule.when, samples, codes)
+            _try_parts(rule, condition, values)
         except RuleSetRefused as exc:
             raise RuleSetRefused(exc.reason, f"rule {rule.code} {exc.message}") from exc
         conditions.append(condition)
@@ -129,27 +139,34 @@ def _read(rule_set: RuleSet) -> list[Condition]:
     return conditions
 
 
-def _try_parts(condition: Condition, values: dict[str, Value]) -> None:
+def _try_parts(rule: Rule, condition: Condition, values: dict[str, Value]) -> None:
     """Evaluate each part of a condition alone, then the whole."""
-    parts = [(part[0].place, source_of(part)) for part in condition.parts]
-    for place, source in [*parts, (1, condition.source)]:
+    for place, source in [*condition.parts, (1, condition.source)]:
+        shown = rule.when[place - 1 : place + 59]
         try:
             found = cel.compile(source).execute(values)
         except _FAULTS as exc:
-            said = str(exc).splitlines()[0].partition("ERROR")[0][:160]
-            msg = f"at character {place}: {source!r} cannot be evaluated: {said}"
-            raise RuleSetRefused("RULES_CONDITION", msg) from exc
+            msg = f"{shown!r} cannot be evaluated: {_said(exc)}"
+            raise condition_refused(place, msg) from exc
         if not isinstance(found, bool):
-            msg = f"at character {place}: expected true or false, {source!r} is {found!r:.40}"
-            raise RuleSetRefused("RULES_CONDITION", msg)
+            msg = f"expected true or false, {shown!r} is a {type(found).__name__}"
+            raise condition_refused(place, msg)
 
 
-def _compile(pairs: Sequence[tuple[Rule, Condition]]) -> _Conditions:
+def _said(exc: Exception) -> str:
+    """Return what the evaluator said, without the expression that it repeats."""
+    text = str(exc)
+    found = _SYNTAX.search(text)
+    return (found.group(1) if found else text.splitlines()[0].partition("Convert")[0])[:160]
+
+
+def _compile(pairs: Sequence[tuple[Rule, Condition]], codes: Mapping[str, int]) -> _Conditions:
     sources = [condition.source for _, condition in pairs]
-    names: frozenset[str] = frozenset().union(*(condition.names for _, condition in pairs))
+    variables = {name for _, condition in pairs for name in condition.variables}
     return _Conditions(
         tuple(Signal.of_rule(rule) for rule, _ in pairs),
         cel.compile(f"[{', '.join(f'({source})' for source in sources)}]"),
         tuple(map(cel.compile, sources)),
-        VariableReader.of(names),
+        VariableReader(variables, codes),
+        cel.Context(),
     )

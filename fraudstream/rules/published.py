@@ -22,7 +22,7 @@ from fraudstream.signing import People, Signature, Signer, SignerRole
 from fraudstream.v1.rules_pb2 import PublishedRuleSet
 
 MAX_WHY: Final = 500
-_PURPOSE: Final = "rule set"
+PURPOSE: Final = "rule set"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,7 @@ def sign_rule_set(content: str, why: str, published_at_ms: int, signer: Signer) 
         why=why,
         published_at_ms=published_at_ms,
     )
-    signature = signer.sign(_PURPOSE, _signed_bytes(published))
+    signature = signer.sign(PURPOSE, signed_bytes(published))
     published.signature = base64.b64decode(signature.value)
     return published
 
@@ -104,8 +104,8 @@ def _check_signature(published: PublishedRuleSet, people: People, taken_at_ms: i
         signature = Signature(
             signer=published.signer, value=base64.b64encode(published.signature).decode()
         )
-        message = _signed_bytes(published)
-        people.check(signature, _PURPOSE, message, SignerRole.PUBLISHER, taken_at_ms)
+        message = signed_bytes(published)
+        people.check(signature, PURPOSE, message, SignerRole.PUBLISHER, taken_at_ms)
     except ValueError as exc:
         msg = "expected a signer's name and a signature of 64 bytes"
         raise RuleSetRefused("RULES_UNTRUSTED", msg) from exc
@@ -114,7 +114,7 @@ def _check_signature(published: PublishedRuleSet, people: People, taken_at_ms: i
         raise RuleSetRefused("RULES_UNTRUSTED", reason) from exc
 
 
-def _signed_bytes(published: PublishedRuleSet) -> bytes:
+def signed_bytes(published: PublishedRuleSet) -> bytes:
     """Return what a signature stands under: every field but itself, in one spelling."""
     listing = (
         published.rule_set_id,

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Self
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
 from fraudstream.errors import FeatureSpecMismatch
 from fraudstream.features.catalogue import FEATURE_HASHES, FEATURE_NAMES
-from fraudstream.rules.conditions import flat_name
 from fraudstream.rules.variables import SCORE, Value
 from fraudstream.transaction_json import ENUM_WORDS
 from fraudstream.v1.transaction_pb2 import Transaction
@@ -38,43 +37,53 @@ class ModelInputs:
 
 
 class VariableReader:
-    """Reads what some conditions name, and nothing else. Use it from one thread at a time."""
+    """Reads what some conditions name, and nothing else.
 
-    def __init__(self, fields: Sequence[str], features: Sequence[str], *, has_score: bool) -> None:
-        self._variables = [flat_name(f"transaction.{field}") for field in fields]
+    Args:
+        variables: As conditions name them.
+        codes: Numbers that stand for texts, from 1.
+    """
+
+    def __init__(self, variables: Collection[str], codes: Mapping[str, int]) -> None:
+        self._variables = _within("transaction_", variables) + _within("coded_", variables)
+        fields = [name.partition("_")[2] for name in self._variables]
         self._get = _getter(fields)
-        self._words = [
-            (flat_name(f"transaction.{field}"), ENUM_WORDS[field])
-            for field in fields
-            if field in ENUM_WORDS
+        # What stands for what is read: for words of an enum, and for texts with a code.
+        self._meanings = [
+            (variable, *_meanings(field, codes if variable.startswith("coded_") else None))
+            for variable, field in zip(self._variables, fields, strict=True)
+            if variable.startswith("coded_") or field in ENUM_WORDS
         ]
-        self._features = [flat_name(f"features.{name}") for name in features]
-        self._wanted = [(name, _HASH_OF[name]) for name in features]
-        self._has_score = has_score
+        self._features = _within("features_", variables)
+        names = [variable.removeprefix("features_") for variable in self._features]
+        self._wanted = [(name, _HASH_OF[name]) for name in names]
+        self._has_score = SCORE in variables
         self._columns: dict[tuple[int, ...], npt.NDArray[np.intp]] = {}
 
-    @classmethod
-    def of(cls, names: frozenset[str]) -> Self:
-        """Return the reader of some names."""
+    def read(
+        self, transaction: Transaction, inputs: ModelInputs | None, into: dict[str, Any]
+    ) -> None:
+        """Put the variables of one transaction among others.
 
-        def within(space: str) -> list[str]:
-            found = (name.split(".") for name in sorted(names) if name.startswith(f"{space}."))
-            return [field for _, field in found]
+        A missing feature (NaN) is null. A whole number goes as one: the evaluator takes it five
+        times as fast as a float, and three of four features are whole.
 
-        return cls(within("transaction"), within("features"), has_score=SCORE in names)
-
-    def values(self, transaction: Transaction, inputs: ModelInputs | None) -> dict[str, Value]:
-        """Return the variables of one transaction."""
-        values: dict[str, Any] = dict(zip(self._variables, self._get(transaction), strict=True))
-        for variable, words in self._words:
-            values[variable] = words.get(values[variable], "")
-        if inputs is not None:
-            if self._features:
-                columns = self._columns_of(inputs.feature_hashes)
-                values |= zip(self._features, inputs.vector[columns].tolist(), strict=True)
-            if self._has_score:
-                values[SCORE] = inputs.score
-        return values
+        Raises:
+            FeatureSpecMismatch: A feature was not sent.
+        """
+        into.update(zip(self._variables, self._get(transaction), strict=True))
+        for variable, meanings, otherwise in self._meanings:
+            into[variable] = meanings.get(into[variable], otherwise)
+        if inputs is None:
+            return
+        if self._features:
+            numbers = inputs.vector[self._columns_of(inputs.feature_hashes)].tolist()
+            values = [
+                int(one) if one.is_integer() else one if one == one else None for one in numbers
+            ]
+            into.update(zip(self._features, values, strict=True))
+        if self._has_score:
+            into[SCORE] = inputs.score
 
     def _columns_of(self, feature_hashes: tuple[int, ...]) -> npt.NDArray[np.intp]:
         columns = self._columns.get(feature_hashes)
@@ -89,6 +98,21 @@ class VariableReader:
                 self._columns.clear()
             self._columns[feature_hashes] = columns
         return columns
+
+
+def _within(prefix: str, variables: Collection[str]) -> list[str]:
+    return [name for name in sorted(variables) if name.startswith(prefix)]
+
+
+def _meanings(field: str, codes: Mapping[str, int] | None) -> tuple[Mapping[Any, Value], Value]:
+    """Return what stands for the values of a field, and what for any other."""
+    words = ENUM_WORDS.get(field)
+    if codes is None:
+        return words or {}, ""
+    if words is None:
+        return codes, 0
+    unset = {0: ""} | words
+    return {number: codes.get(word, 0) for number, word in unset.items()}, 0
 
 
 def _getter(fields: Sequence[str]) -> Callable[[Transaction], tuple[Any, ...]]:

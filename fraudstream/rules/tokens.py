@@ -41,11 +41,13 @@ class Token:
         kind: `text`, `number`, `name` or `mark`.
         text: As it is evaluated.
         place: Where it begins, the first character is 1.
+        variable: What it reads; empty where it reads nothing.
     """
 
     kind: str
     text: str
     place: int
+    variable: str = ""
 
 
 def condition_refused(place: int, message: str) -> RuleSetRefused:
