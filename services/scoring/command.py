@@ -41,27 +41,27 @@ class _Parser(argparse.ArgumentParser):
 def main(arguments: Sequence[str]) -> int:
     """Run the service or a command; return its exit code (sysexits)."""
     asked = _parser().parse_args(arguments)
-    if asked.run is _serve:
-        log_json("scoring")
-    else:
-        logging.basicConfig(format="%(message)s", level=logging.ERROR)
     try:
         return int(asked.run(asked))
     except InvalidSettings as exc:
-        _LOG.error("%s", exc)  # the message says it all
-        return os.EX_CONFIG
+        return _ended(asked, str(exc), os.EX_CONFIG)
     except ModelRefused as exc:
-        _LOG.error("the model is refused: %s", exc)  # likewise
-        return exc.exit_code
+        return _ended(asked, f"the model is refused: {exc}", exc.exit_code)
     except RuleSetRefused as exc:
-        _LOG.error("the rule set is refused: %s", exc)  # likewise
-        return exc.exit_code
+        return _ended(asked, f"the rule set is refused: {exc}", exc.exit_code)
     except InvalidTransaction as exc:
-        _LOG.error("the transaction is refused: %s", exc)  # likewise
-        return os.EX_DATAERR
+        return _ended(asked, f"the transaction is refused: {exc}", os.EX_DATAERR)
     except (OnlineStoreUnavailable, BrokerUnavailable, KafkaError, OSError) as exc:
-        _LOG.error("scoring cannot serve: %s", exc)  # likewise
-        return os.EX_UNAVAILABLE
+        return _ended(asked, f"scoring cannot go on: {exc}", os.EX_UNAVAILABLE)
+
+
+def _ended(asked: argparse.Namespace, message: str, code: int) -> int:
+    """Say why it ended, a service in its log and a command to its user; return the code."""
+    if asked.run is _serve:
+        _LOG.error(message)
+    else:
+        print(f"scoring: {message}", file=sys.stderr)
+    return code
 
 
 def _parser() -> _Parser:
@@ -75,6 +75,7 @@ def _parser() -> _Parser:
 
 
 def _serve(_asked: argparse.Namespace) -> int:
+    log_json("scoring")
     settings = ServiceSettings.read()
     serve_metrics(settings.scoring.metrics_port)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

@@ -15,7 +15,7 @@ import numpy as np
 from fraudstream.bus import BatchProducer, OutRecord
 from fraudstream.errors import InvalidSettings, RuleSetRefused
 from fraudstream.features.catalogue import FEATURE_HASHES, FEATURE_NAMES
-from fraudstream.log_reader import LogRecord, read_topic
+from fraudstream.log_reader import LogRecord
 from fraudstream.money import indicative_rate_table
 from fraudstream.privacy import Tokeniser, TokenKeys
 from fraudstream.rules.program import RuleProgram
@@ -31,7 +31,7 @@ from fraudstream.transaction import canonicalise, validate_transaction
 from fraudstream.transaction_json import decode_json
 from fraudstream.v1.decision_pb2 import Action
 from fraudstream.v1.transaction_pb2 import Transaction
-from services.scoring.rules_in_force import load_rule_set, read_rule_file
+from services.scoring.rules_in_force import load_rule_set, read_rule_file, read_rules
 
 _RULES: Final = """\
 Exit codes: 0 done, 64 wrong usage, 65 the rule set or the transaction is not as expected, 69 the
@@ -157,7 +157,7 @@ def _publish(asked: argparse.Namespace) -> int:
     now_ms = time.time_ns() // 1_000_000
     published = sign_rule_set(content, asked.why, now_ms, signer)
     key, value = published.rule_set_id.encode(), published.SerializeToString()
-    records = read_topic(kafka, RULES)
+    records = read_rules(kafka)
     versions = VersionLog(published.rule_set_id, people)
     for record in records:
         versions.take(record)
@@ -186,7 +186,7 @@ async def _send(kafka: KafkaSettings, key: bytes, value: bytes) -> None:
 def _status(asked: argparse.Namespace) -> int:
     people = People.load(asked.people)
     logs: dict[bytes, VersionLog] = {}
-    for record in read_topic(KafkaSettings.read(), RULES):
+    for record in read_rules(KafkaSettings.read()):
         name = record.key.decode(errors="replace")
         versions = logs.setdefault(record.key, VersionLog(name, people))
         taken = versions.take(record)

@@ -18,7 +18,7 @@ from typing import Final
 from kafka.errors import KafkaError
 
 from fraudstream.errors import BrokerUnavailable, InvalidSettings, RuleSetRefused
-from fraudstream.log_reader import LogReader
+from fraudstream.log_reader import LogReader, LogRecord, read_topic
 from fraudstream.rules.program import RuleProgram
 from fraudstream.rules.published import GoodVersion
 from fraudstream.rules.rule_set import parse_rule_set
@@ -69,6 +69,18 @@ def load_rule_set(path: Path) -> RuleProgram:
     return RuleProgram(parse_rule_set(read_rule_file(path)))
 
 
+def read_rules(kafka: KafkaSettings) -> list[LogRecord]:
+    """Return all records of the rules topic, up to its end.
+
+    Raises:
+        BrokerUnavailable: It cannot be read, or is not there.
+    """
+    try:
+        return read_topic(kafka, RULES)
+    except KafkaError as exc:
+        raise BrokerUnavailable(f"{RULES.name}: {type(exc).__name__}") from exc
+
+
 class RulesFollower:
     """Reads the rules topic: once to its end, then for as long as the service runs.
 
@@ -97,12 +109,8 @@ class RulesFollower:
         if configured and configured.rule_set.id != self._rule_set_id:
             msg = f"{file}: expected the rule set {self._rule_set_id}"
             raise InvalidSettings(f"{msg}, found {configured.rule_set.id}")
-        try:
-            with LogReader(self._kafka, [RULES]) as reader:
-                for record in reader.to_end():
-                    _observe(self._versions.take(record))
-        except KafkaError as exc:
-            raise BrokerUnavailable(f"{RULES.name}: {type(exc).__name__}") from exc
+        for record in read_rules(self._kafka):
+            _observe(self._versions.take(record))
         newest = self._versions.newest
         if newest is None and self._versions.refusal is not None:
             # Older rules, from a file, would serve in silence: rather somebody publishes again.
