@@ -19,6 +19,8 @@ READY_TIMEOUT_S: Final = 120.0
 # A service whose watchdog gave up is started again, as a supervisor would; not for ever.
 _RESTARTS: Final = 3
 
+# Cautious; the copy that the images hold.
+DEMO_RULES: Final = Path(__file__).parents[1] / "services" / "scoring" / "rules.toml"
 _MODEL_VARIABLE: Final = "FRAUD_SCORING_MODEL"
 _USUAL_PORTS: Final = (50_051, 50_052, 8_080)
 
@@ -178,6 +180,7 @@ class Line:
             "FRAUD_FEATURES_SCORING_ADDRESS": f"127.0.0.1:{self.ports.scoring_internal}",
             "FRAUD_FEATURES_STATE_DIR": str(self.folder / "features"),
             "FRAUD_SCORING_TOKEN_KEYS_FILE": str(self.token_keys),
+            "FRAUD_SCORING_RULE_SET_FILE": str(DEMO_RULES),
             "FRAUD_SCORING_PORT": str(self.ports.scoring),
             "FRAUD_SCORING_INTERNAL_PORT": str(self.ports.scoring_internal),
             "FRAUD_CONSOLE_PORT": str(self.ports.console),

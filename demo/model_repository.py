@@ -47,9 +47,10 @@ class TwoPeople:
 
     @classmethod
     def of(cls, trainer: Signer, approver: Signer, until: str) -> Self:
-        """Return two people whose signatures count until a day."""
-        both = [SignerRole.TRAINER, SignerRole.APPROVER]
-        known = [trainer.person(both, until), approver.person([SignerRole.APPROVER], until)]
+        """Return two people whose signatures count until a day; one may publish rules, too."""
+        first = [SignerRole.TRAINER, SignerRole.APPROVER]
+        second = [SignerRole.APPROVER, SignerRole.PUBLISHER]
+        known = [trainer.person(first, until), approver.person(second, until)]
         return cls(trainer, approver, People.of(known))
 
     @classmethod

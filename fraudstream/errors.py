@@ -141,6 +141,32 @@ class ModelRefused(FraudStreamError):
         return codes.get(self.reason, os.EX_DATAERR)
 
 
+class RuleSetRefused(FraudStreamError):
+    """A rule set is not fit to serve.
+
+    Attributes:
+        reason: `RULES_FILE`, `RULES_CONDITION`, `RULES_VERSION`, `RULES_HASH` or
+            `RULES_UNTRUSTED`.
+    """
+
+    outcome = Outcome("FAILED_PRECONDITION", Retry.NO, "refuse to start; serving, keep the old one")
+
+    def __init__(self, reason: str, message: str) -> None:
+        """Keep the reason beside a message that says where it is and what was expected."""
+        super().__init__(f"{reason}: {message}")
+        self.reason = reason
+        self.message = message
+
+    @property
+    def exit_code(self) -> int:
+        """What a command that met it exits with (sysexits).
+
+        >>> RuleSetRefused("RULES_FILE", "not TOML").exit_code
+        65
+        """
+        return os.EX_NOPERM if self.reason == "RULES_UNTRUSTED" else os.EX_DATAERR
+
+
 class FeatureSpecMismatch(FraudStreamError):
     """The model needs features that are not there, or the vector has another layout."""
 

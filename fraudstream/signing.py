@@ -46,6 +46,7 @@ class SignerRole(StrEnum):
 
     TRAINER = "trainer"  # model artefacts
     APPROVER = "approver"  # promotions and rollbacks
+    PUBLISHER = "publisher"  # rule sets
 
 
 class Person(BaseModel):

@@ -60,6 +60,18 @@ SCORED: Final = Counter(
     ("score_from",),
     unit="decisions",
 )
+RULE_SETS: Final = Counter(
+    "fraud_rule_sets",
+    "Published rule sets that scoring met, by outcome: served, refused (any is an alarm).",
+    ("outcome",),
+    unit="sets",
+)
+RULE_SET_VERSION: Final = Gauge("fraud_rule_set_version", "Version of the rule set that is served.")
+RULE_FAULTS: Final = Counter(
+    "fraud_rule_faults",
+    "Conditions that could not be told, as by a division by zero: their rule did not fire.",
+    unit="conditions",
+)
 STAGE_SECONDS: Final = Histogram(
     "fraud_stage_seconds",
     "Time that one batch spent in a stage.",

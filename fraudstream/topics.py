@@ -49,6 +49,7 @@ ALERTS: Final = Topic("alerts.raised.v1", "card token", 30 * DAY_MS, False, ("sc
 LABELS: Final = Topic(
     "labels.settled.v1", "card token", 400 * DAY_MS, False, ("console", "chargeback import")
 )
+RULES: Final = Topic("rules.published.v1", "rule-set id", -1, True, ("console", "command line"))
 
 ALL: Final = (
     RAW,
@@ -62,6 +63,7 @@ ALL: Final = (
     SHADOWED,
     ALERTS,
     LABELS,
+    RULES,
 )
 
 

@@ -194,6 +194,8 @@ _ENUMS: Final = {
 }
 
 
+# The short names of each enum's numbers.
+ENUM_WORDS: Final = {field: short for field, (_, short) in _ENUMS.items()}
 ENUM_NAMES: Final = {
     field: (list(short.values()), [name for name in numbers if name not in short.values()])
     for field, (numbers, short) in _ENUMS.items()

@@ -4,7 +4,7 @@ Fixtures:
     broker, kafka_broker, any_broker: a running broker: embedded, Apache Kafka, each of the two.
     valkey: a running Valkey.
     line_env, any_line_env: environment of one test: broker, store, own topic and key prefix.
-    topics: the eight topics of `line_env`, made.
+    topics: all topics of `line_env`, made.
     service: starts services with `line_env`, ends them after the test.
     data_dir, browser_path: what the machine may lack; the test is skipped with its reason.
 

@@ -28,7 +28,7 @@ from services.scoring.build import build, clock_ms
 from services.scoring.service import ScoringService
 from services.scoring.settings import ScoringSettings, ServiceSettings
 from tests.tiny_model import some_sequences, some_vectors
-from tests.trust import served
+from tests.trust import RULES, served
 
 TOPIC_ID: Final = bytes(range(16))
 PARTITIONS: Final = 6
@@ -209,7 +209,7 @@ async def scoring_world(
     environment: Mapping[str, str], model: Path | None, /, *, is_open: bool = True, **told: object
 ) -> AsyncIterator[ScoringWorld]:
     """Yield a running service over the test's servers, its shards open unless told otherwise."""
-    model_told = served(model) if model else {"model": ""}
+    model_told = served(model) if model else {"model": "", **RULES}
     scoring = ScoringSettings.model_validate(
         {"port": 0, "internal_port": 0, "grace_s": 1.0, **model_told, **told}
     )

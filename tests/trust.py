@@ -17,6 +17,8 @@ TRAINER: Final = Signer("trainer", SigningKey(bytes(range(32))))
 APPROVER: Final = Signer("approver", SigningKey(bytes(range(32, 64))))
 TWO: Final = TwoPeople.of(TRAINER, APPROVER, UNTIL)
 PEOPLE: Final[People] = TWO.people
+RULES_FILE: Final = Path(__file__).with_name("rules.toml")
+RULES: Final = {"rule_set_file": str(RULES_FILE)}
 # A busy machine under test is no reason to refuse a model.
 BUDGET: Final = Budget(batch_ms=10_000.0, growth_bytes=1 << 30)
 
@@ -26,7 +28,7 @@ def served(model: Path) -> dict[str, str]:
     repository, people = model.parent / "repository", model.parent / "people.json"
     PEOPLE.save(people)
     serve_artefact(model, repository, TWO)
-    return {"model": str(repository), "people_file": str(people)}
+    return {"model": str(repository), "people_file": str(people), **RULES}
 
 
 def model_settings(model: Path) -> dict[str, str]:

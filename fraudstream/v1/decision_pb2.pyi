@@ -36,14 +36,16 @@ STAND_IN_CAUSE_STORE_UNAVAILABLE: StandInCause
 STAND_IN_CAUSE_DEADLINE: StandInCause
 
 class Reason(_message.Message):
-    __slots__ = ("code", "text", "contribution")
+    __slots__ = ("code", "text", "contribution", "from_rule")
     CODE_FIELD_NUMBER: _ClassVar[int]
     TEXT_FIELD_NUMBER: _ClassVar[int]
     CONTRIBUTION_FIELD_NUMBER: _ClassVar[int]
+    FROM_RULE_FIELD_NUMBER: _ClassVar[int]
     code: str
     text: str
     contribution: float
-    def __init__(self, code: _Optional[str] = ..., text: _Optional[str] = ..., contribution: _Optional[float] = ...) -> None: ...
+    from_rule: bool
+    def __init__(self, code: _Optional[str] = ..., text: _Optional[str] = ..., contribution: _Optional[float] = ..., from_rule: _Optional[bool] = ...) -> None: ...
 
 class PastContribution(_message.Message):
     __slots__ = ("newest_steps_back", "oldest_steps_back", "contribution")

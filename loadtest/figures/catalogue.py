@@ -17,6 +17,7 @@ from loadtest.figures.line import LineExperiment
 from loadtest.figures.line_vs_plain import LineVsPlain
 from loadtest.figures.offline_kernel import OfflineKernel
 from loadtest.figures.online_read_vs_feast import OnlineReadVsFeast
+from loadtest.figures.rules_50 import Rules50
 from loadtest.figures.stored_bytes import StoredBytes
 from loadtest.figures.train_vs_plain import TrainVsPlain
 
@@ -39,4 +40,5 @@ def experiments() -> tuple[Experiment, ...]:
         ArtefactLoad(),
         EngineVsSgemm(),
         Int8VsFp32(),
+        Rules50(),
     )

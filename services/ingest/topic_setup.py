@@ -13,7 +13,7 @@ from kafka.errors import KafkaError, TopicAlreadyExistsError, for_code
 from fraudstream.bus import kafka_python_options
 from fraudstream.errors import BrokerUnavailable, InvalidSettings
 from fraudstream.settings import KafkaSettings
-from fraudstream.topics import ALL, Topic
+from fraudstream.topics import ALL, LABELS, Topic
 from services.ingest.settings import IngestSettings
 
 _FOR_EVER: Final = -1
@@ -50,13 +50,24 @@ def _create(asked: argparse.Namespace) -> int:
 
 def _wanted(topic: Topic, settings: IngestSettings, is_kept: bool) -> dict[str, Any]:
     retention_ms = _FOR_EVER if is_kept else topic.retention_ms
+    configs = {"retention.ms": str(retention_ms), **_told_configs(topic)}
     return {
         "num_partitions": settings.topic_partitions,
         "replication_factor": settings.topic_replication,
-        "configs": {
-            "retention.ms": str(retention_ms),
-            "cleanup.policy": "compact" if topic.is_compacted else "delete",
-        },
+        "configs": configs,
+    }
+
+
+def _told_configs(topic: Topic) -> dict[str, str]:
+    """Return the settings of a topic that must be just so."""
+    if not topic.is_compacted:
+        return {"cleanup.policy": "delete"}
+    # What is kept for ever is signed; when it was taken is the broker's to say, not the signer's.
+    # Older versions stay for as long as labels: a decision of theirs can be replayed.
+    return {
+        "cleanup.policy": "compact",
+        "message.timestamp.type": "LogAppendTime",
+        "min.compaction.lag.ms": str(LABELS.retention_ms),
     }
 
 
@@ -106,14 +117,15 @@ def _faults(admin: KafkaAdminClient, kafka: KafkaSettings, settings: IngestSetti
 
 
 def _config_faults(topic: Topic, name: str, told: Mapping[str, Mapping[str, str]]) -> list[str]:
-    """Compare retention and compaction, where the broker tells them."""
+    """Compare retention, compaction and time stamps, where the broker tells them."""
     faults = []
-    policy = told.get("cleanup.policy", {}).get("value")
-    wanted = "compact" if topic.is_compacted else "delete"
-    if policy is not None and policy != wanted:
-        faults.append(f"{name}: cleanup.policy {policy}, expected {wanted}")
+    for setting, wanted in _told_configs(topic).items():
+        found = told.get(setting, {}).get("value")
+        if found is not None and found != wanted:
+            faults.append(f"{name}: {setting} {found}, expected {wanted}")
     kept = told.get("retention.ms", {}).get("value")
-    is_short = kept is not None and int(kept) != _FOR_EVER and int(kept) < topic.retention_ms
+    longest = float("inf") if topic.retention_ms == _FOR_EVER else topic.retention_ms
+    is_short = kept is not None and int(kept) != _FOR_EVER and int(kept) < longest
     if is_short:
         faults.append(f"{name}: retention.ms {kept}, expected {topic.retention_ms} at least")
     return faults

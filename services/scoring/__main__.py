@@ -1,4 +1,4 @@
-"""Run the scoring service: `python -m services.scoring`."""
+"""Run the scoring service or one of its commands: `python -m services.scoring [rules] ...`."""
 
 import sys
 

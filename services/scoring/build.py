@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import functools
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,6 +41,7 @@ from services.scoring.parts import DoorParts
 from services.scoring.publish import Publisher
 from services.scoring.rescorer import Rescorer
 from services.scoring.rpc import Listener, RpcServer, RpcService
+from services.scoring.rules_in_force import RulesFollower
 from services.scoring.service import Connections, ScoringService, Workers
 from services.scoring.settings import EngineChoice, ScoringSettings, ServiceSettings
 from services.scoring.shadow import ShadowScorer
@@ -80,10 +83,13 @@ async def build(settings: ServiceSettings) -> ScoringService:
     Raises:
         InvalidSettings: A key file, the rate table or a topic is not as it must be.
         ModelRefused: The artefact is not fit to serve.
+        RuleSetRefused: The rule set is not.
         OnlineStoreUnavailable: The store does not answer.
         BrokerUnavailable: The broker does not.
     """
     models = await _models(settings.scoring)
+    follower = _follower(settings)
+    rules = await asyncio.to_thread(follower.open, settings.scoring.rule_set_file)
     warm_up()
     connections, partitions = await _connect(settings)
     store = connections.store
@@ -96,6 +102,7 @@ async def build(settings: ServiceSettings) -> ScoringService:
     parts = DoorParts(
         judge=models.judge,
         shadows=shadows,
+        rules=rules,
         store=store,
         publisher=publisher,
         observer=Observer(connections.telemetry),
@@ -112,8 +119,17 @@ async def build(settings: ServiceSettings) -> ScoringService:
         InternalMethods(StreamDoor(parts)).service(),
     )
     sweeper = Sweeper(store, shards, publisher, times, clock_ms)
-    rescorer = Rescorer(models.judge, connections.producer, settings.kafka, clock_ms)
-    workers = Workers(models.batcher, models.follower, shadows, backlog, alerts, sweeper, rescorer)
+    rescorer = Rescorer(models.judge, rules, connections.producer, settings.kafka, clock_ms)
+    workers = Workers(
+        batcher=models.batcher,
+        follower=models.follower,
+        shadows=shadows,
+        backlog=backlog,
+        alerts=alerts,
+        sweeper=sweeper,
+        rescorer=rescorer,
+        follow_rules=functools.partial(follower.follow_forever, rules),
+    )
     servers = _servers(services, settings.scoring)
     return ScoringService(servers, workers, connections, settings.scoring.grace_s)
 
@@ -136,6 +152,12 @@ async def _models(settings: ScoringSettings) -> _Models:
     follower = ModelFollower(source, batcher, judge, settings.model_poll_ms)
     await follower.start()
     return _Models(batcher, judge, follower)
+
+
+def _follower(settings: ServiceSettings) -> RulesFollower:
+    scoring = settings.scoring
+    people = People.load(scoring.people_file) if scoring.people_file else None
+    return RulesFollower(settings.kafka, scoring.rule_set, people)
 
 
 def _engine_order(settings: ScoringSettings) -> EngineOrder | None:

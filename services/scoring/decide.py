@@ -21,7 +21,7 @@ class Verdict:
     """What was decided about one row, before it is written down.
 
     Attributes:
-        action: What the bank shall do.
+        action: What the bank shall do; unspecified for a stand-in until the rules were asked.
         score: Calibrated probability of fraud; 0 for a stand-in, which has none.
         raw_score: Before calibration.
         why: Its reasons, and what the card's past did.
@@ -58,13 +58,13 @@ def action_of(score: float, thresholds: Thresholds) -> Action:
 
 
 def stand_in(cause: StandInCause) -> Verdict:
-    """Return the decision without a model: a person looks. The same cause gives the same one.
+    """Return the verdict without a model. It has no action: the rule set's policy gives it one.
 
-    >>> stand_in(StandInCause.STAND_IN_CAUSE_DEADLINE).action == Action.ACTION_REVIEW
+    >>> stand_in(StandInCause.STAND_IN_CAUSE_DEADLINE).action == Action.ACTION_UNSPECIFIED
     True
     """
     return Verdict(
-        action=Action.ACTION_REVIEW,
+        action=Action.ACTION_UNSPECIFIED,
         score=0.0,
         raw_score=0.0,
         why=Explanation((stand_in_reason(cause),)),

@@ -22,8 +22,9 @@ class Explanation:
     is_estimated: bool = False
 
     def write_into(self, decision: Decision) -> None:
-        """Put it in a decision, in the place of what is there."""
+        """Put it in a decision, in the place of the model's reasons; those of rules stay first."""
+        of_rules = [reason for reason in decision.reasons if reason.from_rule]
         del decision.reasons[:], decision.past[:]
-        decision.reasons.extend(self.reasons)
+        decision.reasons.extend((*of_rules, *self.reasons))
         decision.past.extend(self.past)
         decision.reasons_estimated = self.is_estimated

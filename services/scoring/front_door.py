@@ -27,6 +27,7 @@ from services.scoring.door_row import Arrival
 from services.scoring.feature_batch import FeatureArrays
 from services.scoring.parts import DoorParts
 from services.scoring.record import Written, written_row
+from services.scoring.rule_stage import apply_rules
 from services.scoring.written import EngineTimes, Subject, write_decision
 
 _NO_FRESHNESS: Final = Freshness()
@@ -78,7 +79,8 @@ class FrontDoor:
             for case in cases:
                 case.verdict = verdict if case.is_open else case.verdict
         decided = [case for case in cases if case.verdict is not None]
-        placed = self._write(decided, started_us)
+        rule_set_hash = self._apply_rules(decided)
+        placed = self._write(decided, rule_set_hash, started_us)
         for case, answer in zip(decided, await self._records.record(placed), strict=True):
             case.answer = answer
         self._observe(placed, decided, started_us)
@@ -116,8 +118,20 @@ class FrontDoor:
         for case, verdict in zip(cases, judged.verdicts, strict=True):
             case.verdict, case.engine = verdict, judged.engine
 
-    def _write(self, cases: Sequence[_Case], started_us: int) -> list[Placed]:
+    def _apply_rules(self, cases: Sequence[_Case]) -> str:
+        """Give each verdict its action, all by one rule set; return its hash."""
+        program = self._parts.rules.program
+        for case in cases:
+            if case.verdict is not None:
+                vector = case.features.vector if case.features else None
+                case.verdict = apply_rules(
+                    program, case.arrival.transaction, case.verdict, vector, FEATURE_HASHES
+                )
+        return program.hash
+
+    def _write(self, cases: Sequence[_Case], rule_set_hash: str, started_us: int) -> list[Placed]:
         template = self._parts.template(FEATURE_SET_HASH, SEQUENCE_HASH, started_us)
+        template.rule_set_hash = rule_set_hash
         template.timings.scoring_ended_us = self._parts.clock_us()
         return [
             Placed(case.arrival.partition, _written(template, case, case.verdict))

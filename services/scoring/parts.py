@@ -10,6 +10,7 @@ from fraudstream.v1.decision_pb2 import Decision, StageTimings
 from services.scoring.judge import Judge
 from services.scoring.observe import Observer
 from services.scoring.publish import Publisher
+from services.scoring.rules_in_force import RulesInForce
 from services.scoring.shadow import ShadowScorer
 
 
@@ -20,6 +21,7 @@ class DoorParts:
     Attributes:
         judge: Makes verdicts.
         shadows: Takes what was decided, for the models that decide nothing.
+        rules: Give them their actions.
         store: Records them.
         publisher: Publishes them.
         observer: Counts them.
@@ -31,6 +33,7 @@ class DoorParts:
 
     judge: Judge
     shadows: ShadowScorer
+    rules: RulesInForce
     store: StateStore
     publisher: Publisher
     observer: Observer

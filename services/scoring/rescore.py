@@ -30,8 +30,10 @@ def stand_in_of(
     return kept
 
 
-def rescore_of(decision: Decision, verdict: Verdict, rescored_at_ms: int) -> Rescore:
-    """Return what a model says of a stand-in decision."""
+def rescore_of(
+    decision: Decision, verdict: Verdict, rule_set_hash: str, rescored_at_ms: int
+) -> Rescore:
+    """Return what model and rules say of a stand-in decision."""
     return Rescore(
         decision_id=decision.decision_id,
         bank_id=decision.bank_id,
@@ -44,7 +46,7 @@ def rescore_of(decision: Decision, verdict: Verdict, rescored_at_ms: int) -> Res
         raw_score=verdict.raw_score,
         reasons=verdict.why.reasons,
         model_hash=verdict.model_hash,
-        rule_set_hash=decision.rule_set_hash,
+        rule_set_hash=rule_set_hash,
         engine_version=verdict.engine_version,
         event_time_ms=decision.event_time_ms,
         rescored_at_ms=rescored_at_ms,

@@ -32,6 +32,8 @@ from services.scoring.decide import Verdict
 from services.scoring.feature_batch import FeatureArrays
 from services.scoring.judge import Judge
 from services.scoring.rescore import rescore_of, rescored_alert
+from services.scoring.rule_stage import apply_rules
+from services.scoring.rules_in_force import RulesInForce
 
 GROUP: Final = "scoring-rescore"
 _ROUND: Final = 64
@@ -61,7 +63,8 @@ class Rescorer:
     """Scores what stand-ins decided. Use from one event loop.
 
     Args:
-        judge: The model that serves.
+        judge: The models that serve.
+        rules: Give their verdicts actions, as they do for callers.
         producer: Sends events and alerts.
         kafka: Where stand-ins are read, and names of the topics.
         clock_ms: Epoch milliseconds.
@@ -70,11 +73,13 @@ class Rescorer:
     def __init__(
         self,
         judge: Judge,
+        rules: RulesInForce,
         producer: BatchProducer,
         kafka: KafkaSettings,
         clock_ms: Callable[[], int],
     ) -> None:
         self._judge = judge
+        self._rules = rules
         self._producer = producer
         self._kafka = kafka
         self._clock_ms = clock_ms
@@ -143,7 +148,7 @@ class Rescorer:
                 RESCORED.labels("unscorable").inc(len(lot))
                 continue
             self._check_well(judged.verdicts)
-            await self._publish(lot, judged.verdicts)
+            await self._publish(lot, judged.verdicts, feature_hashes)
 
     def _check_well(self, verdicts: Sequence[Verdict]) -> None:
         """Tell a model that does not answer from a row that it cannot score."""
@@ -156,7 +161,10 @@ class Rescorer:
             raise _NotWell(StandInCause.Name(cause))
         self._tries = 0
 
-    async def _publish(self, rows: Sequence[_Row], verdicts: Sequence[Verdict]) -> None:
+    async def _publish(
+        self, rows: Sequence[_Row], verdicts: Sequence[Verdict], feature_hashes: tuple[int, ...]
+    ) -> None:
+        program = self._rules.program
         rescores, alerts, outcomes = [], [], []
         for row, verdict in zip(rows, verdicts, strict=True):
             decision = row.stand_in.decision
@@ -164,7 +172,9 @@ class Rescorer:
                 _LOG.error("decision %s: the model gives no score", decision.decision_id)
                 outcomes.append("unscorable")
                 continue
-            rescore = rescore_of(decision, verdict, self._clock_ms())
+            vector = np.frombuffer(decision.vector, "<f4")
+            ruled = apply_rules(program, decision.transaction, verdict, vector, feature_hashes)
+            rescore = rescore_of(decision, ruled, program.hash, self._clock_ms())
             rescores.append(_record_like(row.record, rescore.SerializeToString()))
             alert = rescored_alert(decision, rescore)
             if alert is not None:

@@ -38,6 +38,7 @@ class Workers:
         alerts: Publishes alerts that waited for their reasons.
         sweeper: Publishes what dead scorers left.
         rescorer: Scores what stand-ins decided.
+        follow_rules: Swaps in the rules that are published.
     """
 
     batcher: Batcher
@@ -47,6 +48,7 @@ class Workers:
     alerts: AlertBacklog
     sweeper: Sweeper
     rescorer: Rescorer
+    follow_rules: Callable[[], Coroutine[Any, Any, None]]
 
     def tasks(self) -> list[Coroutine[Any, Any, None]]:
         """Return what runs for as long as the service does."""
@@ -59,6 +61,7 @@ class Workers:
             self.alerts.publish_forever(),
             self.sweeper.sweep_forever(),
             self.rescorer.rescore_forever(),
+            self.follow_rules(),
         ]
 
     async def close(self) -> None:

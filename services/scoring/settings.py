@@ -51,6 +51,16 @@ class ScoringSettings(StrictSettings):
     people_file: Path | None = Field(
         None, description="Public keys of those whose signatures count; a model needs one of them."
     )
+    rule_set: str = Field(
+        default="cards",
+        pattern=r"^[a-z][a-z0-9_]{0,38}$",
+        description="Id of the rule set that is served; people_file says who may publish it.",
+    )
+    rule_set_file: Path | None = Field(
+        None,
+        description="Rule set that serves until one is published; with neither the service does not"
+        " start: nobody chose what stands in for the model.",
+    )
     model_head_file: Path | None = Field(
         None,
         description="Where the head of the promotion ledger is kept: a ledger without what was seen"

@@ -27,6 +27,7 @@ from services.scoring.record import (
     written_row,
 )
 from services.scoring.rescore import stand_in_of
+from services.scoring.rule_stage import apply_rules
 from services.scoring.written import EngineTimes, Subject, wrap_results, write_decision
 
 
@@ -67,7 +68,7 @@ class StreamDoor:
         return wrap_results([result_of(*pair) for pair in zip(written, answers, strict=True)])
 
     async def _decide(self, request: FeatureBatchRequest, started_us: int) -> list[Written]:
-        """Return a decision for each row: the one that it carries, else the model's."""
+        """Return a decision for each row: the one that it carries, else one of model and rules."""
         arrays = read_batch(request)
         hashes = tuple(request.feature_hashes)
         rows = request.rows
@@ -79,12 +80,19 @@ class StreamDoor:
             judged = await self._parts.judge.judge(
                 arrays.select(to_score), cards, hashes, request.sequence_hash
             )
+        program = self._parts.rules.program  # once a call: no answer comes from two versions
+        verdicts = {
+            place: apply_rules(
+                program, subjects[place].transaction, verdict, arrays.vectors[place], hashes
+            )
+            for place, verdict in zip(to_score, judged.verdicts, strict=True)
+        }
         template = self._parts.template(feature_set_hash(hashes), request.sequence_hash, started_us)
+        template.rule_set_hash = program.hash
         template.coordinates.CopyFrom(
             LogCoordinates(topic_id=request.topic_id, partition=request.partition)
         )
         template.timings.scoring_ended_us = self._parts.clock_us()
-        verdicts = dict(zip(to_score, judged.verdicts, strict=True))
         return [
             written_row(subject, write_decision(template, subject, verdicts[place], judged.engine))
             if place in verdicts

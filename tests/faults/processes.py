@@ -49,6 +49,7 @@ from services.scoring.observe import Observer
 from services.scoring.parts import DoorParts
 from services.scoring.publish import Publisher
 from services.scoring.rpc import status_of
+from services.scoring.rules_in_force import RulesInForce, load_rule_set
 from services.scoring.settings import AnswerAfter
 from services.scoring.shadow import ShadowScorer
 from services.scoring.shards import CardShards
@@ -57,8 +58,10 @@ from services.scoring.sweeper import Sweeper, SweepTimes
 from tests.faults.memory_log import Group, MemoryBroker, SteppedProducer
 from tests.faults.rebuilding import KAFKA, MemoryPositions, MendingParts, SteppedMender
 from tests.faults.stepping import Fate, Process, Schedule
+from tests.trust import RULES_FILE
 
 T = TypeVar("T")
+_RULES: Final = load_rule_set(RULES_FILE)
 _TELEMETRY: Final = Telemetry(TelemetrySettings(), "test")
 _SWEEP: Final = SweepTimes(every_ms=300, after_ms=300)
 _LETTER_KEY: Final = PrivateKey.generate().public_key
@@ -123,6 +126,7 @@ class Scorer:
         parts = DoorParts(
             judge=SteppedJudge(self.process, around.schedule),
             shadows=ShadowScorer(no_model, producer, KAFKA, shards.partitions),
+            rules=RulesInForce(_RULES),
             store=store,
             publisher=publisher,
             observer=Observer(_TELEMETRY),

@@ -22,6 +22,7 @@ from services.scoring.feature_batch import FeatureArrays
 from services.scoring.judge import Judged
 from services.scoring.reasons import FITS_HABITS
 from services.scoring.rescorer import Rescorer
+from services.scoring.rules_in_force import RulesInForce, load_rule_set
 from services.scoring.written import EngineTimes
 from tests.scoring_world import (
     Log,
@@ -32,6 +33,7 @@ from tests.scoring_world import (
     some_transaction,
 )
 from tests.tiny_model import tiny_artefact
+from tests.trust import RULES_FILE
 
 ROWS = 40
 
@@ -169,7 +171,8 @@ async def test_model_that_fails_is_asked_again(topics: Mapping[str, str]) -> Non
     kafka = kafka_settings(topics)
     producer, judge = BatchProducer(kafka), FailingJudge(3)
     await producer.start()
-    working = asyncio.create_task(Rescorer(judge, producer, kafka, clock_ms).rescore_forever())
+    rescorer = Rescorer(judge, RulesInForce(load_rule_set(RULES_FILE)), producer, kafka, clock_ms)
+    working = asyncio.create_task(rescorer.rescore_forever())
 
     found = await Log(kafka).read(RESCORES, ROWS)
 

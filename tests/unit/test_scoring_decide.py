@@ -54,11 +54,11 @@ def test_review_and_decline_need_a_person(action: Action, expected: bool) -> Non
 
 
 @pytest.mark.parametrize("cause", StandInCause.values()[1:])
-def test_stand_in_is_a_review_that_says_why(cause: StandInCause) -> None:
-    """Without a model a person looks, and the reason is the cause."""
+def test_stand_in_says_why_and_leaves_the_action_to_the_rules(cause: StandInCause) -> None:
+    """Without a model the reason is the cause, and nothing is decided by default."""
     verdict = stand_in(cause)
 
-    assert verdict.action == Action.ACTION_REVIEW
+    assert verdict.action == Action.ACTION_UNSPECIFIED
     assert verdict.is_stand_in
     assert verdict.why.reasons[0].code == StandInCause.Name(cause).replace("_CAUSE", "")
 
