@@ -6,6 +6,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+import grpc
+
 from fraudstream.bus import BatchProducer
 from fraudstream.engines.protocol import Precision
 from fraudstream.engines.tensorrt_engine import EngineOrder
@@ -28,8 +30,10 @@ from services.scoring.batcher import Batcher
 from services.scoring.door_features import DoorFeatures
 from services.scoring.door_records import DoorRecords
 from services.scoring.door_row import Reception
+from services.scoring.door_tls import DoorCertificate, ServerTls
 from services.scoring.explain import Explainer
 from services.scoring.front_door import FrontDoor
+from services.scoring.guard import Guard
 from services.scoring.judge import AbsentModel, Judge, ModelJudge
 from services.scoring.late_alerts import AlertBacklog
 from services.scoring.methods import Deadlines, InternalMethods, ScoringMethods
@@ -37,7 +41,7 @@ from services.scoring.model import cpu_class, load_champion
 from services.scoring.observe import Observer
 from services.scoring.parts import DoorParts
 from services.scoring.publish import Publisher
-from services.scoring.rpc import Listener, RpcServer, RpcService
+from services.scoring.rpc import Listener, RpcServer
 from services.scoring.service import Connections, ScoringService, Workers
 from services.scoring.settings import EngineChoice, ScoringSettings, ServiceSettings
 from services.scoring.shards import CardShards
@@ -72,8 +76,12 @@ class _Model:
     explainer: Explainer | None = None
 
 
-async def build(settings: ServiceSettings) -> ScoringService:
+async def build(settings: ServiceSettings, *, is_shared: bool = False) -> ScoringService:
     """Return the service, connected, with its model loaded, checked and warm.
+
+    Args:
+        settings: What it was told.
+        is_shared: Other processes of ours listen on the same ports.
 
     Raises:
         InvalidSettings: A key file, the rate table or a topic is not as it must be.
@@ -81,6 +89,7 @@ async def build(settings: ServiceSettings) -> ScoringService:
         OnlineStoreUnavailable: The store does not answer.
         BrokerUnavailable: The broker does not.
     """
+    listeners = _listeners(settings.scoring, is_shared=is_shared)
     model = _model(settings.scoring)
     warm_up()
     connections, partitions = await _connect(settings)
@@ -109,8 +118,8 @@ async def build(settings: ServiceSettings) -> ScoringService:
     )
     sweeper = Sweeper(store, shards, publisher, times, clock_ms)
     workers = Workers(model.batcher, backlog, alerts, sweeper)
-    servers = _servers(services, settings.scoring)
-    return ScoringService(servers, workers, connections, settings.scoring.grace_s)
+    scoring, internal = map(RpcServer, services, listeners)
+    return ScoringService((scoring, internal), workers, connections, settings.scoring.grace_s)
 
 
 def _model(settings: ScoringSettings) -> _Model:
@@ -180,18 +189,27 @@ async def _partitions(producer: BatchProducer, kafka: KafkaSettings) -> _Partiti
     return _Partitions(cards, counts[ENTITIES.name])
 
 
-def _servers(
-    services: tuple[RpcService, RpcService], settings: ScoringSettings
-) -> tuple[RpcServer, RpcServer]:
-    """Return the servers of `Scoring` and `InternalScoring`, each on its own listener."""
-    scoring, internal = (
-        RpcServer(
-            service,
-            Listener(f"{settings.host}:{port}", settings.max_in_flight, settings.has_reflection),
+def _listeners(settings: ScoringSettings, *, is_shared: bool) -> list[Listener]:
+    """Return the listeners of `Scoring` and `InternalScoring`, each with its own certificate."""
+    guard = Guard(settings.callers_file, clock_ms) if settings.callers_file else None
+    return [
+        Listener(
+            address=f"{settings.host}:{port}",
+            max_calls=settings.max_in_flight,
+            has_reflection=settings.has_reflection,
+            is_shared=is_shared,
+            credentials=_credentials(settings),
+            doorkeeper=guard.admit if guard else None,
         )
-        for service, port in zip(services, (settings.port, settings.internal_port), strict=True)
-    )
-    return scoring, internal
+        for port in (settings.port, settings.internal_port)
+    ]
+
+
+def _credentials(settings: ScoringSettings) -> grpc.ServerCredentials | None:
+    cert, key = settings.tls_cert_file, settings.tls_key_file
+    if cert is None or key is None:
+        return None
+    return DoorCertificate(ServerTls(cert, key, settings.tls_client_ca_file)).credentials()
 
 
 def _scoring_methods(

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
+import argparse
 import logging
 import os
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import NoReturn
 
-import uvloop
 from aiokafka.errors import KafkaError
 
 from fraudstream.errors import (
@@ -16,21 +19,26 @@ from fraudstream.errors import (
     OnlineStoreUnavailable,
 )
 from fraudstream.json_log import log_json
-from fraudstream.telemetry import serve_metrics
-from services.scoring.build import build
 from services.scoring.settings import ServiceSettings
+from services.scoring.token_command import add_token
 
 _LOG = logging.getLogger(__name__)
 
 
-def main() -> int:
-    """Run the service; return its exit code (sysexits)."""
+class _Parser(argparse.ArgumentParser):
+    """Ends with sysexits' code for a wrong command line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.print_usage(sys.stderr)
+        self.exit(os.EX_USAGE, f"{self.prog}: {message}\n")
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the service or a command; return its exit code (sysexits)."""
+    asked = _parser().parse_args(arguments)
     log_json("scoring")
     try:
-        settings = ServiceSettings.read()
-        serve_metrics(settings.scoring.metrics_port)
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(_serve(settings))
+        return int(asked.run(asked))
     except InvalidSettings as exc:
         _LOG.error("%s", exc)  # the message says it all
         return os.EX_CONFIG
@@ -40,10 +48,39 @@ def main() -> int:
     except (OnlineStoreUnavailable, BrokerUnavailable, KafkaError, OSError) as exc:
         _LOG.error("scoring cannot serve: %s", exc)  # likewise
         return os.EX_UNAVAILABLE
+
+
+def _parser() -> _Parser:
+    parser = _Parser(prog="python -m services.scoring", description=__doc__)
+    parser.set_defaults(run=_serve)
+    parser.add_argument(
+        "--workers",
+        type=int,
+        choices=range(257),
+        metavar="N",
+        help="processes that share the ports; 0 for one a core",
+    )
+    # How the group starts each of its workers.
+    parser.add_argument("--worker", type=int, metavar="NUMBER", help=argparse.SUPPRESS)
+    commands = parser.add_subparsers(title="commands", parser_class=_Parser)
+    add_token(commands.add_parser("token", help="let a system call: makes its token"))
+    return parser
+
+
+def _serve(asked: argparse.Namespace) -> int:
+    settings = ServiceSettings.read()
+    if asked.workers is not None:
+        scoring = settings.scoring.model_copy(update={"workers": asked.workers})
+        settings = replace(settings, scoring=scoring)
+    # A parent serves nothing itself: no engine, no kernel, no server is in its memory.
+    if asked.worker is None and settings.scoring.processes > 1:
+        from services.scoring.group import run_group
+
+        return run_group(settings.scoring)
+    from services.scoring.serve import serve_alone, serve_as_worker
+
+    if asked.worker is None:
+        serve_alone(settings)
+    else:
+        serve_as_worker(settings, asked.worker)
     return os.EX_OK
-
-
-async def _serve(settings: ServiceSettings) -> None:
-    service = await build(settings)
-    service.stop_on_signals()
-    await service.run(lambda: print("ready", flush=True))

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Final
 
-from fraudstream.errors import DeadlineExceeded, FraudStreamError
+from fraudstream.errors import DeadlineExceeded, FraudStreamError, reason_of
 from fraudstream.telemetry import TRACEPARENT, TraceContext
 from fraudstream.v1.decision_pb2 import Decision
 from fraudstream.v1.scoring_pb2 import (
@@ -20,18 +20,13 @@ from fraudstream.v1.scoring_pb2 import (
     ScoreRequest,
 )
 from fraudstream.v1.transaction_pb2 import Transaction
+from services.scoring.access import AccessRole
+from services.scoring.calls import Context, status_of
 from services.scoring.door_records import Answer
-from services.scoring.door_row import Arrival, Caller, Reception, is_loopback
+from services.scoring.door_row import Arrival, Caller, Reception, is_private
 from services.scoring.feature_batch import check_size
 from services.scoring.front_door import FrontDoor
-from services.scoring.rpc import (
-    BATCH_BYTES,
-    UNARY_BYTES,
-    Context,
-    RpcService,
-    decode_message,
-    status_of,
-)
+from services.scoring.rpc import BATCH_BYTES, UNARY_BYTES, RpcService, decode_message
 from services.scoring.stream_door import StreamDoor
 
 # Rows of one stream that are worked on at once; a caller who sends faster is held back by HTTP/2.
@@ -80,7 +75,7 @@ class ScoringMethods:
         """Return the service as the server takes it."""
         name = DESCRIPTOR.services_by_name["Scoring"].full_name
         unary = {"Score": self.score, "ScoreBatch": self.score_batch}
-        return RpcService(name, unary, {"ScoreStream": self.score_stream})
+        return RpcService(name, AccessRole.CALLER, unary, {"ScoreStream": self.score_stream})
 
     async def score(self, raw: bytes, context: Context) -> bytes:
         """Decide one transaction."""
@@ -161,7 +156,7 @@ class InternalMethods:
     def service(self) -> RpcService:
         """Return the service as the server takes it."""
         name = DESCRIPTOR.services_by_name["InternalScoring"].full_name
-        return RpcService(name, {"ScoreBatch": self.score_batch}, {})
+        return RpcService(name, AccessRole.FEATURES, {"ScoreBatch": self.score_batch}, {})
 
     async def score_batch(self, raw: bytes, _: Context) -> bytes:
         """Decide rows of one shard."""
@@ -172,12 +167,11 @@ def _caller(context: Context) -> Caller:
     found = next(
         (value for key, value in context.invocation_metadata() or () if key == TRACEPARENT), None
     )
-    return Caller(is_loopback(context.peer()), TraceContext.parse(found))
+    return Caller(is_private(context.peer(), context.auth_context), TraceContext.parse(found))
 
 
 def _result(answer: Answer) -> RowResult:
     if isinstance(answer, Decision):
         return RowResult(decision=answer)
     code = status_of(answer).value[0]
-    reason = str(getattr(answer, "reason", type(answer).__name__))
-    return RowResult(error=RowError(code=code, reason=reason, message=str(answer)))
+    return RowResult(error=RowError(code=code, reason=reason_of(answer), message=str(answer)))

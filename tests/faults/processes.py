@@ -36,6 +36,7 @@ from services.features.rebuild import TOPICS
 from services.features.scoring_stub import ScoringStub
 from services.features.shard_loop import ShardOwner
 from services.scoring.backlog import PublishBacklog
+from services.scoring.calls import status_of
 from services.scoring.door_features import DoorFeatures
 from services.scoring.door_records import Answer, DoorRecords
 from services.scoring.door_row import Caller, Reception
@@ -46,7 +47,6 @@ from services.scoring.late_alerts import AlertBacklog
 from services.scoring.observe import Observer
 from services.scoring.parts import DoorParts
 from services.scoring.publish import Publisher
-from services.scoring.rpc import status_of
 from services.scoring.settings import AnswerAfter
 from services.scoring.shards import CardShards
 from services.scoring.stream_door import StreamDoor
