@@ -204,6 +204,21 @@ class InvalidSettings(FraudStreamError):
 # gRPC trailing metadata that says which error it was.
 REASON_KEY: Final = "fraud-reason"
 
+# What a caller of `Scoring` can meet; the base class stands for a fault of ours.
+CALLER_ERRORS: Final[tuple[type[FraudStreamError], ...]] = (
+    InvalidTransaction,
+    LateTransaction,
+    ConflictingTransaction,
+    Unauthenticated,
+    PermissionDenied,
+    Overloaded,
+    DeadlineExceeded,
+    BrokerUnavailable,
+    ServiceUnavailable,
+    FeatureSpecMismatch,
+    FraudStreamError,
+)
+
 # What a status means to a client where the server named no class of ours.
 _BY_STATUS: Final[dict[str, type[FraudStreamError]]] = {
     "OUT_OF_RANGE": LateTransaction,

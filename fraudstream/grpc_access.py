@@ -80,6 +80,9 @@ class Access:
         return ((AUTHORIZATION, f"Bearer {self.token}"),)
 
 
+OPEN: Final = Access()
+
+
 def is_loopback_address(address: str) -> bool:
     """Return whether a host or host:port is on this machine.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,17 +37,20 @@ from services.scoring.front_door import FrontDoor
 from services.scoring.guard import Guard
 from services.scoring.judge import AbsentModel, Judge, ModelJudge
 from services.scoring.late_alerts import AlertBacklog
-from services.scoring.methods import Deadlines, InternalMethods, ScoringMethods
+from services.scoring.methods import Deadlines, Decider, InternalMethods, ScoringMethods
 from services.scoring.model import cpu_class, load_champion
 from services.scoring.observe import Observer
 from services.scoring.parts import DoorParts
 from services.scoring.publish import Publisher
 from services.scoring.rpc import Listener, RpcServer
+from services.scoring.sandbox import SandboxDoor
 from services.scoring.service import Connections, ScoringService, Workers
 from services.scoring.settings import EngineChoice, ScoringSettings, ServiceSettings
 from services.scoring.shards import CardShards
 from services.scoring.stream_door import StreamDoor
 from services.scoring.sweeper import Sweeper, SweepTimes
+
+_LOG = logging.getLogger(__name__)
 
 
 def clock_us() -> int:
@@ -215,5 +219,9 @@ def _credentials(settings: ScoringSettings) -> grpc.ServerCredentials | None:
 def _scoring_methods(
     front: FrontDoor, reception: Reception, settings: ScoringSettings
 ) -> ScoringMethods:
+    door: Decider = front
+    if settings.sandbox_bank:
+        _LOG.warning("calls of bank %s are test transactions", settings.sandbox_bank)
+        door = SandboxDoor(front, settings.sandbox_bank)
     deadlines = Deadlines(settings.default_deadline_ms / 1000, settings.reserve_ms / 1000)
-    return ScoringMethods(front, reception, deadlines)
+    return ScoringMethods(door, reception, deadlines)

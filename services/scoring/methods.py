@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 
 from fraudstream.errors import DeadlineExceeded, FraudStreamError, reason_of
 from fraudstream.telemetry import TRACEPARENT, TraceContext
@@ -25,7 +25,6 @@ from services.scoring.calls import Context, status_of
 from services.scoring.door_records import Answer
 from services.scoring.door_row import Arrival, Caller, Reception, is_private
 from services.scoring.feature_batch import check_size
-from services.scoring.front_door import FrontDoor
 from services.scoring.rpc import BATCH_BYTES, UNARY_BYTES, RpcService, decode_message
 from services.scoring.stream_door import StreamDoor
 
@@ -63,10 +62,18 @@ class Deadlines:
         return max(left_s - self.reserve_s, 0.0)
 
 
+class Decider(Protocol):
+    """Decides arrivals: the front door, or the sandbox before it."""
+
+    async def decide(self, arrivals: Sequence[Arrival], budget_s: float) -> list[Answer]:
+        """Return the decision of each arrival, or its error, in order."""
+        ...
+
+
 class ScoringMethods:
     """`Scoring`: the door of downstream systems."""
 
-    def __init__(self, door: FrontDoor, reception: Reception, deadlines: Deadlines) -> None:
+    def __init__(self, door: Decider, reception: Reception, deadlines: Deadlines) -> None:
         self._door = door
         self._reception = reception
         self._deadlines = deadlines

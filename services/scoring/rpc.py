@@ -35,7 +35,8 @@ _METADATA_BYTES: Final = 8192
 # streams and metadata; dead peers found in 35 s; connections renewed so that balancers can act.
 _OPTIONS: Final = (
     ("grpc.max_receive_message_length", BATCH_BYTES),
-    ("grpc.max_send_message_length", BATCH_BYTES),
+    # A decision holds its transaction, and what else was pending of its card: up to 5 KB.
+    ("grpc.max_send_message_length", 2 * BATCH_BYTES),
     ("grpc.max_concurrent_streams", 256),
     ("grpc.max_metadata_size", _METADATA_BYTES),
     ("grpc.absolute_max_metadata_size", _METADATA_BYTES),

@@ -178,7 +178,7 @@ class ScoringSettings(StrictSettings):
     )
     sandbox_bank: str = Field(
         default="",
-        max_length=64,
+        max_length=32,
         pattern=r"^(sandbox[a-z0-9-]*)?$",
         description="Bank id whose calls are test transactions, beginning with `sandbox`; empty for"
         " none.",
