@@ -74,6 +74,9 @@ _OPTIONS: Final = (
     ("grpc.max_send_message_length", MAX_BATCH_BYTES),
     ("grpc.max_receive_message_length", 2 * MAX_BATCH_BYTES),
     ("grpc.keepalive_time_ms", 30_000),
+    # Answers that nobody reads wait at the service, within its bounds, and not here without any.
+    ("grpc.http2.bdp_probe", 0),
+    ("grpc.http2.lookahead_bytes", 256 * 1024),
     # Two clients of one process are two connections, which two workers of a service may take.
     ("grpc.use_local_subchannel_pool", 1),
 )

@@ -40,6 +40,10 @@ _OPTIONS: Final = (
     ("grpc.max_concurrent_streams", 256),
     ("grpc.max_metadata_size", _METADATA_BYTES),
     ("grpc.absolute_max_metadata_size", _METADATA_BYTES),
+    # A caller who does not read is held back here: bandwidth probing let the window of one stream
+    # grow for as long as it was sent to. 256 KiB is a batch of 128 feature rows.
+    ("grpc.http2.bdp_probe", 0),
+    ("grpc.http2.lookahead_bytes", 256 * 1024),
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 5_000),
     ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
