@@ -15,8 +15,8 @@ from services.scoring.feature_batch import MAX_ROWS
 from services.scoring.methods import STREAM_WINDOW
 from tests.scoring_world import ScoringWorld, scoring_world, some_transaction
 
-# 256 KiB of rows of 130 bytes wait to be read by the service, and as many bytes of answers of 600 to
-# be read by the client; and as much again.
+# 256 KiB of rows of 130 bytes wait to be read by the service, and as many bytes of answers of 600
+# to be read by the client; and as much again.
 MOST_SENT = 2 * (STREAM_WINDOW + 256 * 1024 // 130 + 256 * 1024 // 600)
 
 
