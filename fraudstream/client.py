@@ -15,7 +15,7 @@ met UNAVAILABLE or RESOURCE_EXHAUSTED, inside their deadline; so may a caller. E
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Final, Self
@@ -142,7 +142,7 @@ class ScoringClient:
 
     async def score_stream(
         self, transactions: AsyncIterable[Transaction], timeout_s: float = STREAM_TIMEOUT_S
-    ) -> AsyncIterator[Answer]:
+    ) -> AsyncGenerator[Answer, None]:
         """Yield decision or error of each transaction, in order, while more are sent.
 
         Who reads slowly is sent slowly: at most 64 rows are worked on ahead. A stream that ends

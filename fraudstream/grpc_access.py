@@ -61,6 +61,16 @@ class Access:
         """Return the repr without the token."""
         return f"Access(tls={self.tls!r}, token={'***' if self.token else ''!r})"
 
+    def check(self, address: str) -> None:
+        """Find out before the first call whether there can be one.
+
+        Raises:
+            InvalidSettings: A file is missing or too open, or a token would travel in the clear.
+        """
+        self.metadata(address)
+        if self.tls is not None:
+            self.tls.credentials()
+
     def metadata(self, address: str) -> tuple[tuple[str, str], ...]:
         """Return the metadata of each call.
 

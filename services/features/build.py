@@ -104,7 +104,7 @@ class Worker:
         """
         self._settings = settings
         self._scoring_access = settings.features.scoring_access()
-        self._scoring_access.metadata(settings.features.scoring_address)
+        self._scoring_access.check(settings.features.scoring_address)
         self._role = role
         self._topic: Topic = ROLES[role]
         self._log = find_log(settings.kafka, self._topic)

@@ -12,10 +12,11 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
-from fraudstream.errors import InvalidSettings
-from fraudstream.grpc_access import ClientTls
+from fraudstream.errors import InvalidSettings, ModelNotLoaded
+from fraudstream.grpc_access import Access, ClientTls
 from fraudstream.privacy import write_token_keys
 from fraudstream.v1.scoring_pb2 import ScoreRequest
+from services.features.scoring_stub import ScoringStub
 from services.scoring.access import AccessRole, Grant, Grants, new_token, token_digest
 from services.scoring.door_tls import DoorCertificate, ServerTls
 from tests.scoring_world import (
@@ -145,7 +146,7 @@ async def test_refusal_names_its_error_in_the_trailing_metadata(world: ScoringWo
 async def test_stream_needs_the_role_too(world: ScoringWorld) -> None:
     """A stream is refused before its first message."""
     token = authorization(TOKENS[AccessRole.OPERATOR])
-    call = world.channel(0).stream_stream(STREAM, bytes, bytes)(timeout=10, metadata=token)
+    call = world.channel(0).stream_stream(STREAM, bytes, bytes)(None, timeout=10, metadata=token)
 
     with pytest.raises(grpc.aio.AioRpcError) as refused:
         await call.read()
@@ -210,7 +211,7 @@ async def test_tls_serves_those_who_trust_its_ca_and_no_plain_line(
     topics: Mapping[str, str], ca: TestCa, server: Leaf
 ) -> None:
     """Both doors speak TLS only."""
-    async with scoring_world(topics, None, **tls_settings(server)) as world:
+    async with scoring_world(topics, None, is_open=True, **tls_settings(server)) as world:
         trusting = ClientTls(ca.file).credentials()
         for door, method in ((0, SCORE), (1, INTERNAL_BATCH)):
             code, _ = await status_of(world.channel(door, trusting), method, b"\x0a\xff")
@@ -229,7 +230,7 @@ async def test_mutual_tls_maps_a_certificate_to_its_role(
     features, stranger = ca.leaf("f", "features.bank"), ca.leaf("s", "stranger.bank")
     rows = batch_of(feature_rows([some_transaction(1)])).SerializeToString()
     told = {**tls_settings(server), "tls_client_ca_file": ca.file, "callers_file": callers}
-    async with scoring_world(topics, None, **told) as world:
+    async with scoring_world(topics, None, is_open=True, **told) as world:
 
         def door(number: int, leaf: Leaf | None) -> grpc.aio.Channel:
             files = (leaf.cert, leaf.key) if leaf else (None, None)
@@ -247,13 +248,35 @@ async def test_mutual_tls_maps_a_certificate_to_its_role(
     assert "stranger.bank" in message
 
 
+async def test_features_call_scoring_with_tls_and_token(
+    topics: Mapping[str, str], tmp_path: Path, ca: TestCa, server: Leaf
+) -> None:
+    """The service's own way to scoring brings both, and says what is wrong where it lacks one."""
+    callers = tmp_path / "callers.json"
+    write_callers(callers, grants())
+    told = {**tls_settings(server), "callers_file": callers}
+    request = batch_of(feature_rows([some_transaction(1)]))
+    tls = ClientTls(ca.file)
+    async with scoring_world(topics, None, is_open=True, **told) as world:
+        address = f"127.0.0.1:{world.service.ports[1]}"
+        known = ScoringStub(address, 20.0, Access(tls, TOKENS[AccessRole.FEATURES]))
+        (decision,) = await known.decide(request)
+        stranger = ScoringStub(address, 20.0, Access(tls, TOKENS[AccessRole.CALLER]))
+        with pytest.raises(ModelNotLoaded, match="expects features"):
+            await stranger.decide(request)
+        await known.close()
+        await stranger.close()
+
+    assert decision.transaction_id == "t-1"
+
+
 async def test_certificate_is_rotated_without_a_restart(
     topics: Mapping[str, str], tmp_path: Path, ca: TestCa, server: Leaf
 ) -> None:
     """New connections get the new one; files that do not fit together change nothing."""
     (tmp_path / "other").mkdir()
     other = TestCa(tmp_path / "other")
-    async with scoring_world(topics, None, **tls_settings(server)) as world:
+    async with scoring_world(topics, None, is_open=True, **tls_settings(server)) as world:
 
         async def serves(trusted: TestCa) -> bool:
             channel = world.channel(0, ClientTls(trusted.file).credentials())
@@ -281,7 +304,7 @@ async def test_pan_is_taken_over_tls(
     transaction.card_token = ""
     transaction.pan = pan_of(1)
     told = {**tls_settings(server), "token_keys_file": keys}
-    async with scoring_world(topics, None, **told) as world:
+    async with scoring_world(topics, None, is_open=True, **told) as world:
         channel = world.channel(0, ClientTls(ca.file).credentials())
         raw = ScoreRequest(transaction=transaction).SerializeToString()
 

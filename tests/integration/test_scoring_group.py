@@ -18,9 +18,11 @@ from demo.processes import wait_until
 from demo.service_process import ServiceProcess
 from fraudstream.errors import InvalidSettings
 from fraudstream.v1.scoring_pb2 import ScoreRequest
+from services.scoring.access import AccessRole
 from services.scoring.ports import reserve_port
+from services.scoring.rpc import Listener, RpcServer, RpcService
 from tests.scoring_group import connections, group_environment, scoring_group
-from tests.scoring_world import batch_of, feature_rows, some_transaction
+from tests.scoring_world import batch_of, feature_rows, scoring_world, some_transaction
 
 INTERNAL_BATCH = "/fraudstream.v1.InternalScoring/ScoreBatch"
 CALLS = 24
@@ -131,6 +133,15 @@ def test_worker_that_refuses_to_start_ends_the_group(
     assert group.wait_end(60.0), group.log_text()
     assert group.exit_code == code if code else group.exit_code in range(64, 79)
     assert "ready" not in group.log_text().splitlines()
+
+
+async def test_process_alone_shares_its_port_with_nobody(topics: Mapping[str, str]) -> None:
+    """Two services that were started on one port by mistake do not split its calls."""
+    async with scoring_world(topics, None) as world:
+        listener = Listener(f"127.0.0.1:{world.service.ports[0]}", 1, has_reflection=False)
+
+        with pytest.raises(InvalidSettings, match="another process"):
+            RpcServer(RpcService("bank.Scoring", AccessRole.CALLER, {}, {}), listener)
 
 
 def test_port_of_another_process_is_refused() -> None:

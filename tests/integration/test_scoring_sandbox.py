@@ -94,7 +94,7 @@ async def test_sandbox_leaves_no_trace_and_real_rows_beside_it_are_decided(
 async def test_bank_that_is_no_sandbox_cannot_be_one(topics: Mapping[str, str]) -> None:
     """A real bank's id is refused as a sandbox; without the setting the wishes are only names."""
     with pytest.raises(ValueError, match="sandbox_bank"):
-        ScoringSettings(sandbox_bank="bank")
+        ScoringSettings.model_validate({"sandbox_bank": "bank"})
     async with (
         scoring_world(topics, None) as world,
         ScoringClient(f"127.0.0.1:{world.service.ports[0]}", timeout_s=10) as client,

@@ -119,26 +119,26 @@ def test_command_shows_the_token_once_and_keeps_its_hash(
     assert not capsys.readouterr().out
 
 
+def told(**settings: object) -> ScoringSettings:
+    """Return these settings."""
+    return ScoringSettings.model_validate(settings)
+
+
 @pytest.mark.parametrize("host", ["0.0.0.0", "10.0.0.7", "::", "scoring.bank", "127.evil.bank"])  # noqa: S104
 def test_open_listener_is_refused_with_the_way_out(host: str) -> None:
     """Beyond loopback TLS and a callers file are expected, or a word that somebody else guards."""
     with pytest.raises(ValueError, match=r"tls_cert_file.*callers_file.*trusts_network") as refused:
-        ScoringSettings(host=host)
+        told(host=host)
 
     assert "no TLS and no callers file" in str(refused.value)
-    assert ScoringSettings(host=host, trusts_network=True)
-    assert ScoringSettings(
-        host=host,
-        tls_cert_file=Path("a"),
-        tls_key_file=Path("b"),
-        callers_file=Path("c"),
-    )
+    assert told(host=host, trusts_network=True)
+    assert told(host=host, tls_cert_file="a", tls_key_file="b", callers_file="c")
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.2", "localhost", "::1", "[::1]"])
 def test_loopback_needs_neither(host: str) -> None:
     """A laptop starts without keys."""
-    assert ScoringSettings(host=host)
+    assert told(host=host)
 
 
 @pytest.mark.parametrize(
@@ -147,4 +147,4 @@ def test_loopback_needs_neither(host: str) -> None:
 def test_half_of_tls_is_refused(half: dict[str, str]) -> None:
     """A key without its certificate is a mistake, not a wish for no TLS."""
     with pytest.raises(ValueError, match="expected"):
-        ScoringSettings.model_validate(half)
+        told(**half)
