@@ -12,11 +12,14 @@ from __future__ import annotations
 
 import json
 import secrets
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
 from fraudstream.errors import InvalidSettings
+from fraudstream.transaction_json import decode_json
+from fraudstream.v1.transaction_pb2 import Transaction
 from training.messages import pan_of
 
 # Card numbers beyond those of the simulated population.
@@ -40,6 +43,16 @@ def fill_sample(text: str, now_ms: int) -> bytes:
     for word, fill in fillings.items():
         filled = filled.replace(json.dumps(word), json.dumps(fill()))
     return filled.encode()
+
+
+def sample_transaction(path: str) -> Transaction:
+    """Return a sample as it is sent now.
+
+    Raises:
+        InvalidSettings: It cannot be read.
+        InvalidTransaction: It is no transaction.
+    """
+    return decode_json(read_sample(Path(path), time.time_ns() // 1_000_000))
 
 
 def read_sample(path: Path, now_ms: int) -> bytes:

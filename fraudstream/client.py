@@ -1,27 +1,30 @@
 """What a downstream system imports to have card transactions decided.
 
 Example:
-    from fraudstream.client import ScoringClient
-    from fraudstream.v1.transaction_pb2 import Transaction
+    from fraudstream.client import BlockingScoringClient
 
-    with ScoringClient("127.0.0.1:50051") as client:
+    with BlockingScoringClient("127.0.0.1:50051") as client:
         decision = client.score(transaction)
         print(decision.action, decision.score, [reason.text for reason in decision.reasons])
 
-A repeated call with the same transaction gets the same decision, so a call that failed may be
-repeated; only UNAVAILABLE is, by gRPC itself, inside the deadline.
+A repeated call with the same transaction gets the same decision, so gRPC itself repeats calls that
+met UNAVAILABLE or RESOURCE_EXHAUSTED, inside their deadline; so may a caller. Errors are those of
+`fraudstream.errors`. The protocol, the errors and test transactions are in docs/integration.md.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
+from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from types import TracebackType
-from typing import Final, Self
+from typing import Any, Final, Self
 
 import grpc
+import grpc.aio
 
+from fraudstream.errors import REASON_KEY, FraudStreamError, error_of
+from fraudstream.grpc_access import OPEN, Access
 from fraudstream.v1.decision_pb2 import Decision
 from fraudstream.v1.scoring_pb2 import (
     RowResult,
@@ -32,11 +35,21 @@ from fraudstream.v1.scoring_pb2 import (
 from fraudstream.v1.scoring_pb2_grpc import ScoringStub
 from fraudstream.v1.transaction_pb2 import Transaction
 
-MAX_BATCH_ROWS: Final = 1024
-_MESSAGE_BYTES: Final = 4 * 1024 * 1024
+Answer = Decision | FraudStreamError
+"""The outcome of one row: its decision, or why it has none."""
 
-# Four attempts within 0.05 + 0.1 + 0.2 s and their jitter; a server that refuses is not asked
-# again. Hedging would ask two scorers at once and is left off.
+MAX_BATCH_ROWS: Final = 1024
+# Of a request, and half of what an answer may have: a decision holds its transaction and more.
+MAX_BATCH_BYTES: Final = 4 * 1024 * 1024
+# A whole batch has the deadline of one call: this many rows leave time for other callers' too.
+BATCH_ROWS: Final = 256
+# The server closes a connection after 300 s and 30 s of grace: a stream begins anew before.
+STREAM_TIMEOUT_S: Final = 300.0
+
+# Tag and length of a row in its request.
+_ROW_FRAME_BYTES: Final = 6
+# A refusal for load is repeated as well as a lost connection: 0.05 + 0.1 + 0.2 s and their jitter,
+# while no more than a tenth of all calls is a repetition. Hedging would ask two scorers at once.
 _SERVICE_CONFIG: Final = json.dumps(
     {
         "methodConfig": [
@@ -48,70 +61,161 @@ _SERVICE_CONFIG: Final = json.dumps(
                     "initialBackoff": "0.05s",
                     "maxBackoff": "0.5s",
                     "backoffMultiplier": 2,
-                    "retryableStatusCodes": ["UNAVAILABLE"],
+                    "retryableStatusCodes": ["UNAVAILABLE", "RESOURCE_EXHAUSTED"],
                 },
             }
-        ]
+        ],
+        "retryThrottling": {"maxTokens": 100, "tokenRatio": 0.1},
     }
+)
+_OPTIONS: Final = (
+    ("grpc.service_config", _SERVICE_CONFIG),
+    ("grpc.enable_retries", 1),
+    ("grpc.max_send_message_length", MAX_BATCH_BYTES),
+    ("grpc.max_receive_message_length", 2 * MAX_BATCH_BYTES),
+    ("grpc.keepalive_time_ms", 30_000),
+    # Answers that nobody reads wait at the service, within its bounds, and not here without any.
+    ("grpc.http2.bdp_probe", 0),
+    ("grpc.http2.lookahead_bytes", 256 * 1024),
+    # Two clients of one process are two connections, which two workers of a service may take.
+    ("grpc.use_local_subchannel_pool", 1),
 )
 
 
 class ScoringClient:
-    """A connection to `Scoring`. Safe to share between threads.
+    """A connection to `Scoring`, for one event loop.
 
-    Raises:
-        grpc.RpcError: Every method; `code()` says which of the error table it is.
+    Every method raises a `FraudStreamError`; docs/integration.md lists them.
     """
 
-    def __init__(
-        self,
-        address: str,
-        timeout_s: float = 1.0,
-        credentials: grpc.ChannelCredentials | None = None,
-    ) -> None:
+    def __init__(self, address: str, timeout_s: float = 1.0, access: Access = OPEN) -> None:
         """Keep the address; gRPC connects at the first call.
 
         Args:
             address: host:port.
             timeout_s: Deadline of a call; with less time left the service answers by a stand-in.
-            credentials: TLS; none for loopback or a private line.
+            access: TLS and token; neither for loopback.
+
+        Raises:
+            InvalidSettings: A file is missing, or a token would travel in the clear.
         """
-        options = (
-            ("grpc.service_config", _SERVICE_CONFIG),
-            ("grpc.enable_retries", 1),
-            ("grpc.max_send_message_length", _MESSAGE_BYTES),
-            ("grpc.max_receive_message_length", _MESSAGE_BYTES),
-            ("grpc.keepalive_time_ms", 30_000),
-        )
         self._timeout_s = timeout_s
+        self._metadata = access.metadata(address)
         self._channel = (
-            grpc.secure_channel(address, credentials, options)
-            if credentials
-            else grpc.insecure_channel(address, options)
+            grpc.aio.secure_channel(address, access.tls.credentials(), _OPTIONS)
+            if access.tls
+            else grpc.aio.insecure_channel(address, _OPTIONS)
+        )
+        self._stub = ScoringStub(self._channel)  # type: ignore[no-untyped-call]  # generated
+
+    async def score(self, transaction: Transaction) -> Decision:
+        """Return the decision of one transaction; the recorded one where it was decided before."""
+        with _errors():
+            decision: Decision = await self._stub.Score(
+                ScoreRequest(transaction=transaction),
+                timeout=self._timeout_s,
+                metadata=self._metadata,
+            )
+        return decision
+
+    async def score_batch(
+        self, transactions: Sequence[Transaction], batch_rows: int = BATCH_ROWS
+    ) -> list[Answer]:
+        """Return decision or error of each of any number of transactions, in order.
+
+        They go in calls of up to `batch_rows` rows (1,024 at most) and 4 MiB; the rows of a call
+        that fails have its error.
+        """
+        answers: list[Answer] = []
+        for lot in split_rows(transactions, batch_rows):
+            try:
+                with _errors():
+                    response: ScoreBatchResponse = await self._stub.ScoreBatch(
+                        ScoreBatchRequest(transactions=lot),
+                        timeout=self._timeout_s,
+                        metadata=self._metadata,
+                    )
+                answers += map(answer_of, response.results)
+            except FraudStreamError as exc:
+                answers += [exc] * len(lot)
+        return answers
+
+    async def score_stream(
+        self, transactions: AsyncIterable[Transaction], timeout_s: float = STREAM_TIMEOUT_S
+    ) -> AsyncGenerator[Answer, None]:
+        """Yield decision or error of each transaction, in order, while more are sent.
+
+        Who reads slowly is sent slowly: at most 64 rows are worked on ahead. A stream that ends
+        with an error is begun anew with the rows that have no answer.
+        """
+        requests = (ScoreRequest(transaction=transaction) async for transaction in transactions)
+        call = self._stub.ScoreStream(requests, timeout=timeout_s, metadata=self._metadata)
+        try:
+            with _errors():
+                async for result in call:
+                    yield answer_of(result)
+        finally:
+            call.cancel()
+
+    async def close(self) -> None:
+        """Close the connection."""
+        await self._channel.close(None)
+
+    async def __aenter__(self) -> Self:
+        """Return the client."""
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close the connection."""
+        await self.close()
+
+
+class BlockingScoringClient:
+    """The same for programs without an event loop. Safe to share between threads."""
+
+    def __init__(self, address: str, timeout_s: float = 1.0, access: Access = OPEN) -> None:
+        """Keep the address; as `ScoringClient`."""
+        self._timeout_s = timeout_s
+        self._metadata = access.metadata(address)
+        self._channel = (
+            grpc.secure_channel(address, access.tls.credentials(), _OPTIONS)
+            if access.tls
+            else grpc.insecure_channel(address, _OPTIONS)
         )
         self._stub = ScoringStub(self._channel)  # type: ignore[no-untyped-call]  # generated
 
     def score(self, transaction: Transaction) -> Decision:
         """Return the decision of one transaction; the recorded one where it was decided before."""
-        decision: Decision = self._stub.Score(
-            ScoreRequest(transaction=transaction), timeout=self._timeout_s
-        )
+        with _errors():
+            decision: Decision = self._stub.Score(
+                ScoreRequest(transaction=transaction),
+                timeout=self._timeout_s,
+                metadata=self._metadata,
+            )
         return decision
 
-    def score_batch(self, transactions: Sequence[Transaction]) -> list[RowResult]:
-        """Return decision or error of each of up to 1,024 transactions, in order."""
-        response: ScoreBatchResponse = self._stub.ScoreBatch(
-            ScoreBatchRequest(transactions=transactions), timeout=self._timeout_s
-        )
-        return list(response.results)
-
-    def score_many(
-        self, transactions: Iterable[Transaction], batch_rows: int = 256
-    ) -> Iterator[RowResult]:
-        """Yield decision or error of each of any number of transactions, in order, by batches."""
-        rows = iter(transactions)
-        while batch := list(islice(rows, min(batch_rows, MAX_BATCH_ROWS))):
-            yield from self.score_batch(batch)
+    def score_batch(
+        self, transactions: Sequence[Transaction], batch_rows: int = BATCH_ROWS
+    ) -> list[Answer]:
+        """Return decision or error of each transaction, in order; as `ScoringClient`."""
+        answers: list[Answer] = []
+        for lot in split_rows(transactions, batch_rows):
+            try:
+                with _errors():
+                    response: ScoreBatchResponse = self._stub.ScoreBatch(
+                        ScoreBatchRequest(transactions=lot),
+                        timeout=self._timeout_s,
+                        metadata=self._metadata,
+                    )
+                answers += map(answer_of, response.results)
+            except FraudStreamError as exc:
+                answers += [exc] * len(lot)
+        return answers
 
     def close(self) -> None:
         """Close the connection."""
@@ -129,3 +233,50 @@ class ScoringClient:
     ) -> None:
         """Close the connection."""
         self.close()
+
+
+def split_rows(
+    transactions: Iterable[Transaction], batch_rows: int = BATCH_ROWS
+) -> Iterator[list[Transaction]]:
+    """Yield lots that each fit into one call: up to `batch_rows` rows and 4 MiB.
+
+    >>> [len(lot) for lot in split_rows([Transaction()] * 1030, batch_rows=5_000)]
+    [1024, 6]
+    """
+    most = min(batch_rows, MAX_BATCH_ROWS)
+    lot: list[Transaction] = []
+    size_bytes = 0
+    for transaction in transactions:
+        row_bytes = transaction.ByteSize() + _ROW_FRAME_BYTES
+        if lot and (len(lot) == most or size_bytes + row_bytes > MAX_BATCH_BYTES):
+            yield lot
+            lot, size_bytes = [], 0
+        lot.append(transaction)
+        size_bytes += row_bytes
+    if lot:
+        yield lot
+
+
+def answer_of(result: RowResult) -> Answer:
+    """Return what a row's result says.
+
+    >>> from fraudstream.v1.scoring_pb2 import RowError
+    >>> answer_of(RowResult(error=RowError(code=6, reason="ID_CONFLICT", message="known id")))
+    ConflictingTransaction('known id')
+    """
+    if result.HasField("decision"):
+        return result.decision
+    error = result.error
+    status = next(code for code in grpc.StatusCode if code.value[0] == error.code)
+    return error_of(status.name, error.reason, error.message)
+
+
+@contextmanager
+def _errors() -> Iterator[None]:
+    """Turn a failed call's error into ours."""
+    try:
+        yield
+    except grpc.RpcError as exc:
+        failed: Any = exc  # both kinds of calls have these methods, and no class in common
+        reason = dict(failed.trailing_metadata() or ()).get(REASON_KEY, "")
+        raise error_of(failed.code().name, str(reason), str(failed.details())) from exc

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import ClassVar
+from typing import ClassVar, Final
 
 
 class Retry(StrEnum):
@@ -203,7 +203,87 @@ class LogReplaced(FraudStreamError):
     outcome = Outcome("ABORTED", Retry.LATER, "end without keeping the rows; start again")
 
 
+class Unauthenticated(FraudStreamError):
+    """A call brings no token or certificate that is known here and still counts."""
+
+    outcome = Outcome("UNAUTHENTICATED", Retry.NO, "-")
+
+
+class PermissionDenied(FraudStreamError):
+    """A caller is known, and may not call this method."""
+
+    outcome = Outcome("PERMISSION_DENIED", Retry.NO, "-")
+
+
+class ServiceUnavailable(FraudStreamError):
+    """No scorer answers a client's call."""
+
+    outcome = Outcome("UNAVAILABLE", Retry.BACKOFF, "pause the partition")
+
+
 class InvalidSettings(FraudStreamError):
     """A setting, key file or topic is not as it must be; the service does not start (exit 78)."""
 
     outcome = Outcome("FAILED_PRECONDITION", Retry.NO, "refuse to start")
+
+
+# gRPC trailing metadata that says which error it was.
+REASON_KEY: Final = "fraud-reason"
+
+# What a caller of `Scoring` can meet; the base class stands for a fault of ours.
+CALLER_ERRORS: Final[tuple[type[FraudStreamError], ...]] = (
+    InvalidTransaction,
+    LateTransaction,
+    ConflictingTransaction,
+    Unauthenticated,
+    PermissionDenied,
+    Overloaded,
+    DeadlineExceeded,
+    BrokerUnavailable,
+    ServiceUnavailable,
+    FeatureSpecMismatch,
+    FraudStreamError,
+)
+
+# What a status means to a client where the server named no class of ours.
+_BY_STATUS: Final[dict[str, type[FraudStreamError]]] = {
+    "OUT_OF_RANGE": LateTransaction,
+    "ALREADY_EXISTS": ConflictingTransaction,
+    "RESOURCE_EXHAUSTED": Overloaded,
+    "DEADLINE_EXCEEDED": DeadlineExceeded,
+    "UNAUTHENTICATED": Unauthenticated,
+    "PERMISSION_DENIED": PermissionDenied,
+    "UNAVAILABLE": ServiceUnavailable,
+}
+
+
+def reason_of(error: FraudStreamError) -> str:
+    """Return what travels beside an error's status: its reason code, else the name of its class.
+
+    >>> reason_of(InvalidTransaction("AMOUNT_SIGN", "expected >= 0")), reason_of(Overloaded("full"))
+    ('AMOUNT_SIGN', 'Overloaded')
+    """
+    return str(getattr(error, "reason", type(error).__name__))
+
+
+def error_of(status: str, reason: str, message: str) -> FraudStreamError:
+    """Return the error that a server told a client of.
+
+    Args:
+        status: Name of the gRPC status code.
+        reason: As `reason_of` made it; empty where gRPC itself failed the call.
+        message: The status message.
+
+    >>> error_of("UNAVAILABLE", "BrokerUnavailable", "no acknowledgement")
+    BrokerUnavailable('no acknowledgement')
+    >>> error_of("INVALID_ARGUMENT", "AMOUNT_SIGN", "AMOUNT_SIGN: expected >= 0").reason
+    'AMOUNT_SIGN'
+    >>> type(error_of("RESOURCE_EXHAUSTED", "", "message larger than max")).__name__
+    'Overloaded'
+    """
+    if status == InvalidTransaction.outcome.status:
+        return InvalidTransaction(reason, message.removeprefix(f"{reason}: "))
+    named = next((c for c in FraudStreamError.__subclasses__() if c.__name__ == reason), None)
+    if named is not None and named.outcome.status == status and "__init__" not in vars(named):
+        return named(message)
+    return _BY_STATUS.get(status, FraudStreamError)(message)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import Literal, Self
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from fraudstream.errors import InvalidSettings
@@ -32,10 +32,15 @@ class StrictSettings(BaseSettings):
             raise InvalidSettings(msg)
         try:
             return cls()
+        except ValidationError as exc:
+            # Without the values that were found: one of them may be a password.
+            found = "; ".join(
+                ": ".join([*map(str, fault["loc"]), fault["msg"]])
+                for fault in exc.errors(include_input=False, include_url=False)
+            )
+            raise InvalidSettings(f"settings under {prefix}* are not valid: {found}") from None
         except ValueError as exc:
-            found = "; ".join(str(line) for line in str(exc).splitlines()[1:3])
-            msg = f"settings under {prefix}* are not valid: {found}"
-            raise InvalidSettings(msg) from exc
+            raise InvalidSettings(f"settings under {prefix}* are not valid: {exc}") from exc
 
 
 class KafkaSettings(StrictSettings):

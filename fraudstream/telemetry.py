@@ -128,6 +128,12 @@ OUTBOX_SWEPT: Final = Counter(
     "Outbox entries of a dead scorer that another one published.",
     unit="entries",
 )
+CALLS_REFUSED: Final = Counter(
+    "fraud_calls_refused",
+    "gRPC calls refused before they were parsed: unauthenticated, permission_denied.",
+    ("reason",),
+    unit="calls",
+)
 SHARDS_REBUILT: Final = Counter(
     "fraud_shards_rebuilt",
     "Shards rebuilt after a loss, by reason and outcome: switched, lost (again), other, failed.",

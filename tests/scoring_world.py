@@ -181,10 +181,20 @@ class ScoringWorld:
     log: Log
     channels: list[grpc.aio.Channel] = field(default_factory=list)
 
-    def channel(self, door: int) -> grpc.aio.Channel:
-        """Return a channel to `Scoring` (0) or `InternalScoring` (1)."""
-        options = [("grpc.max_send_message_length", 64 << 20)]
-        channel = grpc.aio.insecure_channel(f"127.0.0.1:{self.service.ports[door]}", options)
+    def channel(
+        self, door: int, credentials: grpc.ChannelCredentials | None = None
+    ) -> grpc.aio.Channel:
+        """Return a channel of its own to `Scoring` (0) or `InternalScoring` (1)."""
+        options = [
+            ("grpc.max_send_message_length", 64 << 20),
+            ("grpc.use_local_subchannel_pool", 1),
+        ]
+        address = f"127.0.0.1:{self.service.ports[door]}"
+        channel = (
+            grpc.aio.secure_channel(address, credentials, options)
+            if credentials
+            else grpc.aio.insecure_channel(address, options)
+        )
         self.channels.append(channel)
         return channel
 

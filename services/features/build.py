@@ -103,6 +103,8 @@ class Worker:
             BrokerUnavailable: The broker does not answer.
         """
         self._settings = settings
+        self._scoring_access = settings.features.scoring_access()
+        self._scoring_access.check(settings.features.scoring_address)
         self._role = role
         self._topic: Topic = ROLES[role]
         self._log = find_log(settings.kafka, self._topic)
@@ -136,7 +138,9 @@ class Worker:
     def make_scoring_stub(self) -> ScoringStub:
         """Return the way to scoring; gRPC connects at the first call."""
         features = self._settings.features
-        return ScoringStub(features.scoring_address, features.scoring_timeout_s)
+        return ScoringStub(
+            features.scoring_address, features.scoring_timeout_s, self._scoring_access
+        )
 
     async def _connect_card(self) -> PollHandler:
         settings = self._settings

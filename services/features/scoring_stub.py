@@ -8,6 +8,7 @@ import grpc
 import grpc.aio
 
 from fraudstream.errors import FraudStreamError, ModelNotLoaded, ShardClosed
+from fraudstream.grpc_access import OPEN, Access
 from fraudstream.v1.decision_pb2 import Decision
 from fraudstream.v1.scoring_pb2 import FeatureBatchRequest, ScoreBatchResponse
 from fraudstream.v1.scoring_pb2_grpc import InternalScoringStub
@@ -24,10 +25,19 @@ _OPTIONS: Final = (
 class ScoringStub:
     """Connection to the scoring service's internal door."""
 
-    def __init__(self, address: str, timeout_s: float) -> None:
-        """Keep the address; gRPC connects at the first call."""
+    def __init__(self, address: str, timeout_s: float, access: Access = OPEN) -> None:
+        """Keep the address; gRPC connects at the first call.
+
+        Raises:
+            InvalidSettings: A file is missing, or a token would travel in the clear.
+        """
         self._timeout_s = timeout_s
-        self._channel = grpc.aio.insecure_channel(address, options=_OPTIONS)
+        self._metadata = access.metadata(address)
+        self._channel = (
+            grpc.aio.secure_channel(address, access.tls.credentials(), _OPTIONS)
+            if access.tls
+            else grpc.aio.insecure_channel(address, _OPTIONS)
+        )
         self._stub = InternalScoringStub(self._channel)  # type: ignore[no-untyped-call]  # generated
 
     async def close(self) -> None:
@@ -44,7 +54,7 @@ class ScoringStub:
         """
         try:
             response: ScoreBatchResponse = await self._stub.ScoreBatch(
-                request, timeout=self._timeout_s
+                request, timeout=self._timeout_s, metadata=self._metadata
             )
         except grpc.aio.AioRpcError as exc:
             raise _error_of(exc) from exc

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Literal
 
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
 from fraudstream.bus import DELIVERY_TIMEOUT_S
+from fraudstream.errors import InvalidSettings
+from fraudstream.grpc_access import Access, ClientTls, read_token
 from fraudstream.settings import StrictSettings
 
 
@@ -21,6 +24,19 @@ class FeaturesSettings(StrictSettings):
     )
     scoring_timeout_s: float = Field(
         default=15.0, gt=0, le=120, description="Bound on one batch's answer, seconds."
+    )
+    scoring_ca_file: Path | None = Field(
+        None, description="CA of InternalScoring's certificate, PEM; none for no TLS."
+    )
+    scoring_cert_file: Path | None = Field(
+        None, description="This service's certificate for mutual TLS, PEM; none for none."
+    )
+    scoring_key_file: Path | None = Field(
+        None, description="Key of that certificate, PEM, mode 0400 or 0440."
+    )
+    scoring_token_file: Path | None = Field(
+        None,
+        description="File with the bearer token for scoring, mode 0400 or 0440; none for none.",
     )
     seal_public_key_file: str = Field(
         default="", description="Public key to which dead letters are sealed; empty for none."
@@ -47,3 +63,18 @@ class FeaturesSettings(StrictSettings):
     watchdog_s: int = Field(
         default=60, ge=5, le=3600, description="Lag without progress for so long ends the worker."
     )
+
+    def scoring_access(self) -> Access:
+        """Return how this service shows scoring who it is; its files are read now.
+
+        Raises:
+            InvalidSettings: A file is missing or too open, or a certificate has no CA beside it.
+        """
+        token = read_token(self.scoring_token_file) if self.scoring_token_file else ""
+        if self.scoring_ca_file is None:
+            if self.scoring_cert_file or self.scoring_key_file:
+                msg = "FRAUD_FEATURES_SCORING_CA_FILE: expected the CA beside the certificate"
+                raise InvalidSettings(msg)
+            return Access(token=token)
+        tls = ClientTls(self.scoring_ca_file, self.scoring_cert_file, self.scoring_key_file)
+        return Access(tls, token)

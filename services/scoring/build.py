@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import logging
 import time
 from dataclasses import dataclass
 from pathlib import Path
+
+import grpc
 
 from fraudstream.bus import BatchProducer
 from fraudstream.engines.protocol import Precision
@@ -30,24 +33,29 @@ from services.scoring.batcher import Batcher
 from services.scoring.door_features import DoorFeatures
 from services.scoring.door_records import DoorRecords
 from services.scoring.door_row import Reception
+from services.scoring.door_tls import DoorCertificate, ServerTls
 from services.scoring.follow import ModelFollower
 from services.scoring.front_door import FrontDoor
+from services.scoring.guard import Guard
 from services.scoring.late_alerts import AlertBacklog
 from services.scoring.line_up import LineUp, LineUpJudge
-from services.scoring.methods import Deadlines, InternalMethods, ScoringMethods
+from services.scoring.methods import Deadlines, Decider, InternalMethods, ScoringMethods
 from services.scoring.model import ModelSource, cpu_class
 from services.scoring.observe import Observer
 from services.scoring.parts import DoorParts
 from services.scoring.publish import Publisher
 from services.scoring.rescorer import Rescorer
-from services.scoring.rpc import Listener, RpcServer, RpcService
+from services.scoring.rpc import Listener, RpcServer
 from services.scoring.rules_in_force import RulesFollower
+from services.scoring.sandbox import SandboxDoor
 from services.scoring.service import Connections, ScoringService, Workers
 from services.scoring.settings import EngineChoice, ScoringSettings, ServiceSettings
 from services.scoring.shadow import ShadowScorer
 from services.scoring.shards import CardShards
 from services.scoring.stream_door import StreamDoor
 from services.scoring.sweeper import Sweeper, SweepTimes
+
+_LOG = logging.getLogger(__name__)
 
 
 def clock_us() -> int:
@@ -77,8 +85,12 @@ class _Models:
     follower: ModelFollower | None
 
 
-async def build(settings: ServiceSettings) -> ScoringService:
+async def build(settings: ServiceSettings, *, is_shared: bool = False) -> ScoringService:
     """Return the service, connected, with its model loaded, checked and warm.
+
+    Args:
+        settings: What it was told.
+        is_shared: Other processes of ours listen on the same ports.
 
     Raises:
         InvalidSettings: A key file, the rate table or a topic is not as it must be.
@@ -87,6 +99,7 @@ async def build(settings: ServiceSettings) -> ScoringService:
         OnlineStoreUnavailable: The store does not answer.
         BrokerUnavailable: The broker does not.
     """
+    listeners = _listeners(settings.scoring, is_shared=is_shared)
     models = await _models(settings.scoring)
     follower = _follower(settings)
     rules = await asyncio.to_thread(follower.open, settings.scoring.rule_set_file)
@@ -130,8 +143,8 @@ async def build(settings: ServiceSettings) -> ScoringService:
         rescorer=rescorer,
         follow_rules=functools.partial(follower.follow_forever, rules),
     )
-    servers = _servers(services, settings.scoring)
-    return ScoringService(servers, workers, connections, settings.scoring.grace_s)
+    scoring, internal = map(RpcServer, services, listeners)
+    return ScoringService((scoring, internal), workers, connections, settings.scoring.grace_s)
 
 
 async def _models(settings: ScoringSettings) -> _Models:
@@ -211,22 +224,35 @@ async def _partitions(producer: BatchProducer, kafka: KafkaSettings) -> _Partiti
     return _Partitions(cards, counts[ENTITIES.name])
 
 
-def _servers(
-    services: tuple[RpcService, RpcService], settings: ScoringSettings
-) -> tuple[RpcServer, RpcServer]:
-    """Return the servers of `Scoring` and `InternalScoring`, each on its own listener."""
-    scoring, internal = (
-        RpcServer(
-            service,
-            Listener(f"{settings.host}:{port}", settings.max_in_flight, settings.has_reflection),
+def _listeners(settings: ScoringSettings, *, is_shared: bool) -> list[Listener]:
+    """Return the listeners of `Scoring` and `InternalScoring`, each with its own certificate."""
+    guard = Guard(settings.callers_file, clock_ms) if settings.callers_file else None
+    return [
+        Listener(
+            address=f"{settings.host}:{port}",
+            max_calls=settings.max_in_flight,
+            has_reflection=settings.has_reflection,
+            is_shared=is_shared,
+            credentials=_credentials(settings),
+            doorkeeper=guard.admit if guard else None,
         )
-        for service, port in zip(services, (settings.port, settings.internal_port), strict=True)
-    )
-    return scoring, internal
+        for port in (settings.port, settings.internal_port)
+    ]
+
+
+def _credentials(settings: ScoringSettings) -> grpc.ServerCredentials | None:
+    cert, key = settings.tls_cert_file, settings.tls_key_file
+    if cert is None or key is None:
+        return None
+    return DoorCertificate(ServerTls(cert, key, settings.tls_client_ca_file)).credentials()
 
 
 def _scoring_methods(
     front: FrontDoor, reception: Reception, settings: ScoringSettings
 ) -> ScoringMethods:
+    door: Decider = front
+    if settings.sandbox_bank:
+        _LOG.warning("calls of bank %s are test transactions", settings.sandbox_bank)
+        door = SandboxDoor(front, settings.sandbox_bank)
     deadlines = Deadlines(settings.default_deadline_ms / 1000, settings.reserve_ms / 1000)
-    return ScoringMethods(front, reception, deadlines)
+    return ScoringMethods(door, reception, deadlines)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import logging
 import os
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import NoReturn
 
-import uvloop
 from aiokafka.errors import KafkaError
 
 from fraudstream.errors import (
@@ -22,11 +21,10 @@ from fraudstream.errors import (
     RuleSetRefused,
 )
 from fraudstream.json_log import log_json
-from fraudstream.telemetry import serve_metrics
 from services.scoring import rules_command
-from services.scoring.build import build
 from services.scoring.replay_arguments import add_replay
 from services.scoring.settings import ServiceSettings
+from services.scoring.token_command import add_token
 
 _LOG = logging.getLogger(__name__)
 
@@ -68,24 +66,39 @@ def _ended(asked: argparse.Namespace, message: str, code: int) -> int:
 def _parser() -> _Parser:
     parser = _Parser(prog="python -m services.scoring", description=__doc__)
     parser.set_defaults(run=_serve)
+    parser.add_argument(
+        "--workers",
+        type=int,
+        choices=range(257),
+        metavar="N",
+        help="processes that share the ports; 0 for one a core",
+    )
+    # How the group starts each of its workers.
+    parser.add_argument("--worker", type=int, metavar="NUMBER", help=argparse.SUPPRESS)
     commands = parser.add_subparsers(title="commands", parser_class=_Parser)
     rules_command.add_commands(
         commands.add_parser("rules", help="check, try and publish rules and lists")
     )
     add_replay(commands.add_parser("replay", help="make a decision again, say what differs"))
+    add_token(commands.add_parser("token", help="let a system call: makes its token"))
     return parser
 
 
-def _serve(_asked: argparse.Namespace) -> int:
+def _serve(asked: argparse.Namespace) -> int:
     log_json("scoring")
     settings = ServiceSettings.read()
-    serve_metrics(settings.scoring.metrics_port)
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_run(settings))
+    if asked.workers is not None:
+        scoring = settings.scoring.model_copy(update={"workers": asked.workers})
+        settings = replace(settings, scoring=scoring)
+    # A parent serves nothing itself: no engine, no kernel, no server is in its memory.
+    if asked.worker is None and settings.scoring.processes > 1:
+        from services.scoring.group import run_group
+
+        return run_group(settings.scoring)
+    from services.scoring.serve import serve_alone, serve_as_worker
+
+    if asked.worker is None:
+        serve_alone(settings)
+    else:
+        serve_as_worker(settings, asked.worker)
     return os.EX_OK
-
-
-async def _run(settings: ServiceSettings) -> None:
-    service = await build(settings)
-    service.stop_on_signals()
-    await service.run(lambda: print("ready", flush=True))

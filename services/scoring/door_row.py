@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -19,6 +19,7 @@ from fraudstream.transaction import TimeBounds, canonicalise, validate_transacti
 from fraudstream.v1.transaction_pb2 import Transaction
 
 _LOOPBACK: Final = ("ipv4:127.", "ipv6:[::1]", "ipv6:%5B::1%5D", "unix:")
+_TLS: Final = b"ssl"
 # Never used: without keys no PAN gets past the check before it.
 _NO_TOKENS: Final = Tokeniser(TokenKeys("none", {"none": bytes(32)}))
 
@@ -28,7 +29,7 @@ class Caller:
     """Who calls, and in which trace.
 
     Attributes:
-        is_private: Nobody can listen on the way: loopback.
+        is_private: Nobody can listen on the way: TLS or loopback.
         parent: The caller's span, None where it named none.
     """
 
@@ -62,13 +63,19 @@ class Arrival:
         return Identity(self.row.identity)
 
 
-def is_loopback(peer: str) -> bool:
-    """Return whether a gRPC peer is on this machine.
+def is_private(peer: str, auth_context: Callable[[], Mapping[str, Iterable[bytes]]]) -> bool:
+    """Return whether nobody can listen between a gRPC peer and this process.
 
-    >>> is_loopback("ipv4:127.0.0.1:5000"), is_loopback("ipv4:10.0.0.7:5000")
+    Args:
+        peer: As gRPC names it.
+        auth_context: Tells what gRPC knows of the connection; asked only where it matters.
+
+    >>> is_private("ipv4:127.0.0.1:5000", dict), is_private("ipv4:10.0.0.7:5000", dict)
     (True, False)
+    >>> is_private("ipv4:10.0.0.7:5000", lambda: {"transport_security_type": [b"ssl"]})
+    True
     """
-    return peer.startswith(_LOOPBACK)
+    return peer.startswith(_LOOPBACK) or _TLS in auth_context().get("transport_security_type", ())
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +107,7 @@ class Reception:
         """
         tokeniser = self.tokeniser
         if transaction.pan and (tokeniser is None or not caller.is_private):
-            msg = "a PAN is taken over loopback, where token keys are set; send a card_token"
+            msg = "a PAN is taken over TLS or loopback, where token keys are set; send a card_token"
             raise InvalidTransaction("PAN_REFUSED", msg)
         transaction.DiscardUnknownFields()
         validate_transaction(transaction, self.clock_ms(), self.bounds)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 
-from fraudstream.errors import DeadlineExceeded, FraudStreamError
+from fraudstream.errors import DeadlineExceeded, FraudStreamError, reason_of
 from fraudstream.telemetry import TRACEPARENT, TraceContext
 from fraudstream.v1.decision_pb2 import Decision
 from fraudstream.v1.scoring_pb2 import (
@@ -20,18 +20,12 @@ from fraudstream.v1.scoring_pb2 import (
     ScoreRequest,
 )
 from fraudstream.v1.transaction_pb2 import Transaction
+from services.scoring.access import AccessRole
+from services.scoring.calls import Context, status_of
 from services.scoring.door_records import Answer
-from services.scoring.door_row import Arrival, Caller, Reception, is_loopback
+from services.scoring.door_row import Arrival, Caller, Reception, is_private
 from services.scoring.feature_batch import check_size
-from services.scoring.front_door import FrontDoor
-from services.scoring.rpc import (
-    BATCH_BYTES,
-    UNARY_BYTES,
-    Context,
-    RpcService,
-    decode_message,
-    status_of,
-)
+from services.scoring.rpc import BATCH_BYTES, UNARY_BYTES, RpcService, decode_message
 from services.scoring.stream_door import StreamDoor
 
 # Rows of one stream that are worked on at once; a caller who sends faster is held back by HTTP/2.
@@ -68,10 +62,18 @@ class Deadlines:
         return max(left_s - self.reserve_s, 0.0)
 
 
+class Decider(Protocol):
+    """Decides arrivals: the front door, or the sandbox before it."""
+
+    async def decide(self, arrivals: Sequence[Arrival], budget_s: float) -> list[Answer]:
+        """Return the decision of each arrival, or its error, in order."""
+        ...
+
+
 class ScoringMethods:
     """`Scoring`: the door of downstream systems."""
 
-    def __init__(self, door: FrontDoor, reception: Reception, deadlines: Deadlines) -> None:
+    def __init__(self, door: Decider, reception: Reception, deadlines: Deadlines) -> None:
         self._door = door
         self._reception = reception
         self._deadlines = deadlines
@@ -80,7 +82,7 @@ class ScoringMethods:
         """Return the service as the server takes it."""
         name = DESCRIPTOR.services_by_name["Scoring"].full_name
         unary = {"Score": self.score, "ScoreBatch": self.score_batch}
-        return RpcService(name, unary, {"ScoreStream": self.score_stream})
+        return RpcService(name, AccessRole.CALLER, unary, {"ScoreStream": self.score_stream})
 
     async def score(self, raw: bytes, context: Context) -> bytes:
         """Decide one transaction."""
@@ -161,7 +163,7 @@ class InternalMethods:
     def service(self) -> RpcService:
         """Return the service as the server takes it."""
         name = DESCRIPTOR.services_by_name["InternalScoring"].full_name
-        return RpcService(name, {"ScoreBatch": self.score_batch}, {})
+        return RpcService(name, AccessRole.FEATURES, {"ScoreBatch": self.score_batch}, {})
 
     async def score_batch(self, raw: bytes, _: Context) -> bytes:
         """Decide rows of one shard."""
@@ -172,12 +174,11 @@ def _caller(context: Context) -> Caller:
     found = next(
         (value for key, value in context.invocation_metadata() or () if key == TRACEPARENT), None
     )
-    return Caller(is_loopback(context.peer()), TraceContext.parse(found))
+    return Caller(is_private(context.peer(), context.auth_context), TraceContext.parse(found))
 
 
 def _result(answer: Answer) -> RowResult:
     if isinstance(answer, Decision):
         return RowResult(decision=answer)
     code = status_of(answer).value[0]
-    reason = str(getattr(answer, "reason", type(answer).__name__))
-    return RowResult(error=RowError(code=code, reason=reason, message=str(answer)))
+    return RowResult(error=RowError(code=code, reason=reason_of(answer), message=str(answer)))

@@ -1,24 +1,31 @@
-"""gRPC at the edge: raw bytes in and out, errors to status codes, limits, health, reflection.
-
-Handlers take bytes, because grpcio answers INTERNAL for bytes that are not the message.
-"""
+"""The gRPC servers: our services with standard health and reflection, their limits, their doors."""
 
 from __future__ import annotations
 
-import logging
-import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
 import grpc
 import grpc.aio
 from google.protobuf.message import DecodeError, Message
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_health.v1 import health, health_pb2
 from grpc_reflection.v1alpha import reflection
 
-from fraudstream.errors import FraudStreamError, InvalidSettings, InvalidTransaction, Overloaded
+from fraudstream.errors import InvalidSettings, InvalidTransaction, Overloaded
 from fraudstream.reject_reasons import RejectReason
+from services.scoring.access import AccessRole
+from services.scoring.calls import (
+    Admit,
+    Context,
+    Doorkeeper,
+    Gate,
+    StreamHandler,
+    UnaryHandler,
+    guarded,
+    guarded_stream,
+)
+from services.scoring.operator_methods import health_handler, reflection_handler
 
 UNARY_BYTES: Final = 64 * 1024
 BATCH_BYTES: Final = 4 * 1024 * 1024
@@ -28,50 +35,26 @@ _METADATA_BYTES: Final = 8192
 # streams and metadata; dead peers found in 35 s; connections renewed so that balancers can act.
 _OPTIONS: Final = (
     ("grpc.max_receive_message_length", BATCH_BYTES),
-    ("grpc.max_send_message_length", BATCH_BYTES),
+    # A decision holds its transaction, and what else was pending of its card: up to 5 KB.
+    ("grpc.max_send_message_length", 2 * BATCH_BYTES),
     ("grpc.max_concurrent_streams", 256),
     ("grpc.max_metadata_size", _METADATA_BYTES),
     ("grpc.absolute_max_metadata_size", _METADATA_BYTES),
+    # A caller who does not read is held back here: bandwidth probing let the window of one stream
+    # grow for as long as it was sent to. 256 KiB is a batch of 128 feature rows.
+    ("grpc.http2.bdp_probe", 0),
+    ("grpc.http2.lookahead_bytes", 256 * 1024),
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 5_000),
     ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
     ("grpc.max_connection_age_ms", 300_000),
     ("grpc.max_connection_age_grace_ms", 30_000),
-    ("grpc.so_reuseport", 0),
 )
 
 # Room for health checks and streams when every other place is taken.
 _SPARE_CALLS: Final = 256
 
-Context = grpc.aio.ServicerContext[bytes, bytes]
-UnaryHandler = Callable[[bytes, Context], Awaitable[bytes]]
-StreamHandler = Callable[[AsyncIterator[bytes], Context], AsyncIterator[bytes]]
 M = TypeVar("M", bound=Message)
-
-_LOG = logging.getLogger(__name__)
-
-
-class Gate:
-    """Counts calls in flight and refuses those over the cap, before they are parsed."""
-
-    def __init__(self, cap: int) -> None:
-        self._cap = cap
-        self._in_flight = 0
-
-    def __enter__(self) -> None:
-        """Let one call in.
-
-        Raises:
-            Overloaded: The cap is reached.
-        """
-        if self._in_flight >= self._cap:
-            msg = f"{self._cap} calls are in flight, no more are taken; try again later"
-            raise Overloaded(msg)
-        self._in_flight += 1
-
-    def __exit__(self, *_: object) -> None:
-        """Let it out."""
-        self._in_flight -= 1
 
 
 def decode_message(kind: type[M], raw: bytes, limit_bytes: int) -> M:
@@ -92,78 +75,56 @@ def decode_message(kind: type[M], raw: bytes, limit_bytes: int) -> M:
         ) from exc
 
 
-def status_of(error: FraudStreamError) -> grpc.StatusCode:
-    """Return the status code of an error, from the error table.
-
-    >>> status_of(Overloaded("full"))
-    <StatusCode.RESOURCE_EXHAUSTED: (8, 'resource exhausted')>
-    """
-    return grpc.StatusCode[error.outcome.status]
-
-
-async def refuse(context: Context, error: FraudStreamError) -> None:
-    """End a call with the status of an error; its reason code travels as trailing metadata."""
-    reason = getattr(error, "reason", "")
-    trailing = (("fraud-reason", str(reason)),) if reason else ()
-    await context.abort(status_of(error), str(error), trailing)
-
-
-def guarded(handler: UnaryHandler, gate: Gate) -> UnaryHandler:
-    """Return the handler behind the gate, with its errors turned into status codes.
-
-    Of a fault of ours the caller gets an id to look for in the log, and nothing of the message.
-    """
-
-    async def guard(raw: bytes, context: Context) -> bytes:
-        try:
-            with gate:
-                return await handler(raw, context)
-        except FraudStreamError as exc:
-            await refuse(context, exc)
-            raise
-        except grpc.aio.AbortError:
-            raise
-        except Exception:  # the outermost loop of a call
-            fault_id = secrets.token_hex(8)
-            _LOG.exception("a call failed, fault %s", fault_id)
-            await context.abort(grpc.StatusCode.INTERNAL, f"internal error, fault {fault_id}")
-            raise
-
-    return guard
-
-
 @dataclass(frozen=True, slots=True)
 class RpcService:
-    """One gRPC service: its full name, and its handlers by method name."""
+    """One gRPC service.
+
+    Attributes:
+        name: Its full name.
+        role: Who may call it.
+        unary: Handlers by method name.
+        streams: Likewise.
+    """
 
     name: str
+    role: AccessRole
     unary: Mapping[str, UnaryHandler]
     streams: Mapping[str, StreamHandler]
 
-    def generic_handler(self, gate: Gate) -> grpc.GenericRpcHandler[bytes, bytes]:
+    def generic_handler(self, admit: Admit, gate: Gate) -> grpc.GenericRpcHandler[bytes, bytes]:
         """Return the service as grpcio takes it, without (de)serialisers."""
         methods = {
-            method: grpc.unary_unary_rpc_method_handler(guarded(handler, gate))
+            method: grpc.unary_unary_rpc_method_handler(guarded(handler, admit, gate))
             for method, handler in self.unary.items()
         }
         for method, stream in self.streams.items():
-            methods[method] = grpc.stream_stream_rpc_method_handler(stream)
+            methods[method] = grpc.stream_stream_rpc_method_handler(guarded_stream(stream, admit))
         return grpc.method_handlers_generic_handler(self.name, methods)
 
 
 @dataclass(frozen=True, slots=True)
 class Listener:
-    """Where a server listens, and how much it takes at once.
+    """Where a server listens, to whom, and how much it takes at once.
 
     Attributes:
         address: host:port; port 0 takes any free one.
         max_calls: Calls in flight; one more gets RESOURCE_EXHAUSTED before it is parsed.
         has_reflection: Whether the services can be listed by tools.
+        is_shared: Whether other processes of ours listen there too (SO_REUSEPORT).
+        credentials: TLS; None for none.
+        doorkeeper: Makes the access check of a service; None lets everyone in.
     """
 
     address: str
     max_calls: int
     has_reflection: bool
+    is_shared: bool = False
+    credentials: grpc.ServerCredentials | None = None
+    doorkeeper: Doorkeeper | None = None
+
+    def admit(self, role: AccessRole, service: str) -> Admit:
+        """Return the access check of a service."""
+        return self.doorkeeper(role, service) if self.doorkeeper else _let_in
 
 
 class RpcServer:
@@ -171,17 +132,26 @@ class RpcServer:
 
     def __init__(self, service: RpcService, listener: Listener) -> None:
         self._server = grpc.aio.server(
-            options=_OPTIONS, maximum_concurrent_rpcs=listener.max_calls + _SPARE_CALLS
+            options=(*_OPTIONS, ("grpc.so_reuseport", int(listener.is_shared))),
+            maximum_concurrent_rpcs=listener.max_calls + _SPARE_CALLS,
         )
-        self._server.add_generic_rpc_handlers((service.generic_handler(Gate(listener.max_calls)),))
+        admit = listener.admit(service.role, service.name)
+        gate = Gate(listener.max_calls)
         self._health = health.aio.HealthServicer()  # type: ignore[attr-defined]  # stubs lack it
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        operate = listener.admit(AccessRole.OPERATOR, f"{service.name}'s health and reflection")
+        handlers = [service.generic_handler(admit, gate), health_handler(self._health, operate)]
         if listener.has_reflection:
             names: Sequence[str] = (service.name, health.SERVICE_NAME, reflection.SERVICE_NAME)
-            reflection.enable_server_reflection(names, self._server)
+            handlers.append(reflection_handler(names, operate))
+        self._server.add_generic_rpc_handlers(handlers)
         self._service_name = service.name
+        self.port = self._listen(listener)
+
+    def _listen(self, listener: Listener) -> int:
         try:
-            self.port = self._server.add_insecure_port(listener.address)
+            if listener.credentials is None:
+                return self._server.add_insecure_port(listener.address)
+            return self._server.add_secure_port(listener.address, listener.credentials)
         except RuntimeError as exc:
             msg = f"cannot listen on {listener.address}; is another process there?"
             raise InvalidSettings(msg) from exc
@@ -195,3 +165,7 @@ class RpcServer:
         """Say NOT_SERVING, take no new call, and let those in flight end within `grace_s`."""
         await self._health.enter_graceful_shutdown()
         await self._server.stop(grace_s)
+
+
+def _let_in(_: Context) -> None:
+    """Let everyone in."""

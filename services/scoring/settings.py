@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Literal, Self
+from typing import Final, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 from pydantic_settings import SettingsConfigDict
 
+from fraudstream.grpc_access import is_loopback_address
 from fraudstream.settings import KafkaSettings, RedisSettings, StrictSettings, TelemetrySettings
 from fraudstream.transaction import LATENESS_LONGEST_MS
+
+_OPEN_DOORS: Final = (
+    "host {host} is beyond loopback, and there is no {lacking}: expected tls_cert_file,"
+    " tls_key_file and callers_file (`python -m services.scoring token` makes it); where a mesh"
+    " or a network policy keeps others out, say so by trusts_network=true"
+)
 
 
 class EngineChoice(StrEnum):
@@ -156,6 +164,65 @@ class ScoringSettings(StrictSettings):
     has_reflection: bool = Field(
         default=True, description="Whether gRPC reflection lists the services."
     )
+    workers: int = Field(
+        default=1,
+        ge=0,
+        le=256,
+        description="Processes that share both ports, each with its own engine; 0 for one a core."
+        " Worker K serves metrics on the metrics port + K.",
+    )
+    tls_cert_file: Path | None = Field(
+        None,
+        description="Certificate chain of both listeners, PEM; read again when it changes.",
+    )
+    tls_key_file: Path | None = Field(
+        None, description="Key of that certificate, PEM, mode 0400 or 0440."
+    )
+    tls_client_ca_file: Path | None = Field(
+        None,
+        description="CA whose certificates callers must bring (mutual TLS), PEM; none asks for"
+        " none.",
+    )
+    callers_file: Path | None = Field(
+        None,
+        description="Who may call: hashed tokens and certificate names, each with a role and a last"
+        " day, as `services.scoring token` writes them; none lets everyone in.",
+    )
+    trusts_network: bool = Field(
+        default=False,
+        description="Listen beyond loopback without TLS or a callers file, because a mesh or a"
+        " network policy keeps others out.",
+    )
+    sandbox_bank: str = Field(
+        default="",
+        max_length=32,
+        pattern=r"^(sandbox[a-z0-9-]*)?$",
+        description="Bank id whose calls are test transactions, beginning with `sandbox`; empty for"
+        " none.",
+    )
+
+    @property
+    def processes(self) -> int:
+        """Return how many processes serve."""
+        return self.workers or len(os.sched_getaffinity(0))
+
+    @model_validator(mode="after")
+    def _check_doors(self) -> Self:
+        """Refuse listeners that more can reach or read than was meant."""
+        if (self.tls_cert_file is None) != (self.tls_key_file is None):
+            raise ValueError("tls_cert_file and tls_key_file: expected both or none, found one")
+        if self.tls_client_ca_file and not self.tls_cert_file:
+            raise ValueError(
+                "tls_client_ca_file: expected tls_cert_file and tls_key_file beside it"
+            )
+        lacking = [
+            what
+            for what, file in (("TLS", self.tls_cert_file), ("callers file", self.callers_file))
+            if file is None
+        ]
+        if lacking and not self.trusts_network and not is_loopback_address(self.host):
+            raise ValueError(_OPEN_DOORS.format(host=self.host, lacking=" and no ".join(lacking)))
+        return self
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +239,7 @@ class ServiceSettings:
         """Read the environment.
 
         Raises:
-            InvalidSettings: A value is out of bounds or a variable unknown.
+            InvalidSettings: A value is out of bounds, a variable unknown, or a listener open.
         """
         return cls(
             ScoringSettings.read(),

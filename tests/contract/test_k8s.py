@@ -13,6 +13,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
+from services.scoring.settings import ScoringSettings
 from tests.contract.deployed_settings import faults_of
 
 K8S = Path(__file__).parents[2] / "k8s"
@@ -207,6 +208,41 @@ def test_production_denies_all_traffic_that_is_not_named() -> None:
     assert internal["from"] == [
         {"podSelector": {"matchLabels": {"app.kubernetes.io/name": "features-card"}}}
     ]
+
+
+def test_production_opens_scoring_to_known_callers_over_tls_alone() -> None:
+    """No setting trusts the network, and the one who calls brings a CA and a token."""
+    found = {name: environment_of("production", w) for name, w in workloads("production").items()}
+    scoring = ScoringSettings.model_validate(
+        {
+            name.removeprefix("FRAUD_SCORING_").lower(): value
+            for name, value in found["scoring"].items()
+            if name.startswith("FRAUD_SCORING_")
+        }
+    )
+
+    assert scoring.tls_cert_file
+    assert scoring.callers_file
+    assert not scoring.trusts_network
+    assert (
+        "grpc" not in pod_of(workloads("production")["scoring"])["containers"][0]["readinessProbe"]
+    )
+    assert {"FRAUD_FEATURES_SCORING_CA_FILE", "FRAUD_FEATURES_SCORING_TOKEN_FILE"} <= set(
+        found["features-card"]
+    )
+
+
+def test_key_of_scoring_is_mounted_nowhere_else() -> None:
+    """Features gets the CA of that secret, not its key."""
+    holders = {
+        name
+        for name, workload in workloads("production").items()
+        for volume in pod_of(workload)["volumes"]
+        for item in volume.get("secret", {}).get("items", ())
+        if item["key"] == "tls.key"
+    }
+
+    assert holders == {"scoring"}
 
 
 def test_production_images_carry_a_version() -> None:

@@ -18,7 +18,7 @@ from demo.processes import wait_until
 from demo.servers import Broker, ValkeyServer
 from demo.settings import kafka_settings_in
 from fraudstream.bus import kafka_python_producer_options
-from fraudstream.client import ScoringClient
+from fraudstream.client import BlockingScoringClient
 from fraudstream.log_reader import LogReader, read_topic
 from fraudstream.parity.recorded import Span
 from fraudstream.privacy import Tokeniser, TokenKeys
@@ -198,7 +198,7 @@ def _play(line: Line, kafka: KafkaSettings, story: _Story) -> None:
         card.launch()
         _send(kafka, records[half:])
         assert decided.reach(len(story.transactions)), "not all rows were decided"
-        with ScoringClient(f"127.0.0.1:{line.ports.scoring}", timeout_s=20) as client:
+        with BlockingScoringClient(f"127.0.0.1:{line.ports.scoring}", timeout_s=20) as client:
             decisions = [client.score(transaction) for transaction in story.burst()]
         assert len({decision.decision_id for decision in decisions}) == _BURST
     assert wait_until(lambda: len(_burst_in_log(kafka)) == _BURST, 60.0)

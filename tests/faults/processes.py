@@ -37,6 +37,7 @@ from services.features.scoring_stub import ScoringStub
 from services.features.shard_loop import ShardOwner
 from services.scoring.backlog import PublishBacklog
 from services.scoring.batcher import Batcher
+from services.scoring.calls import status_of
 from services.scoring.door_features import DoorFeatures
 from services.scoring.door_records import Answer, DoorRecords
 from services.scoring.door_row import Caller, Reception
@@ -48,7 +49,6 @@ from services.scoring.line_up import LineUp, LineUpJudge
 from services.scoring.observe import Observer
 from services.scoring.parts import DoorParts
 from services.scoring.publish import Publisher
-from services.scoring.rpc import status_of
 from services.scoring.rules_in_force import RulesInForce, load_rule_set
 from services.scoring.settings import AnswerAfter
 from services.scoring.shadow import ShadowScorer

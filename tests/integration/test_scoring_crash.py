@@ -10,9 +10,9 @@ import grpc
 import grpc.aio
 import pytest
 
-from fraudstream.topics import ALERTS, DECISIONS
+from fraudstream.topics import ACCEPTED, ALERTS, DECISIONS
 from fraudstream.v1.alert_pb2 import Alert
-from fraudstream.v1.decision_pb2 import Decision
+from fraudstream.v1.decision_pb2 import AcceptedTransaction, Decision
 from fraudstream.v1.scoring_pb2 import ScoreRequest
 from fraudstream.v1.scoring_pb2_grpc import InternalScoringStub, ScoringStub
 from services.scoring.decide import needs_person
@@ -108,6 +108,29 @@ async def test_batch_again_after_the_crash_gets_the_recorded_decisions(
 
     assert all(result.decision.replayed for result in results)
     assert {d.decision_id for d in published} == {r.decision.decision_id for r in results}
+
+
+async def test_unanswered_caller_gets_the_recorded_decision_from_another_scorer(
+    topics: Mapping[str, str], tmp_path: Path, service: ServiceLauncher
+) -> None:
+    """Recorded and not published, its scorer dead: the repeated call and the log have it."""
+    ports = await start_doomed(service, topics, tmp_path, "scoring.after_record")
+    request = ScoreRequest(transaction=some_transaction(1))
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{ports[0]}") as channel:
+        stub = ScoringStub(channel)  # type: ignore[no-untyped-call]  # generated
+        with pytest.raises(grpc.aio.AioRpcError):
+            await stub.Score(request, timeout=20)
+
+    told = {"sweep_every_ms": 50, "sweep_after_ms": 10}
+    async with scoring_world(topics, tmp_path / "model", is_open=True, **told) as world:
+        again = await world.front.Score(request, timeout=20)
+        (accepted,) = [AcceptedTransaction.FromString(v) for v in await world.log.read(ACCEPTED, 1)]
+        (published,) = [Decision.FromString(v) for v in await world.log.read(DECISIONS, 1)]
+
+    assert again.replayed
+    assert accepted.decision == published
+    assert published.decision_id == again.decision_id
+    assert not published.replayed
 
 
 async def test_answered_caller_is_in_the_log_although_its_scorer_died(

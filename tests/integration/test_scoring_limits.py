@@ -147,6 +147,23 @@ async def test_health_and_reflection_answer(world: ScoringWorld) -> None:
         assert name in {s.name for s in found.list_services_response.service}
 
 
+async def test_reflection_can_be_switched_off(topics: Mapping[str, str]) -> None:
+    """A door that shall not tell what it offers does not; health stays."""
+    async with scoring_world(topics, None, has_reflection=False) as world:
+        channel = world.channel(0)
+        ask = reflection_pb2.ServerReflectionRequest(list_services="")
+        stub = reflection_pb2_grpc.ServerReflectionStub(channel)
+        info = stub.ServerReflectionInfo(iter([ask]), timeout=10)
+        with pytest.raises(grpc.aio.AioRpcError) as failed:
+            await info.read()
+        health = health_pb2_grpc.HealthStub(channel)
+        name = "fraudstream.v1.Scoring"
+        answer = await health.Check(health_pb2.HealthCheckRequest(service=name), timeout=10)
+
+    assert failed.value.code() is grpc.StatusCode.UNIMPLEMENTED
+    assert answer.status == health_pb2.HealthCheckResponse.SERVING
+
+
 async def test_sigterm_answers_what_is_in_flight(
     topics: Mapping[str, str], tmp_path: Path, service: ServiceLauncher
 ) -> None:

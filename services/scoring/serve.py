@@ -1,0 +1,42 @@
+"""One scoring process: alone, or a worker of a group that shares its ports."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+
+import uvloop
+
+from fraudstream.telemetry import serve_metrics
+from services.scoring.build import build
+from services.scoring.settings import ServiceSettings
+
+
+def serve_alone(settings: ServiceSettings) -> None:
+    """Serve until SIGTERM; says `ready`."""
+    _run(settings, settings.scoring.metrics_port, is_worker=False)
+
+
+def serve_as_worker(settings: ServiceSettings, number: int) -> None:
+    """Serve on shared ports until SIGTERM, or until the parent is gone: its end of stdin closes."""
+    port = settings.scoring.metrics_port
+    _run(settings, port + number if port else 0, is_worker=True)
+
+
+def _run(settings: ServiceSettings, metrics_port: int, *, is_worker: bool) -> None:
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_serve(settings, metrics_port, is_worker=is_worker))
+
+
+async def _serve(settings: ServiceSettings, metrics_port: int, *, is_worker: bool) -> None:
+    """Serve; metrics come with readiness, so that a probe of them tells it."""
+
+    def announce() -> None:
+        serve_metrics(metrics_port)
+        print("ready", flush=True)
+
+    service = await build(settings, is_shared=is_worker)
+    service.stop_on_signals()
+    if is_worker:
+        asyncio.get_running_loop().add_reader(sys.stdin.fileno(), service.stop)
+    await service.run(announce)
