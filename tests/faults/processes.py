@@ -190,6 +190,7 @@ class LocalScoring(ScoringStub):
         door: Any = _LocalDoor(process, schedule, scorer)
         self._stub = door
         self._timeout_s = 1.0
+        self._metadata = ()
 
 
 class _LocalDoor:
@@ -206,6 +207,7 @@ class _LocalDoor:
         self,
         request: FeatureBatchRequest,
         timeout: float,  # noqa: ASYNC109  # gRPC's name
+        metadata: object,
     ) -> ScoreBatchResponse:
         """Call `InternalScoring.ScoreBatch`."""
         await self._schedule.turn(self._process, "ask scoring")

@@ -206,7 +206,9 @@ class DeafToConflicts(LocalScoring):
     async def decide(self, request: FeatureBatchRequest) -> list[Decision]:
         """Return whatever came."""
         try:
-            response = await self._stub.ScoreBatch(request, timeout=self._timeout_s)
+            response = await self._stub.ScoreBatch(
+                request, timeout=self._timeout_s, metadata=self._metadata
+            )
         except grpc.aio.AioRpcError as exc:
             msg = "no scorer answers"
             raise ModelNotLoaded(msg) from exc
