@@ -12,7 +12,7 @@ from fraudstream.model_repository import ModelRepository
 from fraudstream.standing import Standing
 from services.scoring.build import clock_ms
 from tests.tiny_model import tiny_artefact
-from tests.trust import PEOPLE, TWO
+from tests.trust import PEOPLE, RULES, TWO
 from training.promotion.desk import Desk
 from training.promotion.gate import GateReport
 from training.promotion.orders import (
@@ -59,7 +59,7 @@ class ModelLine:
         people = self.folder / "people.json"
         PEOPLE.save(people)
         self.repository.folder.mkdir(parents=True, exist_ok=True)
-        return {"model": str(self.repository.folder), "people_file": str(people)}
+        return {"model": str(self.repository.folder), "people_file": str(people), **RULES}
 
     def add(self, version: int, **made: object) -> str:
         """Make a version and add it; return its name. Its scores move with its version."""

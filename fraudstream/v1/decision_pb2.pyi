@@ -24,6 +24,7 @@ class StandInCause(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     STAND_IN_CAUSE_MODEL_FAILED: _ClassVar[StandInCause]
     STAND_IN_CAUSE_STORE_UNAVAILABLE: _ClassVar[StandInCause]
     STAND_IN_CAUSE_DEADLINE: _ClassVar[StandInCause]
+    STAND_IN_CAUSE_QUEUE_FULL: _ClassVar[StandInCause]
 ACTION_UNSPECIFIED: Action
 ACTION_APPROVE: Action
 ACTION_CHALLENGE: Action
@@ -34,6 +35,7 @@ STAND_IN_CAUSE_MODEL_NOT_LOADED: StandInCause
 STAND_IN_CAUSE_MODEL_FAILED: StandInCause
 STAND_IN_CAUSE_STORE_UNAVAILABLE: StandInCause
 STAND_IN_CAUSE_DEADLINE: StandInCause
+STAND_IN_CAUSE_QUEUE_FULL: StandInCause
 
 class Reason(_message.Message):
     __slots__ = ("code", "text", "contribution", "from_rule")

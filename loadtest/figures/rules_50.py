@@ -28,8 +28,7 @@ from fraudstream.v1.transaction_pb2 import Channel, EntryMode, Transaction, Tran
 from loadtest.bench.figure import Figure, Plan, Round, Sample, Side
 from loadtest.bench.spent import beside, spent
 from services.scoring.decide import Verdict, action_of, stand_in
-from services.scoring.explanation import Explanation
-from services.scoring.reasons import FITS_HABITS
+from services.scoring.reasons import FITS
 from services.scoring.rule_stage import apply_rules
 from services.scoring.rules_in_force import load_rule_set
 
@@ -123,7 +122,7 @@ def _golden_vectors() -> FloatArray:
 
 
 def _verdict(score: float) -> Verdict:
-    return Verdict(action_of(score, _THRESHOLDS), score, score, Explanation((FITS_HABITS,)))
+    return Verdict(action_of(score, _THRESHOLDS), score, score, FITS)
 
 
 def _transaction(number: int) -> Transaction:

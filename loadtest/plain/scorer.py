@@ -33,7 +33,7 @@ from services.scoring.explanation import Explanation
 from services.scoring.feature_batch import read_subject
 from services.scoring.model import ModelSource, cpu_class
 from services.scoring.occlusion import rows_asked
-from services.scoring.reasons import FITS_HABITS, reasons_of
+from services.scoring.reasons import FITS, reasons_of
 from services.scoring.served import ServedModel
 from services.scoring.written import EngineTimes, write_decision
 
@@ -86,7 +86,7 @@ class RowScorer:
     ) -> Explanation:
         model = self._model
         if score < model.thresholds.challenge:
-            return Explanation((FITS_HABITS,))
+            return FITS
         if score < model.thresholds.review:
             (estimated,) = model.estimate.contributions(vector).tolist()
             return Explanation(reasons_of(estimated, model.occlusions), is_estimated=True)

@@ -111,6 +111,11 @@ class FrontDoor:
         try:
             cards = [case.arrival.transaction.card_token for case in cases]
             judged = await self._parts.judge.judge(arrays, cards, FEATURE_HASHES, SEQUENCE_HASH)
+        except Overloaded:
+            verdict = stand_in(StandInCause.STAND_IN_CAUSE_QUEUE_FULL)
+            for case in cases:
+                case.verdict = verdict
+            return
         except FraudStreamError as exc:
             for case in cases:
                 case.answer = exc

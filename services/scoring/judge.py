@@ -22,11 +22,10 @@ from services.scoring.decide import Verdict, action_of, stand_in
 from services.scoring.explain import Explainer
 from services.scoring.explanation import Explanation
 from services.scoring.feature_batch import FeatureArrays
-from services.scoring.reasons import FITS_HABITS
+from services.scoring.reasons import FITS
 from services.scoring.served import Scored, ServedModel, find_columns
 from services.scoring.written import EngineTimes
 
-_FITS: Final = Explanation((FITS_HABITS,))
 # Features workers of two releases send two lists; more than a few is a mistake, not a cache.
 _MAX_FEATURE_LISTS: Final = 16
 
@@ -186,7 +185,7 @@ class ModelJudge:
                 action_of(score, model.thresholds),
                 score,
                 raw_score,
-                why.get(row, _FITS),
+                why.get(row, FITS),
                 bucket,
                 version,
                 model_hash=model.model_hash,

@@ -6,11 +6,13 @@ from collections.abc import Sequence
 from typing import Final
 
 from fraudstream.v1.decision_pb2 import Reason, StandInCause
+from services.scoring.explanation import Explanation
 from services.scoring.occlusion import Occlusion
 
 TOP_REASONS: Final = 3
 
 FITS_HABITS: Final = Reason(code="FITS_HABITS", text="Fits the card's habits", contribution=0.0)
+FITS: Final = Explanation((FITS_HABITS,))
 SUM_OF_MANY: Final = Reason(
     code="MANY_SMALL_SIGNS", text="Several small signs together", contribution=0.0
 )
@@ -19,6 +21,7 @@ _STAND_IN_TEXTS: Final = {
     StandInCause.STAND_IN_CAUSE_MODEL_FAILED: "The model gave no score",
     StandInCause.STAND_IN_CAUSE_STORE_UNAVAILABLE: "The card's history could not be read",
     StandInCause.STAND_IN_CAUSE_DEADLINE: "There was no time left for the model",
+    StandInCause.STAND_IN_CAUSE_QUEUE_FULL: "Too many transactions waited for the model",
 }
 
 

@@ -1,8 +1,7 @@
 """Make a recorded decision again from what it recorded, and find the first difference. Pure.
 
 On the processor class and the engine version that the decision names its score is the same to the
-bit. Elsewhere two libraries or kernels add in another order, and a bound is stated. What a rule
-made of the score is not made again: the record names the rule set and not what it did.
+bit. Elsewhere two libraries or kernels add in another order, and a bound is stated.
 Axes: `F` the model's features, `T` sequence length, `C` channels.
 """
 
@@ -59,11 +58,13 @@ class ScoreReplay:
         bound: How far it may be off; `TO_THE_BIT` for not at all.
         why: What the bound rests on.
         differences: Empty where it holds.
+        action: What the score asks for, before any rule.
     """
 
     bound: float
     why: str
     differences: tuple[Difference, ...]
+    action: Action
 
 
 def identity_differences(decision: Decision) -> Iterator[Difference]:
@@ -106,10 +107,13 @@ def replay_score(
     ):
         if not abs(recorded - rebuilt) <= bound:  # so for NaN too
             found.append(Difference(field, repr(recorded), repr(rebuilt)))
-    action = action_of(score, model.thresholds)
-    if not decision.rule_set_hash and action != decision.action:
-        found.append(Difference("action", Action.Name(decision.action), Action.Name(action)))
-    return ScoreReplay(bound, why, tuple(found))
+    return ScoreReplay(bound, why, tuple(found), action_of(score, model.thresholds))
+
+
+def action_differences(decision: Decision, action: Action) -> Iterator[Difference]:
+    """Yield that another action came out now."""
+    if action != decision.action:
+        yield Difference("action", Action.Name(decision.action), Action.Name(action))
 
 
 def _bound_of(

@@ -18,11 +18,13 @@ from fraudstream.ready_engine import open_engine
 from fraudstream.settings import KafkaSettings
 from fraudstream.signing import People
 from fraudstream.topics import DECISIONS, partition_of
-from fraudstream.v1.decision_pb2 import Decision, StandInCause
+from fraudstream.v1.decision_pb2 import Action, Decision, StandInCause
 from services.scoring.model import cpu_class
 from services.scoring.replay import (
     TO_THE_BIT,
     Difference,
+    ScoreReplay,
+    action_differences,
     identity_differences,
     replay_score,
 )
@@ -33,6 +35,7 @@ from services.scoring.replay_log import (
     find_in_log,
     rebuild_features,
 )
+from services.scoring.replay_rules import find_rule_set, replay_action
 from services.scoring.settings import ScoringSettings
 
 _DIFFERENT: Final = 1
@@ -72,23 +75,43 @@ def replay(kafka: KafkaSettings, settings: ScoringSettings, found: Found) -> int
     if decision.vector and fault:
         print(f"not replayed: {fault}; the release that made it can")
         return os.EX_DATAERR
-    missing = ""
-    differing = list(identity_differences(decision))
-    if decision.vector:
-        rebuilt = rebuild_features(kafka, found, _say)
-        missing, more = _compare_features(decision, rebuilt)
-        differing += more
-        if not decision.stand_in:
-            differing += _compare_score(settings, decision)
+    missing, differing = _compare(kafka, settings, found)
     if differing:
         print(f"first difference  {differing[0]}")
         print(f"{len(differing)} differences in all")
         return _DIFFERENT
     if missing:
-        print(f"identical, but for its features: {missing}")
+        print(f"identical, but for {missing}")
         return os.EX_UNAVAILABLE
     print("identical")
     return os.EX_OK
+
+
+def _compare(
+    kafka: KafkaSettings, settings: ScoringSettings, found: Found
+) -> tuple[str, list[Difference]]:
+    """Return what is not there any more to compare with, and what differs."""
+    decision = found.decision
+    missing, action = [], Action.ACTION_UNSPECIFIED
+    differing = list(identity_differences(decision))
+    if decision.vector:
+        lacking, more = _compare_features(decision, rebuild_features(kafka, found, _say))
+        missing += [f"its features: {lacking}"] if lacking else []
+        differing += more
+    if not decision.stand_in:
+        replayed = _replay_score(settings, decision)
+        differing += replayed.differences
+        action = replayed.action
+    if decision.rule_set_hash:
+        program = find_rule_set(kafka, settings, decision.rule_set_hash)
+        if program is None:
+            where = (
+                "FRAUD_SCORING_RULE_SET_FILE names another, and the topic has none with its hash"
+            )
+            return "; ".join([*missing, f"its action: {where}"]), differing
+        action = replay_action(decision, action, program)
+        print(f"action    {Action.Name(action).removeprefix('ACTION_').lower()}, by the same rules")
+    return "; ".join(missing), [*differing, *action_differences(decision, action)]
 
 
 def _about(found: Found) -> Iterator[str]:
@@ -110,7 +133,7 @@ def _about(found: Found) -> Iterator[str]:
             kind = "a provisional stand-in decision: the store was not there"
         yield f"made by   no model: {kind} ({cause}); it has no score to make again"
     if decision.rule_set_hash:
-        yield f"          and rule set {decision.rule_set_hash}: its action is not made again"
+        yield f"          and rule set {decision.rule_set_hash}"
 
 
 def _compare_features(decision: Decision, rebuilt: Features | str) -> tuple[str, list[Difference]]:
@@ -129,7 +152,7 @@ def _compare_features(decision: Decision, rebuilt: Features | str) -> tuple[str,
     return "", found
 
 
-def _compare_score(settings: ScoringSettings, decision: Decision) -> tuple[Difference, ...]:
+def _replay_score(settings: ScoringSettings, decision: Decision) -> ScoreReplay:
     people = People.load(settings.people_file) if settings.people_file else People({})
     repository = ModelRepository(Path(settings.model), people, lambda: time.time_ns() // 1_000_000)
     seen = read_head(settings.model_head_file) if settings.model_head_file else None
@@ -142,7 +165,7 @@ def _compare_score(settings: ScoringSettings, decision: Decision) -> tuple[Diffe
     bound = "to the bit" if replayed.bound == TO_THE_BIT else f"within {replayed.bound:g}"
     verdict = "differs" if replayed.differences else "identical"
     print(f"score     {verdict}, compared {bound}: {replayed.why}")
-    return replayed.differences
+    return replayed
 
 
 def _say(line: str) -> None:

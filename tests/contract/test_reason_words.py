@@ -35,6 +35,7 @@ GOLDEN: Final = {
     "STAND_IN_DEADLINE": "There was no time left for the model",
     "STAND_IN_MODEL_FAILED": "The model gave no score",
     "STAND_IN_MODEL_NOT_LOADED": "No model is loaded",
+    "STAND_IN_QUEUE_FULL": "Too many transactions waited for the model",
     "STAND_IN_STORE_UNAVAILABLE": "The card's history could not be read",
 }
 MANIFEST: Final = Path(__file__).parents[2] / "models" / "demo" / "manifest.json"

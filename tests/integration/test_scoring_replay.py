@@ -19,7 +19,7 @@ from fraudstream.canonical_batches import LogRows, decision_batch
 from fraudstream.log_reader import read_topic
 from fraudstream.settings import KafkaSettings
 from fraudstream.topics import DECISIONS
-from fraudstream.v1.decision_pb2 import Decision, StandInCause
+from fraudstream.v1.decision_pb2 import Action, Decision, StandInCause
 from fraudstream.v1.scoring_pb2 import ScoreRequest
 from services.scoring.replay_command import replay
 from services.scoring.replay_log import Found, find_in_archive, find_in_log
@@ -118,6 +118,33 @@ def test_stand_in_is_named_and_its_features_compared(
     assert "features  identical" in output
 
 
+def test_action_of_a_stand_in_is_made_again(
+    replays: Replays, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It follows from transaction and rule set alone."""
+    found = replays.of(stand_in=True)
+    decision = _copy(found.decision)
+    decision.action = Action.ACTION_APPROVE
+
+    assert replays.run(Found(decision, found.partition)) == 1
+
+    said = "action: recorded ACTION_APPROVE, rebuilt ACTION_REVIEW"
+    assert said in capsys.readouterr().out
+
+
+def test_rule_set_that_is_gone_is_said(
+    replays: Replays, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its action cannot be made again, and nothing is claimed of it."""
+    found = replays.of(stand_in=False)
+    decision = _copy(found.decision)
+    decision.rule_set_hash = "0" * 64
+
+    assert replays.run(Found(decision, found.partition)) == 69
+
+    assert "identical, but for its action: " in capsys.readouterr().out
+
+
 def test_provisional_decision_has_nothing_to_make_again(
     replays: Replays, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -172,6 +199,11 @@ def _other_thresholds(decision: Decision, line: ModelLine) -> None:
     decision.model_hash = line.artefacts[3].model_hash
 
 
+def _other_action(decision: Decision, line: ModelLine) -> None:
+    is_declined = decision.action == Action.ACTION_DECLINE
+    decision.action = Action.ACTION_REVIEW if is_declined else Action.ACTION_DECLINE
+
+
 def _other_amount(decision: Decision, line: ModelLine) -> None:
     decision.transaction.amount_minor += 1
 
@@ -187,6 +219,7 @@ def _other_score(decision: Decision, line: ModelLine) -> None:
         (_other_sequence, "step 31 amount_minor"),
         (_other_model, "raw_score"),
         (_other_thresholds, "action"),
+        (_other_action, "action"),
         (_other_amount, "digest"),
         (_other_score, "score"),
     ],

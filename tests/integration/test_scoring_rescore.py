@@ -17,10 +17,9 @@ from fraudstream.v1.rescore_pb2 import Rescore
 from fraudstream.v1.scoring_pb2 import FeatureRow
 from services.scoring.build import clock_ms
 from services.scoring.decide import Verdict, stand_in
-from services.scoring.explanation import Explanation
 from services.scoring.feature_batch import FeatureArrays
 from services.scoring.judge import Judged
-from services.scoring.reasons import FITS_HABITS
+from services.scoring.reasons import FITS
 from services.scoring.rescorer import Rescorer
 from services.scoring.rules_in_force import RulesInForce, load_rule_set
 from services.scoring.written import EngineTimes
@@ -159,8 +158,7 @@ class FailingJudge:
     async def judge(self, arrays: FeatureArrays, *_: object) -> Judged:
         """Return one verdict a row."""
         self.left -= 1
-        why = Explanation((FITS_HABITS,))
-        good = Verdict(Action.ACTION_APPROVE, 0.25, 0.25, why)
+        good = Verdict(Action.ACTION_APPROVE, 0.25, 0.25, FITS)
         verdict = stand_in(StandInCause.STAND_IN_CAUSE_MODEL_FAILED) if self.left >= 0 else good
         return Judged([verdict] * len(arrays.vectors), EngineTimes())
 
