@@ -11,9 +11,7 @@ CPU than the service: it is for behaviour, not for figures (`--processes` starts
 from __future__ import annotations
 
 import itertools
-import secrets
 import time
-from collections.abc import Iterator
 from typing import Final
 
 import grpc
@@ -25,39 +23,17 @@ from fraudstream.v1.decision_pb2 import Action, Decision
 from fraudstream.v1.scoring_pb2 import ScoreRequest
 from fraudstream.v1.scoring_pb2_grpc import ScoringStub
 from fraudstream.v1.transaction_pb2 import Transaction
-from training.simulate import SimulationSettings, live_traffic
+from loadtest.traffic import traffic
 
 # Locust has patched the standard library by now; gRPC waits in C, so it is told apart.
 grpc.experimental.gevent.init_gevent()  # pyright: ignore[reportAttributeAccessIssue]  # as above
 
 _TIMEOUT_S: Final = 5.0
-_CARDS: Final = 2_000
-# A key id that no key file has: these cards exist in load tests only.
-_KEY_ID: Final = "loadtest"
 _users: Final = itertools.count(1)
 
 
 class WrongDecision(Exception):
     """An answer that is no decision about what was asked."""
-
-
-def card_token_of(transaction: Transaction) -> str:
-    """Return a made-up token, the same one for each transaction of a customer."""
-    number = int(transaction.customer_id.rpartition("-")[2])
-    return f"{transaction.bank_id}.{_KEY_ID}.{number:032x}"
-
-
-def traffic(seed: int) -> Iterator[Transaction]:
-    """Yield one user's transactions: cards by token, ids that were never used, time is now."""
-    run = secrets.token_hex(4)
-    settings = SimulationSettings(seed=seed, cards=_CARDS)
-    for simulated in live_traffic(settings):
-        transaction = simulated.transaction
-        # Setting one member of the oneof clears the other: the PAN.
-        transaction.card_token = card_token_of(transaction)
-        transaction.transaction_id = f"{run}-{seed}-{transaction.transaction_id}"
-        transaction.event_time_ms = time.time_ns() // 1_000_000
-        yield transaction
 
 
 def check_decision(transaction: Transaction, decision: Decision) -> None:

@@ -19,18 +19,19 @@ from loadtest.figures.offline_kernel import OfflineKernel
 from loadtest.figures.online_read_vs_feast import OnlineReadVsFeast
 from loadtest.figures.stored_bytes import StoredBytes
 from loadtest.figures.train_vs_plain import TrainVsPlain
+from loadtest.figures.unary import UnaryVsEcho
 
 
 def experiments() -> tuple[Experiment, ...]:
     """Return all of them, in the order of the table."""
-    machine = MachineSettings()
+    machine, kafka = MachineSettings(), KafkaSettings.read()
     return (
-        LineExperiment(KafkaSettings.read(), machine),
+        LineExperiment(kafka, machine),
         LineVsPlain(machine),
         OfflineKernel(machine),
         JoinVsFeast(machine),
         OnlineReadVsFeast(),
-        FeaturesVsFloor(KafkaSettings.read(), machine),
+        FeaturesVsFloor(kafka, machine),
         BatchAgentVsStock(machine),
         CardGrowth(),
         DatasetVsPandas(machine),
@@ -39,4 +40,5 @@ def experiments() -> tuple[Experiment, ...]:
         ArtefactLoad(),
         EngineVsSgemm(),
         Int8VsFp32(),
+        UnaryVsEcho(kafka, machine),
     )
