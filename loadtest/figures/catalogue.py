@@ -6,6 +6,7 @@ from demo.settings import MachineSettings
 from fraudstream.settings import KafkaSettings
 from loadtest.bench.figure import Experiment
 from loadtest.figures.artefact_load import ArtefactLoad
+from loadtest.figures.batch64 import BatchVsEngine
 from loadtest.figures.batch_agent import BatchAgentVsStock
 from loadtest.figures.card_growth import CardGrowth
 from loadtest.figures.dataset_vs_pandas import DatasetVsPandas
@@ -17,9 +18,11 @@ from loadtest.figures.line import LineExperiment
 from loadtest.figures.line_vs_plain import LineVsPlain
 from loadtest.figures.offline_kernel import OfflineKernel
 from loadtest.figures.online_read_vs_feast import OnlineReadVsFeast
+from loadtest.figures.rss_growth import RssGrowth
 from loadtest.figures.stored_bytes import StoredBytes
 from loadtest.figures.train_vs_plain import TrainVsPlain
 from loadtest.figures.unary import UnaryVsEcho
+from loadtest.figures.under_load import HalfLoad, Overload
 
 
 def experiments() -> tuple[Experiment, ...]:
@@ -41,4 +44,8 @@ def experiments() -> tuple[Experiment, ...]:
         EngineVsSgemm(),
         Int8VsFp32(),
         UnaryVsEcho(kafka, machine),
+        BatchVsEngine(kafka, machine),
+        HalfLoad(kafka, machine),
+        Overload(kafka, machine),
+        RssGrowth(kafka, machine),
     )

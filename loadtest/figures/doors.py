@@ -17,6 +17,7 @@ from typing import Any, Final
 
 import uvloop
 
+from demo.line import Line
 from demo.processes import free_port
 from demo.servers import Broker, choose_broker
 from demo.service_process import ServiceProcess
@@ -31,13 +32,13 @@ from loadtest.figures.servers import Servers, running_broker, side_servers
 from loadtest.generator.arrivals import Arrivals, due_times_ns
 from loadtest.generator.calls import Call, Outcome, Summary, summarise
 from loadtest.generator.generator import Generator, Target
+from services.features.logs import Log
 
 METHOD: Final = "/fraudstream.v1.Scoring/Score"
 IN_FLIGHT: Final = 128
 SCORING: Final = (("services.scoring", ()),)
 _WARM_UP_CALLS: Final = 2_000
 _READY_TIMEOUT_S: Final = 120.0
-_US_PER_S: Final = 1e6
 
 Load = Callable[[Generator], Coroutine[Any, Any, list[Call]]]
 
@@ -62,6 +63,11 @@ class Loaded:
     calls: int
     cpu_us: float
     generator_share: float
+
+    @property
+    def decided_share(self) -> float:
+        """Return the share of calls that the model decided in time."""
+        return self.summary.counts[Outcome.DECIDED] / self.calls
 
     @property
     def calls_per_s(self) -> float:
@@ -133,31 +139,56 @@ async def _loaded(target: Target, load: Load) -> list[Call]:
 
 
 @dataclass(frozen=True, slots=True)
+class Stored:
+    """A store that holds a population, a broker with its topics, and what they hold.
+
+    Attributes:
+        servers: Both.
+        population: What the store holds.
+        log: The accepted topic, whose shards are open.
+        line: Scoring, ready to be started.
+    """
+
+    servers: Servers
+    population: Population
+    log: Log
+    line: Line
+
+
+@dataclass(frozen=True, slots=True)
 class Doors:
     """Both doors, running and warm, and what stands behind ours."""
 
     ours: Door
     echo: Door
-    population: Population
-    servers: Servers
+    stored: Stored
+
+
+@contextmanager
+def running_store(kafka: KafkaSettings, machine: MachineSettings, plan: Plan) -> Iterator[Stored]:
+    """Start broker and store, make the topics, fill the store, and end both on leaving."""
+    population = make_population(plan)
+    broker: Broker = choose_broker(kafka, machine, plan.folder)
+    with (
+        running_broker(broker) as pids,
+        side_servers(broker, pids, "doors", plan.folder) as servers,
+    ):
+        line = line_of(servers, plan.folder / "ours", SCORING)
+        at = redis_settings_in(servers.environment), kafka_settings_in(servers.environment)
+        log = asyncio.run(fill_store(*at, population))
+        yield Stored(servers, population, log, line)
 
 
 @contextmanager
 def running_doors(kafka: KafkaSettings, machine: MachineSettings, plan: Plan) -> Iterator[Doors]:
     """Start everything, warm it up, and end it on leaving; this process is the generator."""
     cores = Cores.of_this_process()
-    population = make_population(plan)
     with ExitStack() as stack:
         stack.enter_context(bound_to(cores.rest))
-        broker: Broker = choose_broker(kafka, machine, plan.folder)
-        pids = stack.enter_context(running_broker(broker))
-        servers = stack.enter_context(side_servers(broker, pids, "doors", plan.folder))
-        line = line_of(servers, plan.folder / "ours", SCORING)
-        at = redis_settings_in(servers.environment), kafka_settings_in(servers.environment)
-        asyncio.run(fill_store(*at, population))
+        stored = stack.enter_context(running_store(kafka, machine, plan))
         stack.enter_context(bound_to(cores.server))
-        stack.enter_context(running_line(line))
-        fresh = population.fresh(seed=1)
+        line = stack.enter_context(running_line(stored.line))
+        fresh = stored.population.fresh(seed=1)
         ours = Door(line.services[0], line.ports.scoring, fresh.requests)
         with bound_to(cores.generator):
             answer = _one_answer(ours, fresh.requests(1))
@@ -165,7 +196,7 @@ def running_doors(kafka: KafkaSettings, machine: MachineSettings, plan: Plan) ->
         stack.enter_context(bound_to(cores.generator))
         for door in (ours, echo):
             door.closed(plan.rows(_WARM_UP_CALLS), IN_FLIGHT)
-        yield Doors(ours, echo, population, servers)
+        yield Doors(ours, echo, stored)
 
 
 def _one_answer(door: Door, messages: Sequence[bytes]) -> bytes:

@@ -34,6 +34,9 @@ class Outcome(StrEnum):
     FAILED = "failed"
 
 
+_NOT_ANSWERED: Final = (Outcome.REFUSED, Outcome.FAILED)
+
+
 @dataclass(slots=True)
 class Call:
     """One call on its way. Times are of the monotonic clock, nanoseconds.
@@ -80,7 +83,8 @@ class Summary:
     Attributes:
         counts: Calls by outcome.
         wall_s: From the first call due to the last answer.
-        latencies_ms: Of those decided by the model, sorted.
+        latencies_ms: Of all but the refused and failed, sorted; one that was late counts until it
+            was given up.
         refused_ms: Time to be refused, sorted.
         lags_ms: How far behind calls were sent, sorted; over a few milliseconds the generator
             itself was too slow.
@@ -133,7 +137,7 @@ def summarise(calls: Sequence[Call], deadline_ms: float = float("inf")) -> Summa
     return Summary(
         Counter(outcomes),
         (ended_ns - begun_ns) / _NS_PER_S,
-        sorted(call.latency_ms for call, how in by_outcome if how is Outcome.DECIDED),
+        sorted(call.latency_ms for call, how in by_outcome if how not in _NOT_ANSWERED),
         sorted(call.latency_ms for call, how in by_outcome if how is Outcome.REFUSED),
         sorted((call.sent_ns - call.due_ns) / _NS_PER_MS for call in calls if call.sent_ns),
     )
