@@ -37,16 +37,21 @@ def card_token(bank_id: str, number: int) -> str:
     return f"{bank_id}.{_KEY_ID}.{number:032x}"
 
 
-def traffic(seed: int) -> Iterator[Transaction]:
-    """Yield one user's transactions: cards by token, ids that were never used, time is now."""
+def raw_traffic(seed: int) -> Iterator[Transaction]:
+    """Yield one user's transactions with test PANs: ids that were never used, time is now."""
     run = secrets.token_hex(4)
-    settings = SimulationSettings(seed=seed, cards=_CARDS)
-    for simulated in live_traffic(settings):
+    for simulated in live_traffic(SimulationSettings(seed=seed, cards=_CARDS)):
         transaction = simulated.transaction
-        # Setting one member of the oneof clears the other: the PAN.
-        transaction.card_token = card_token(transaction.bank_id, customer_number(transaction))
         transaction.transaction_id = f"{run}-{seed}-{transaction.transaction_id}"
         transaction.event_time_ms = time.time_ns() // 1_000_000
+        yield transaction
+
+
+def traffic(seed: int) -> Iterator[Transaction]:
+    """Yield one user's transactions with card tokens in the place of PANs."""
+    for transaction in raw_traffic(seed):
+        # Setting one member of the oneof clears the other: the PAN.
+        transaction.card_token = card_token(transaction.bank_id, customer_number(transaction))
         yield transaction
 
 
