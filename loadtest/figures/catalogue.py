@@ -15,7 +15,7 @@ from loadtest.figures.features_floor import FeaturesVsFloor
 from loadtest.figures.int8_vs_fp32 import Int8VsFp32
 from loadtest.figures.join_vs_feast import JoinVsFeast
 from loadtest.figures.line import LineExperiment
-from loadtest.figures.line_vs_plain import LineVsPlain
+from loadtest.figures.line_vs_plain import line_vs_plain, line_vs_tuned
 from loadtest.figures.offline_kernel import OfflineKernel
 from loadtest.figures.online_read_vs_feast import OnlineReadVsFeast
 from loadtest.figures.rss_growth import RssGrowth
@@ -30,7 +30,8 @@ def experiments() -> tuple[Experiment, ...]:
     machine, kafka = MachineSettings(), KafkaSettings.read()
     return (
         LineExperiment(kafka, machine),
-        LineVsPlain(machine),
+        line_vs_plain(machine),
+        line_vs_tuned(machine),
         OfflineKernel(machine),
         JoinVsFeast(machine),
         OnlineReadVsFeast(),
