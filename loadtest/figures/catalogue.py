@@ -15,6 +15,7 @@ from loadtest.figures.features_floor import FeaturesVsFloor
 from loadtest.figures.int8_vs_fp32 import Int8VsFp32
 from loadtest.figures.join_vs_feast import JoinVsFeast
 from loadtest.figures.line import LineExperiment
+from loadtest.figures.line_latency import LineLatency
 from loadtest.figures.line_vs_plain import line_vs_plain, line_vs_tuned
 from loadtest.figures.offline_kernel import OfflineKernel
 from loadtest.figures.online_read_vs_feast import OnlineReadVsFeast
@@ -48,5 +49,6 @@ def experiments() -> tuple[Experiment, ...]:
         BatchVsEngine(kafka, machine),
         HalfLoad(kafka, machine),
         Overload(kafka, machine),
+        LineLatency(kafka, machine),
         RssGrowth(kafka, machine),
     )
