@@ -8,6 +8,7 @@ from loadtest.bench.figure import Experiment
 from loadtest.figures.artefact_load import ArtefactLoad
 from loadtest.figures.batch64 import BatchVsEngine
 from loadtest.figures.batch_agent import BatchAgentVsStock
+from loadtest.figures.batching import Batching
 from loadtest.figures.card_growth import CardGrowth
 from loadtest.figures.dataset_vs_pandas import DatasetVsPandas
 from loadtest.figures.engine_vs_sgemm import EngineVsSgemm
@@ -50,5 +51,6 @@ def experiments() -> tuple[Experiment, ...]:
         HalfLoad(kafka, machine),
         Overload(kafka, machine),
         LineLatency(kafka, machine),
+        Batching(kafka, machine),
         RssGrowth(kafka, machine),
     )
