@@ -16,7 +16,8 @@ from redis.exceptions import TimeoutError as NoAnswer
 
 from fraudstream.settings import RedisSettings
 from fraudstream.state_store import StateStore
-from fraudstream.store_nodes import Argument, Command, StoreNodes
+from fraudstream.store_line import Argument, Command
+from fraudstream.store_nodes import StoreNodes
 from tests.faults.stepping import Fate, Process, Schedule
 
 _FATES: Final = (Fate.OK, Fate.NOT_RUN, Fate.ANSWER_LOST, Fate.LATE)
