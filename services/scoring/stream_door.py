@@ -106,7 +106,7 @@ class StreamDoor:
             if row.subject.identity in waiting
         ]
         if outgoing:
-            await self._parts.publisher.publish(shard, outgoing)
+            await self._parts.publisher.publish({shard: outgoing})
 
     def _observe(
         self, written: Sequence[Written], answers: Sequence[RecordAnswer], started_us: int
