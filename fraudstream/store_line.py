@@ -177,11 +177,11 @@ class StoreLine:
             lambda: _Wire(self._timeout_s), host, port, ssl=_tls_of(options)
         )
         first: list[Command] = []
-        if options.get("password"):
-            login = (options.get("username") or "default", options["password"])
-            first.append(("AUTH", *login))
-        if options.get("db"):
-            first.append(("SELECT", options["db"]))
+        password, database = options.get("password"), options.get("db")
+        if password:
+            first.append(("AUTH", options.get("username") or "default", password))
+        if database:
+            first.append(("SELECT", database))
         try:
             _checked(await wire.ask(first) if first else [])
         except BaseException:

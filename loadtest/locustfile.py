@@ -18,7 +18,7 @@ import itertools
 import time
 from collections.abc import Callable
 from functools import cache
-from typing import Final
+from typing import Final, cast
 
 import gevent
 import grpc
@@ -104,11 +104,11 @@ class DecisionWatch:
     """Reads what is decided from now on, and hands each decision to who waits for it."""
 
     def __init__(self, kafka: KafkaSettings) -> None:
-        self._waiting: dict[str, AsyncResult[Decision]] = {}
+        self._waiting: dict[str, AsyncResult] = {}
         self._reader = LogReader(kafka, [DECISIONS], from_end=True)
         gevent.spawn(self._read_forever)
 
-    def expect(self, transaction_id: str) -> AsyncResult[Decision]:
+    def expect(self, transaction_id: str) -> AsyncResult:
         """Return where the decision of a transaction will be."""
         return self._waiting.setdefault(transaction_id, AsyncResult())
 
@@ -165,8 +165,7 @@ class KafkaUser(User):
 
         def ask() -> Decision:
             self._line.send(transaction)
-            decision: Decision = decided.get(timeout=_LINE_TIMEOUT_S)
-            return decision
+            return cast("Decision", decided.get(timeout=_LINE_TIMEOUT_S))
 
         report(self, "kafka", "Line", transaction, ask)
 

@@ -17,7 +17,7 @@ from services.scoring.rpc import UNARY_BYTES, Context, Listener, RpcServer, RpcS
 from services.scoring.rpc import decode_message as decode
 
 # As many as scoring takes by default.
-_MAX_CALLS: Final = 512
+_MAX_CALLS: Final = 128
 
 
 class Echo:
