@@ -57,6 +57,12 @@ demo: .venv/.kernel ## the whole line on this machine, with simulated traffic (A
 bench: .venv/.dev .venv/.kernel ## measure, side by side (ARGS="--only NAME --json FILE")
 	@$(BIN)/python -m loadtest.bench $(ARGS)
 
+.PHONY: load
+load: .venv/.dev ## Locust against a running service, HTML and JSON in build/ (ARGS="KafkaUser -t 60s")
+	@mkdir -p build
+	$(BIN)/python -m locust -f loadtest/locustfile.py --host 127.0.0.1:50051 --headless -u 8 -r 8 -t 30s \
+		--html build/load.html --json-file build/load $(or $(ARGS),ScoreUser)
+
 # --- checks --------------------------------------------------------------------------------
 
 .PHONY: format

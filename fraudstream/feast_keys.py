@@ -16,7 +16,7 @@ from fraudstream.feast_link import Plan
 from fraudstream.features.codec import CARD
 from fraudstream.features.state import LAYOUT_HASH
 from fraudstream.shard import Role, ShardKeys, ShardRef
-from fraudstream.store_nodes import Command
+from fraudstream.store_line import Command
 from fraudstream.topics import partition_of
 
 _KEY_VERSION = 3

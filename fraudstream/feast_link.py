@@ -17,7 +17,8 @@ from redis.retry import Retry
 
 from fraudstream.errors import OnlineStoreUnavailable
 from fraudstream.settings import RedisSettings
-from fraudstream.store_nodes import Command, StoreNodes, addresses_of
+from fraudstream.store_line import Command
+from fraudstream.store_nodes import StoreNodes, addresses_of
 
 T = TypeVar("T")
 

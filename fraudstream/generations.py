@@ -18,7 +18,7 @@ from typing import Final, TypeVar
 from fraudstream.errors import OnlineStoreUnavailable
 from fraudstream.shard import Marker, ShardRef
 from fraudstream.state_store import StateStore, StoredValue
-from fraudstream.store_nodes import Argument, Command
+from fraudstream.store_line import Argument, Command
 
 T = TypeVar("T")
 

@@ -29,7 +29,8 @@ from fraudstream.shard import (
     pack_pending,
     unpack_pending,
 )
-from fraudstream.store_nodes import Argument, Command, StoreNodes
+from fraudstream.store_line import Argument, Command
+from fraudstream.store_nodes import StoreNodes
 
 # A shard that stood still for longer must be opened as after a loss: its records may be gone.
 OUTAGE_LONGEST_S: Final = 47 * 3600

@@ -1,6 +1,6 @@
 """Ways to the store: one server, or the primaries of a cluster; scripts and plain commands on them.
 
-One plain client a primary and no hidden retries: what fails says so at once, as one error, and a
+One connection a primary and no hidden retries: what fails says so at once, as one error, and a
 cluster's map is read again before the next call. Cost: one round trip a call and node.
 """
 
@@ -13,14 +13,12 @@ from importlib.resources import files
 from typing import Any, Final
 from urllib.parse import urlsplit, urlunsplit
 
-import redis.asyncio as redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
+import hiredis
 from redis.crc import key_slot
-from redis.exceptions import NoScriptError, RedisError
 
 from fraudstream.errors import OnlineStoreUnavailable
 from fraudstream.settings import RedisSettings
+from fraudstream.store_line import Argument, Command, StoreLine
 
 _SCRIPTS: Final = (
     "admit",
@@ -38,9 +36,10 @@ _SCRIPTS: Final = (
 )
 _SLOTS: Final = 16_384
 
-Argument = bytes | str | int
-Command = tuple[Argument, ...]
-"""Name, key, further arguments."""
+# What an error of the server begins with that does not know a script.
+_NO_SCRIPT: Final = "NOSCRIPT"
+# Answered as names and values in turn.
+_HASH: Final = "HGETALL"
 
 
 def addresses_of(url: str) -> list[str]:
@@ -85,7 +84,7 @@ class _Guard:
         return None
 
     async def __aexit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, RedisError | OSError | asyncio.TimeoutError):
+        if isinstance(error, hiredis.HiredisError | OSError):  # a time-out is an OSError
             self._nodes.doubt()
             msg = f"the online store did not answer in time or refused: {type(error).__name__}"
             raise OnlineStoreUnavailable(msg) from error
@@ -104,8 +103,8 @@ class StoreNodes:
         self._seeds = addresses_of(settings.url.get_secret_value())
         self._timeout_s = settings.timeout_s
         self._is_cluster = settings.is_cluster
-        self._clients: dict[str, redis.Redis] = {}
-        self._owners: list[redis.Redis | None] = []
+        self._lines: dict[str, StoreLine] = {}
+        self._owners: list[StoreLine | None] = []
         self._looking = asyncio.Lock()
         self._guard = _Guard(self)
         self._sources = _script_sources()
@@ -116,15 +115,15 @@ class StoreNodes:
 
     async def connect(self) -> None:
         """Connect to every primary and load the scripts there."""
-        for client in await self._primaries():
+        loads: list[Command] = [("SCRIPT", "LOAD", source) for source in self._sources.values()]
+        for line in await self._primaries():
             async with self._guard:
-                for source in self._sources.values():
-                    await client.script_load(source)
+                await line.ask(loads)
 
     async def close(self) -> None:
         """Close all connections."""
-        for client in self._clients.values():
-            await client.aclose()
+        for line in self._lines.values():
+            await line.close()
 
     def doubt(self) -> None:
         """Have the cluster's map read again before the next call."""
@@ -132,24 +131,30 @@ class StoreNodes:
 
     async def run(self, name: str, keys: Sequence[str], arguments: Sequence[Argument]) -> Any:
         """Run a script on keys of one shard; load it where the server does not know it."""
-        client = await self._client_of(keys[0])
+        line = await self._line_of(keys[0])
+        command: Command = ("EVALSHA", self._hashes[name], len(keys), *keys, *arguments)
         async with self._guard:
             try:
-                return await client.evalsha(self._hashes[name], len(keys), *keys, *arguments)
-            except NoScriptError:
-                await client.script_load(self._sources[name])
-                return await client.evalsha(self._hashes[name], len(keys), *keys, *arguments)
+                (answer,) = await line.ask([command])
+            except hiredis.ReplyError as exc:
+                if not str(exc).startswith(_NO_SCRIPT):
+                    raise
+                _, answer = await line.ask([("SCRIPT", "LOAD", self._sources[name]), command])
+            return answer
 
     async def pipeline(self, commands: Sequence[Command]) -> list[Any]:
         """Run plain commands: one pipelined round trip a node, all nodes at once.
 
-        Commands of one shard run in the order given. Returns their answers in the order given.
+        Commands of one shard run in the order given. Returns their answers in the order given; that
+        of HGETALL is a dictionary.
         """
-        lots: dict[redis.Redis, list[int]] = {}
+        if not self._is_cluster:
+            return await self._ask(self._line_at(self._seeds[0]), commands)
+        lots: dict[StoreLine, list[int]] = {}
         for place, command in enumerate(commands):
-            lots.setdefault(await self._client_of(str(command[1])), []).append(place)
+            lots.setdefault(await self._line_of(str(command[1])), []).append(place)
         lot_answers = await asyncio.gather(
-            *(self._pipeline_on(c, [commands[p] for p in lot]) for c, lot in lots.items())
+            *(self._ask(line, [commands[p] for p in lot]) for line, lot in lots.items())
         )
         answers: list[Any] = [None] * len(commands)
         for places, found in zip(lots.values(), lot_answers, strict=True):
@@ -157,25 +162,26 @@ class StoreNodes:
                 answers[place] = answer
         return answers
 
-    async def _pipeline_on(self, client: redis.Redis, commands: Sequence[Command]) -> list[Any]:
+    async def _ask(self, line: StoreLine, commands: Sequence[Command]) -> list[Any]:
         async with self._guard:
-            pipeline = client.pipeline(transaction=False)
-            for command in commands:
-                pipeline.execute_command(*command)
-            answers: list[Any] = await pipeline.execute()
-            return answers
+            answers = await line.ask(commands)
+        for place, command in enumerate(commands):
+            if command[0] == _HASH:
+                fields = iter(answers[place])
+                answers[place] = dict(zip(fields, fields, strict=True))
+        return answers
 
-    async def _primaries(self) -> list[redis.Redis]:
+    async def _primaries(self) -> list[StoreLine]:
         if not self._is_cluster:
-            return [self._client_at(self._seeds[0])]
+            return [self._line_at(self._seeds[0])]
         if not self._owners:
             await self._look()
         return list({id(owner): owner for owner in self._owners if owner is not None}.values())
 
-    async def _client_of(self, key: str) -> redis.Redis:
-        """Return the client of the primary that serves a key."""
+    async def _line_of(self, key: str) -> StoreLine:
+        """Return the way to the primary that serves a key."""
         if not self._is_cluster:
-            return self._client_at(self._seeds[0])
+            return self._line_at(self._seeds[0])
         if not self._owners:
             await self._look()
         owner = self._owners[key_slot(key.encode())]
@@ -190,11 +196,10 @@ class StoreNodes:
         async with self._looking:
             if self._owners:
                 return
-            for address in dict.fromkeys([*self._clients, *self._seeds]):
+            for address in dict.fromkeys([*self._lines, *self._seeds]):
                 try:
-                    client: Any = self._client_at(address)
-                    found = await client.execute_command("CLUSTER SLOTS")
-                except (TimeoutError, RedisError, OSError):
+                    (found,) = await self._line_at(address).ask([("CLUSTER", "SLOTS")])
+                except (hiredis.HiredisError, OSError):
                     continue
                 if found:
                     self._owners = self._owners_in(found, address)
@@ -202,20 +207,15 @@ class StoreNodes:
         msg = "no server of the cluster tells which primary serves what"
         raise OnlineStoreUnavailable(msg)
 
-    def _owners_in(self, found: Any, told_by: str) -> list[redis.Redis | None]:
-        owners: list[redis.Redis | None] = [None] * _SLOTS
+    def _owners_in(self, found: Any, told_by: str) -> list[StoreLine | None]:
+        owners: list[StoreLine | None] = [None] * _SLOTS
         for begin, end, primary, *_ in found:
             host = primary[0].decode() if primary[0] else ""
-            client = self._client_at(address_at(told_by, host, int(primary[1])))
-            owners[int(begin) : int(end) + 1] = [client] * (int(end) - int(begin) + 1)
+            line = self._line_at(address_at(told_by, host, int(primary[1])))
+            owners[int(begin) : int(end) + 1] = [line] * (int(end) - int(begin) + 1)
         return owners
 
-    def _client_at(self, address: str) -> redis.Redis:
-        if address not in self._clients:
-            self._clients[address] = redis.Redis.from_url(
-                address,
-                socket_timeout=self._timeout_s,
-                socket_connect_timeout=self._timeout_s,
-                retry=Retry(NoBackoff(), 0),
-            )
-        return self._clients[address]
+    def _line_at(self, address: str) -> StoreLine:
+        if address not in self._lines:
+            self._lines[address] = StoreLine(address, self._timeout_s)
+        return self._lines[address]

@@ -1,63 +1,56 @@
-"""Locust users who have transactions decided over gRPC, and read the decisions.
+"""Locust users: a caller of gRPC, and a bank that sends to Kafka; both read their decisions.
 
-    locust -f loadtest/locustfile.py --host 127.0.0.1:50051 --headless -u 8 -r 8 -t 30s
+    make load                                        HTML and JSON in build/, 30 seconds
+    locust -f loadtest/locustfile.py ScoreUser --host 127.0.0.1:50051 --headless -u 8 -r 8 -t 30s
+    locust -f loadtest/locustfile.py KafkaUser --headless -u 8 -r 8 -t 30s
 
-Each user has a channel, so a connection, of its own and sends simulated transactions with card
-tokens, one after another without a pause. An answer counts as a failure where it is no decision
-about that very transaction. One Locust process makes about a thousand calls a second and costs more
-CPU than the service: it is for behaviour, not for figures (`--processes` starts more of them).
+`ScoreUser` has a channel, so a connection, of its own. `KafkaUser` appends to the raw topic of the
+broker that `FRAUD_KAFKA_BOOTSTRAP` names and times the decision's arrival in its topic: it needs
+the whole line. Each sends simulated transactions one after another without a pause. An answer is a
+failure where it is no decision about that very transaction. One Locust process makes about a
+thousand calls a second and costs more CPU than the service: it is for behaviour, not for figures
+(`--processes` starts more of them); those are measured by `python -m loadtest.bench`.
 """
 
 from __future__ import annotations
 
 import itertools
-import secrets
 import time
-from collections.abc import Iterator
-from typing import Final
+from collections.abc import Callable
+from functools import cache
+from typing import Final, cast
 
+import gevent
 import grpc
 import grpc.experimental.gevent  # type: ignore[import-not-found]  # not in its stubs
+from gevent.event import AsyncResult
+from gevent.lock import Semaphore
+from kafka import KafkaProducer
 from locust import User, task
 
+from fraudstream.bus import kafka_python_options
 from fraudstream.identity import decision_id_of, identity_of
+from fraudstream.log_reader import LogReader
+from fraudstream.settings import KafkaSettings
+from fraudstream.topics import DECISIONS, RAW
+from fraudstream.transaction import CONTENT_TYPE, PROTOBUF
 from fraudstream.v1.decision_pb2 import Action, Decision
 from fraudstream.v1.scoring_pb2 import ScoreRequest
 from fraudstream.v1.scoring_pb2_grpc import ScoringStub
 from fraudstream.v1.transaction_pb2 import Transaction
-from training.simulate import SimulationSettings, live_traffic
+from loadtest.traffic import raw_traffic, traffic
 
 # Locust has patched the standard library by now; gRPC waits in C, so it is told apart.
 grpc.experimental.gevent.init_gevent()  # pyright: ignore[reportAttributeAccessIssue]  # as above
 
 _TIMEOUT_S: Final = 5.0
-_CARDS: Final = 2_000
-# A key id that no key file has: these cards exist in load tests only.
-_KEY_ID: Final = "loadtest"
+_LINE_TIMEOUT_S: Final = 30.0
+_POLL_S: Final = 0.05
 _users: Final = itertools.count(1)
 
 
 class WrongDecision(Exception):
     """An answer that is no decision about what was asked."""
-
-
-def card_token_of(transaction: Transaction) -> str:
-    """Return a made-up token, the same one for each transaction of a customer."""
-    number = int(transaction.customer_id.rpartition("-")[2])
-    return f"{transaction.bank_id}.{_KEY_ID}.{number:032x}"
-
-
-def traffic(seed: int) -> Iterator[Transaction]:
-    """Yield one user's transactions: cards by token, ids that were never used, time is now."""
-    run = secrets.token_hex(4)
-    settings = SimulationSettings(seed=seed, cards=_CARDS)
-    for simulated in live_traffic(settings):
-        transaction = simulated.transaction
-        # Setting one member of the oneof clears the other: the PAN.
-        transaction.card_token = card_token_of(transaction)
-        transaction.transaction_id = f"{run}-{seed}-{transaction.transaction_id}"
-        transaction.event_time_ms = time.time_ns() // 1_000_000
-        yield transaction
 
 
 def check_decision(transaction: Transaction, decision: Decision) -> None:
@@ -66,7 +59,9 @@ def check_decision(transaction: Transaction, decision: Decision) -> None:
     Raises:
         WrongDecision: It does not.
     """
-    identity = identity_of(transaction.bank_id, transaction.card_token, transaction.transaction_id)
+    # A bank that sends to Kafka does not know the token that ingest gives.
+    token = transaction.card_token or decision.card_token
+    identity = identity_of(transaction.bank_id, token, transaction.transaction_id)
     if decision.decision_id != decision_id_of(identity):
         raise WrongDecision("the decision's id is another transaction's")
     if decision.transaction_id != transaction.transaction_id:
@@ -96,20 +91,103 @@ class ScoreUser(User):
     def score(self) -> None:
         """Have one transaction decided, and report the call to Locust under its action."""
         transaction = next(self._traffic)
-        started_s = time.perf_counter()
-        action, size, failure = "failed", 0, None
-        try:
-            decision = self._stub.Score(ScoreRequest(transaction=transaction), timeout=_TIMEOUT_S)
-            size = decision.ByteSize()
-            check_decision(transaction, decision)
-            action = Action.Name(decision.action).removeprefix("ACTION_").lower()
-        except (grpc.RpcError, WrongDecision) as exc:
-            failure = exc
-        self.environment.events.request.fire(
-            request_type="grpc",
-            name=f"Score {action}",
-            response_time=(time.perf_counter() - started_s) * 1_000,
-            response_length=size,
-            exception=failure,
-            context={},
+
+        def ask() -> Decision:
+            request = ScoreRequest(transaction=transaction)
+            decision: Decision = self._stub.Score(request, timeout=_TIMEOUT_S)
+            return decision
+
+        report(self, "grpc", "Score", transaction, ask)
+
+
+class DecisionWatch:
+    """Reads what is decided from now on, and hands each decision to who waits for it."""
+
+    def __init__(self, kafka: KafkaSettings) -> None:
+        self._waiting: dict[str, AsyncResult] = {}
+        self._reader = LogReader(kafka, [DECISIONS], from_end=True)
+        gevent.spawn(self._read_forever)
+
+    def expect(self, transaction_id: str) -> AsyncResult:
+        """Return where the decision of a transaction will be."""
+        return self._waiting.setdefault(transaction_id, AsyncResult())
+
+    def _read_forever(self) -> None:
+        while True:
+            for record in self._reader.poll(_POLL_S):
+                decision = Decision.FromString(record.value)
+                waiting = self._waiting.pop(decision.transaction_id, None)
+                if waiting is not None:
+                    waiting.set(decision)
+
+
+class KafkaLine:
+    """The broker, for all users of a process: one producer, one reader."""
+
+    def __init__(self) -> None:
+        kafka = KafkaSettings.read()
+        self.watch = DecisionWatch(kafka)
+        self._topic = kafka.topic(RAW)
+        self._producer = KafkaProducer(**kafka_python_options(kafka), acks=1, linger_ms=1)
+
+    def send(self, transaction: Transaction) -> None:
+        """Append a transaction to the raw topic, without waiting."""
+        self._producer.send(
+            self._topic,
+            key=transaction.customer_id.encode(),
+            value=transaction.SerializeToString(),
+            headers=[(CONTENT_TYPE, PROTOBUF)],
         )
+
+
+_connecting: Final = Semaphore()
+
+
+@cache
+def _kafka_line() -> KafkaLine:
+    return KafkaLine()
+
+
+class KafkaUser(User):
+    """A bank with one transaction on its way through the line."""
+
+    def on_start(self) -> None:
+        """Connect, and begin with transactions that no other user sends."""
+        with _connecting:
+            self._line = _kafka_line()
+        self._traffic = raw_traffic(next(_users))
+
+    @task
+    def send(self) -> None:
+        """Append one transaction, wait for its decision, and report both as one request."""
+        transaction = next(self._traffic)
+        decided = self._line.watch.expect(transaction.transaction_id)
+
+        def ask() -> Decision:
+            self._line.send(transaction)
+            return cast("Decision", decided.get(timeout=_LINE_TIMEOUT_S))
+
+        report(self, "kafka", "Line", transaction, ask)
+
+
+def report(
+    user: User, kind: str, name: str, transaction: Transaction, ask: Callable[[], Decision]
+) -> None:
+    """Ask for a decision, check it, and report it to Locust under its action."""
+    started_s = time.perf_counter()
+    action, size, failure = "failed", 0, None
+    try:
+        decision = ask()
+        size = decision.ByteSize()
+        check_decision(transaction, decision)
+        action = Action.Name(decision.action).removeprefix("ACTION_").lower()
+    except (grpc.RpcError, gevent.Timeout, WrongDecision) as exc:
+        failure = exc
+    user.environment.events.request.fire(
+        request_type=kind,
+        name=f"{name} {action}",
+        response_time=(time.perf_counter() - started_s) * 1_000,
+        response_length=size,
+        exception=failure,
+        context={},
+    )

@@ -1,4 +1,4 @@
-"""Our line against a plain composition of the same libraries: CPU from accepted row to decision."""
+"""Our line against two compositions of the same libraries: CPU from accepted row to decision."""
 
 from __future__ import annotations
 
@@ -25,30 +25,28 @@ from loadtest.figures.ours import (
     line_of,
     running_line,
 )
-from loadtest.figures.plain_side import plain_drain, running_plain
+from loadtest.figures.plain_side import PLAIN, TUNED, plain_drain, running_plain
 from loadtest.figures.servers import running_broker, side_servers
 
 ROWS: Final = 20_000
 PLAIN_S: Final = 60.0
 # What decides, on each side. Ingest, the entity role, store and broker are reported apart.
 _OURS: Final = ("features-card", "scoring")
-_PLAIN: Final = ("plain-features", "plain-scorer")
+_THEIRS: Final = ("plain-features", "plain-tuned", "plain-scorer")
 
 
-class LineVsPlain:
-    """The plain composition (`loadtest.plain`) over ours, on Apache Kafka."""
+class _LineVs:
+    """Our line beside another composition of the same parts, on Apache Kafka.
 
-    figures = (
-        Figure(
-            "line_vs_plain",
-            "CPU from accepted row to decision: plain composition / ours",
-            "ratio",
-            must=10.0,
-            aim=30.0,
-        ),
-    )
+    Args:
+        figure: CPU of the other / ours.
+        roles: Of the other's processes.
+        machine: Where Kafka is.
+    """
 
-    def __init__(self, machine: MachineSettings) -> None:
+    def __init__(self, figure: Figure, roles: tuple[str, ...], machine: MachineSettings) -> None:
+        self.figures = (figure,)
+        self._roles = roles
         self._machine = machine
 
     def lacking(self) -> str:
@@ -62,20 +60,25 @@ class LineVsPlain:
             broker = self._broker(plan.folder)
             pids = stack.enter_context(running_broker(broker))
             our = stack.enter_context(side_servers(broker, pids, "ours", plan.folder))
-            their = stack.enter_context(side_servers(broker, pids, "plain", plan.folder))
+            their = stack.enter_context(side_servers(broker, pids, "theirs", plan.folder))
             line = stack.enter_context(running_line(line_of(our, plan.folder / "ours", DECIDING)))
-            plain = stack.enter_context(running_plain(their, plan.folder / "plain"))
+            other = stack.enter_context(running_plain(their, plan.folder / "theirs", self._roles))
             our_drain = stack.enter_context(closing(drain_of(line, our, ACCEPTED)))
-            plain_side = stack.enter_context(closing(plain_drain(plain, their)))
+            their_drain = stack.enter_context(closing(plain_drain(other, their)))
             settings, tokeniser = traffic_settings(), Tokeniser(TokenKeys.load(line.token_keys))
-            our_rows, plain_rows = (
+            our_rows, their_rows = (
                 accepted_rows(settings, tokeniser, drain.partitions)
-                for drain in (our_drain, plain_side)
+                for drain in (our_drain, their_drain)
             )
             yield {
                 "ours": draining(our_drain, our_rows, plan, ROWS),
-                "plain": _draining_for_a_minute(plain_side, plain_rows, plan),
+                "theirs": self._draining(their_drain, their_rows, plan),
             }
+
+    def _draining(self, drain: Drain, rows: Iterator[BacklogRow], plan: Plan) -> Side:
+        if self._roles is PLAIN:
+            return _draining_for_a_minute(drain, rows, plan)
+        return draining(drain, rows, plan, ROWS)
 
     def _broker(self, folder: Path) -> ApacheKafka:
         home, java = self._machine.kafka_home, self._machine.java
@@ -85,17 +88,42 @@ class LineVsPlain:
 
     def values(self, measured: Round) -> dict[str, float]:
         """Return the ratio of one round; both sides of it and all else are reported apart."""
-        ours, plain = measured["ours"], measured["plain"]
+        ours, theirs = measured["ours"], measured["theirs"]
         our_us = sum(ours[f"{part}_cpu_us"] for part in _OURS)
-        plain_us = sum(plain[f"{part}_cpu_us"] for part in _PLAIN)
+        their_us = sum(theirs.get(f"{part}_cpu_us", 0.0) for part in _THEIRS)
         apart = {f"ours {name}": value for name, value in ours.items()}
-        apart |= {f"plain {name}": value for name, value in plain.items()}
+        apart |= {f"theirs {name}": value for name, value in theirs.items()}
+        (figure,) = self.figures
         return {
-            "line_vs_plain": plain_us / our_us,
+            figure.name: their_us / our_us,
             "ours to decision_cpu_us": our_us,
-            "plain to decision_cpu_us": plain_us,
+            "theirs to decision_cpu_us": their_us,
             **apart,
         }
+
+
+def line_vs_plain(machine: MachineSettings) -> _LineVs:
+    """Return the plain composition (`loadtest.plain`) over ours."""
+    figure = Figure(
+        "line_vs_plain",
+        "CPU from accepted row to decision: plain composition / ours",
+        "ratio",
+        must=20.0,
+        aim=40.0,
+    )
+    return _LineVs(figure, PLAIN, machine)
+
+
+def line_vs_tuned(machine: MachineSettings) -> _LineVs:
+    """Return the tuned composition (`loadtest.plain.tuned`) over ours."""
+    figure = Figure(
+        "line_vs_tuned",
+        "CPU from accepted row to decision: the best of stock parts, no guarantees / ours",
+        "ratio",
+        must=1.0,
+        aim=1.5,
+    )
+    return _LineVs(figure, TUNED, machine)
 
 
 def _draining_for_a_minute(drain: Drain, rows: Iterator[BacklogRow], plan: Plan) -> Side:

@@ -21,7 +21,7 @@ from loadtest.figures.servers import Servers
 # Rows before the measurement: caches are full, every partition has met its consumer.
 WARM_UP_ROWS: Final = 500
 # What a deployment keeps; the demo keeps every trace.
-_TELEMETRY: Final = {"FRAUD_TELEMETRY_SAMPLE_RATIO": "0.01"}
+TELEMETRY: Final = {"FRAUDTELEMETRY_SAMPLE_RATIO": "0.01"}
 
 DECIDING: Final = tuple(s for s in SERVICES if s[0] in ("services.scoring", "services.features"))
 # Consumer group of each service, and what it reads.
@@ -37,7 +37,7 @@ def line_of(
     servers: Servers, folder: Path, services: tuple[tuple[str, tuple[str, ...]], ...]
 ) -> Line:
     """Return a line of some services with keys and topics made; nothing runs yet."""
-    line = Line(folder, servers.environment, _TELEMETRY, services)
+    line = Line(folder, servers.environment, TELEMETRY, services)
     line.prepare()
     return line
 

@@ -21,12 +21,15 @@ from loadtest.figures.servers import Servers
 # Importing Feast takes ten seconds on a quiet machine, minutes on a busy one.
 _READY_TIMEOUT_S: Final = 300.0
 _MODULE: Final = "loadtest.plain"
-_ROLES: Final = ("scorer", "features", "entity")
+PLAIN: Final = ("scorer", "features", "entity")
+TUNED: Final = ("scorer", "tuned", "tuned-entity")
 
 
 @contextmanager
-def running_plain(servers: Servers, folder: Path) -> Iterator[list[ServiceProcess]]:
-    """Make the topics, register the feature views, start the processes, and end them."""
+def running_plain(
+    servers: Servers, folder: Path, roles: tuple[str, ...] = PLAIN
+) -> Iterator[list[ServiceProcess]]:
+    """Make the topics, register the feature views where Feast has a part, start some roles."""
     own = {
         "FRAUD_PLAIN_SCORER_PORT": str(free_port()),
         "FRAUD_PLAIN_FOLDER": str(folder.absolute() / "state"),
@@ -35,19 +38,22 @@ def running_plain(servers: Servers, folder: Path) -> Iterator[list[ServiceProces
     }
     line = Line(folder, servers.environment, own, services=())
     line.prepare()
-    register, *processes = (
+    first = ("register",) if roles is PLAIN else ()
+    *commands, scorer, cards, entities = (
         ServiceProcess(_MODULE, [role], line.environment, line.folder / "logs")
-        for role in ("register", *_ROLES)
+        for role in (*first, *roles)
     )
+    processes = [scorer, cards, entities]
     try:
-        _run_to_end(register)
+        for command in commands:
+            _run_to_end(command)
         for process in processes:
             process.launch()
         for process in processes:
             process.wait_ready(_READY_TIMEOUT_S)
         yield processes
     finally:
-        for process in (*reversed(processes), register):
+        for process in (*reversed(processes), *commands):
             process.stop()
 
 
@@ -62,8 +68,6 @@ def plain_drain(processes: list[ServiceProcess], servers: Servers) -> Drain:
     kafka = kafka_settings_in(servers.environment)
     parts = [Part(process.name, leader_of(process)) for process in processes]
     parts += server_parts(servers)
-    groups = {
-        kafka.group("plain-features"): ACCEPTED,
-        kafka.group("plain-entity"): ENTITIES,
-    }
+    _, cards, entities = processes
+    groups = {kafka.group(cards.name): ACCEPTED, kafka.group(entities.name): ENTITIES}
     return Drain(kafka, ACCEPTED, groups, parts, lambda: dead_among(processes))

@@ -12,7 +12,9 @@ from loadtest.plain.settings import PlainSettings
 def run(arguments: Sequence[str]) -> int:
     """Run one role until a signal, or `register` to its end."""
     parser = argparse.ArgumentParser(prog="python -m loadtest.plain", description=__doc__)
-    parser.add_argument("role", choices=["register", "features", "entity", "scorer"])
+    parser.add_argument(
+        "role", choices=["register", "features", "entity", "scorer", "tuned", "tuned-entity"]
+    )
     role = parser.parse_args(arguments).role
     settings = PlainSettings.read()
     if role == "scorer":
@@ -20,6 +22,11 @@ def run(arguments: Sequence[str]) -> int:
         from loadtest.plain.scorer import serve
 
         return serve(settings)
+    if role in ("tuned", "tuned-entity"):
+        from loadtest.plain.tuned import run_tuned
+
+        run_tuned(role, settings, KafkaSettings.read())
+        return 0
     from loadtest.plain.views import open_feast, register_views
 
     feast = open_feast(settings.folder, RedisSettings.read())

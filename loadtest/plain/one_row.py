@@ -1,8 +1,8 @@
-"""One accepted row: features from stored states, the state after it, and the request to score."""
+"""Accepted rows: features from stored states, the states after them, and requests to scoring."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,7 +21,6 @@ from fraudstream.v1.features_pb2 import EntityRow, EntityRowKind
 from fraudstream.v1.scoring_pb2 import FeatureRow
 from fraudstream.v1.transaction_pb2 import TransactionKind
 
-_FIRST = np.zeros(1, np.int64)
 _US_PER_MS = 1_000
 
 
@@ -65,16 +64,56 @@ def compute_row(accepted: AcceptedTransaction, keys: EntityKeys, stored: Stored)
         keys: Keys of its shared entities.
         stored: What is known of them.
     """
-    states = unpack_values([stored.card], CARD_STATE)
-    previous_ms = int(states["previous_ms"][0])
-    rows = rows_of([accepted.transaction])
-    vectors, sequences = outputs = empty_outputs(1)
-    unusual = advance_cards(states, _FIRST, rows, outputs, _FIRST)
-    places = [{key: place} if key else {} for place, key in enumerate(keys)]
-    nowhere = [0] * len(keys)
-    view = SharedView(unpack_values(stored.shared, SHARED_STATE), nowhere, nowhere, places)
-    view.write_features([keys], rows, vectors)
-    return Computed(vectors[0], sequences[0], bool(unusual[0]), states.tobytes(), previous_ms)
+    shared = {
+        (entity, key): value
+        for entity, key, value in zip(SHARED_ENTITIES, keys, stored.shared, strict=True)
+    }
+    card = accepted.transaction.card_token
+    (computed,) = compute_rows([accepted], [keys], {card: stored.card}, shared)
+    return computed
+
+
+def compute_rows(
+    rows: Sequence[AcceptedTransaction],
+    keys: Sequence[EntityKeys],
+    cards: Mapping[str, bytes | None],
+    shared: Mapping[tuple[Entity, str], bytes | None],
+) -> list[Computed]:
+    """Run the kernels over rows in order; of a card's rows the last has the state after all.
+
+    Args:
+        rows: The rows.
+        keys: Keys of each row's shared entities.
+        cards: What is stored of their cards, by token.
+        shared: What is stored of their shared entities.
+    """
+    place_of = {card: place for place, card in enumerate(cards)}
+    states = unpack_values(list(cards.values()), CARD_STATE)
+    state_of = np.array([place_of[row.transaction.card_token] for row in rows], np.int64)
+    previous_ms = states["previous_ms"][state_of].tolist()
+    packed = rows_of([row.transaction for row in rows])
+    vectors, sequences = outputs = empty_outputs(len(rows))
+    unusual = advance_cards(states, state_of, packed, outputs, np.arange(len(rows)))
+    _view_of(shared).write_features(keys, packed, vectors)
+    return [
+        Computed(
+            vectors[place],
+            sequences[place],
+            bool(unusual[place]),
+            states[state].tobytes(),
+            previous_ms[place],
+        )
+        for place, state in enumerate(state_of.tolist())
+    ]
+
+
+def _view_of(shared: Mapping[tuple[Entity, str], bytes | None]) -> SharedView:
+    nowhere = [0] * len(shared)
+    places: list[dict[str, int]] = [{} for _ in SHARED_ENTITIES]
+    for place, (entity, key) in enumerate(shared):
+        if key:
+            places[SHARED_ENTITIES.index(entity)][key] = place
+    return SharedView(unpack_values(list(shared.values()), SHARED_STATE), nowhere, nowhere, places)
 
 
 def request_of(
@@ -129,6 +168,14 @@ def entity_rows_of(
 
 def count_row(row: EntityRow, stored: bytes | None) -> bytes:
     """Return an entity's packed state after one row."""
-    states = unpack_values([stored], SHARED_STATE)
-    advance_shared(states, _FIRST, pack_entity_rows([row], [0], {}))
-    return states.tobytes()
+    (state,) = count_rows([row], {row.entity_key: stored}).values()
+    return state
+
+
+def count_rows(rows: Sequence[EntityRow], stored: Mapping[str, bytes | None]) -> dict[str, bytes]:
+    """Return packed states of entities of one kind after rows of theirs, by key."""
+    place_of = {key: place for place, key in enumerate(stored)}
+    states = unpack_values(list(stored.values()), SHARED_STATE)
+    state_of = np.array([place_of[row.entity_key] for row in rows], np.int64)
+    advance_shared(states, state_of, pack_entity_rows(rows, [0] * len(rows), {}))
+    return {key: states[place].tobytes() for key, place in place_of.items()}

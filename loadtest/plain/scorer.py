@@ -1,10 +1,11 @@
-"""The scorer: a grpc.aio server with one unary method, ONNX Runtime one row at a time."""
+"""The scorer: a grpc.aio server; ONNX Runtime one row at a time, or a whole batch in one run."""
 
 from __future__ import annotations
 
 import asyncio
 import signal
 import time
+from collections.abc import Sequence
 from typing import Any, Final
 
 import grpc
@@ -12,37 +13,38 @@ import grpc.aio
 import numpy as np
 import uvloop
 
-from fraudstream.engines.protocol import Engine, FloatArray
-from fraudstream.features.catalogue import (
-    FEATURE_HASHES,
-    FEATURE_SET_HASH,
-    SEQUENCE_CHANNELS,
-    SEQUENCE_HASH,
-    SEQUENCE_LENGTH,
-)
+from fraudstream.engines.protocol import Engine, FloatArray, bucket_of, pad_rows
+from fraudstream.features.catalogue import FEATURE_HASHES, FEATURE_SET_HASH, SEQUENCE_HASH
 from fraudstream.model_repository import ModelRepository
 from fraudstream.ready_engine import Budget
 from fraudstream.signing import People
 from fraudstream.v1.decision_pb2 import Decision
-from fraudstream.v1.scoring_pb2 import FeatureRow
-from loadtest.plain.rpc import NAME, SERVICE
+from fraudstream.v1.scoring_pb2 import (
+    FeatureBatchRequest,
+    FeatureRow,
+    RowResult,
+    ScoreBatchResponse,
+)
+from loadtest.plain.rpc import BATCH_NAME, NAME, SERVICE
 from loadtest.plain.settings import PlainSettings
 from services.scoring.decide import Verdict, action_of
 from services.scoring.explain import explanation_of, groups_to_ask
 from services.scoring.explanation import Explanation
-from services.scoring.feature_batch import read_subject
+from services.scoring.feature_batch import read_arrays, read_subject
 from services.scoring.model import ModelSource, cpu_class
 from services.scoring.occlusion import rows_asked
 from services.scoring.reasons import FITS, reasons_of
 from services.scoring.served import ServedModel
 from services.scoring.written import EngineTimes, write_decision
 
+Context = grpc.aio.ServicerContext[Any, Any]
+
 _SAMPLE_RATIO: Final = 0.01
 _BUDGET: Final = Budget(batch_ms=250.0, growth_bytes=512 << 20)
 
 
 class RowScorer:
-    """Decides one row a call."""
+    """Decides what a call brings."""
 
     def __init__(self, model: ServedModel, engine: Engine) -> None:
         self._model = model
@@ -56,30 +58,42 @@ class RowScorer:
             cpu_class=cpu_class(),
         )
 
-    async def score(self, row: FeatureRow, _: grpc.aio.ServicerContext[Any, Any]) -> Decision:
+    async def score(self, row: FeatureRow, _: Context) -> Decision:
         """Return the decision of one row."""
-        started_us = time.time_ns() // 1_000
-        vector = np.frombuffer(row.vector, "<f4")[self._columns].reshape(1, -1)
-        sequence = np.frombuffer(row.sequence, "<f4").reshape(
-            1, SEQUENCE_LENGTH, len(SEQUENCE_CHANNELS)
-        )
-        engine_us = time.time_ns() // 1_000
-        raw_scores = self._engine.score(vector, sequence)  # [1]
-        times = EngineTimes(engine_us, time.time_ns() // 1_000)
-        score = float(self._model.calibrate(raw_scores.astype(np.float64))[0])
-        verdict = Verdict(
-            action_of(score, self._model.thresholds),
-            score,
-            float(raw_scores[0]),
-            self._why(score, float(raw_scores[0]), vector, sequence),
-            bucket=1,
-            engine_version=self._engine.version,
-        )
-        subject = read_subject(row, _SAMPLE_RATIO)
-        decision = write_decision(self._template, subject, verdict, times)
-        decision.timings.scoring_started_us = started_us
-        decision.timings.scoring_ended_us = time.time_ns() // 1_000
+        (decision,) = self._decide([row])
         return decision
+
+    async def score_batch(self, request: FeatureBatchRequest, _: Context) -> ScoreBatchResponse:
+        """Return the decisions of many rows, by one run of the engine."""
+        decisions = self._decide(request.rows)
+        return ScoreBatchResponse(results=[RowResult(decision=each) for each in decisions])
+
+    def _decide(self, rows: Sequence[FeatureRow]) -> list[Decision]:
+        started_us = time.time_ns() // 1_000
+        arrays = read_arrays(rows, len(FEATURE_HASHES))
+        vectors, bucket = arrays.vectors[:, self._columns], bucket_of(len(rows))
+        engine_us = time.time_ns() // 1_000
+        raw = self._engine.score(pad_rows(vectors, bucket), pad_rows(arrays.sequences, bucket))
+        times = EngineTimes(engine_us, time.time_ns() // 1_000)
+        raw_scores = raw[: len(rows)].astype(np.float64)  # [n]
+        decisions = []
+        for place, score in enumerate(self._model.calibrate(raw_scores).tolist()):
+            raw_score = float(raw_scores[place])
+            inputs = vectors[place : place + 1], arrays.sequences[place : place + 1]
+            verdict = Verdict(
+                action_of(score, self._model.thresholds),
+                score,
+                raw_score,
+                self._why(score, raw_score, *inputs),
+                bucket=bucket,
+                engine_version=self._engine.version,
+            )
+            subject = read_subject(rows[place], _SAMPLE_RATIO)
+            decision = write_decision(self._template, subject, verdict, times)
+            decision.timings.scoring_started_us = started_us
+            decision.timings.scoring_ended_us = time.time_ns() // 1_000
+            decisions.append(decision)
+        return decisions
 
     def _why(
         self, score: float, raw_score: float, vector: FloatArray, sequence: FloatArray
@@ -107,12 +121,19 @@ async def _serve(settings: PlainSettings) -> None:
     repository = ModelRepository(settings.model, people, lambda: time.time_ns() // 1_000_000)
     scorer = RowScorer(*ModelSource(repository, _BUDGET, None).load_champion())
     server = grpc.aio.server()
-    method = grpc.unary_unary_rpc_method_handler(
-        scorer.score,
-        request_deserializer=FeatureRow.FromString,
-        response_serializer=Decision.SerializeToString,
-    )
-    handler = grpc.method_handlers_generic_handler(SERVICE, {NAME: method})
+    methods = {
+        NAME: grpc.unary_unary_rpc_method_handler(
+            scorer.score,
+            request_deserializer=FeatureRow.FromString,
+            response_serializer=Decision.SerializeToString,
+        ),
+        BATCH_NAME: grpc.unary_unary_rpc_method_handler(
+            scorer.score_batch,
+            request_deserializer=FeatureBatchRequest.FromString,
+            response_serializer=ScoreBatchResponse.SerializeToString,
+        ),
+    }
+    handler = grpc.method_handlers_generic_handler(SERVICE, methods)
     server.add_generic_rpc_handlers((handler,))
     server.add_insecure_port(f"127.0.0.1:{settings.scorer_port}")
     await server.start()

@@ -17,6 +17,9 @@ from fraudstream.shard import ShardRef
 from services.scoring.publish import Outgoing, Publisher
 
 _ROUND: Final = 512
+# A round costs a request to the broker a topic, whether it has one decision or a hundred; they are
+# answered already, and what dies with a scorer meanwhile is in the outbox.
+_LINGER_S: Final = 0.005
 _RETRY_S: Final = 0.5
 
 _LOG = logging.getLogger(__name__)
@@ -45,14 +48,13 @@ class PublishBacklog:
         """Publish whatever waits, in rounds."""
         while True:
             await self._has_some.wait()
+            await asyncio.sleep(_LINGER_S)
             taken = [self._waiting.popleft() for _ in range(min(_ROUND, len(self._waiting)))]
             lots: dict[ShardRef, list[Outgoing]] = {}
             for shard, row in taken:
                 lots.setdefault(shard, []).append(row)
             try:
-                await asyncio.gather(
-                    *(self._publisher.publish(shard, rows) for shard, rows in lots.items())
-                )
+                await self._publisher.publish(lots)
             except BrokerUnavailable as exc:
                 _LOG.warning("decisions wait for the broker: %s", exc)
                 self._waiting.extendleft(reversed(taken))

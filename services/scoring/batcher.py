@@ -176,12 +176,16 @@ class Batcher:
         loop = asyncio.get_running_loop()
         while True:
             await self._has_jobs.wait()
-            batch = (self._deciding or self._patient).take()
-            if not self._deciding and not self._patient:
-                self._has_jobs.clear()
+            batch = self._take_batch()
             if batch.rows:
                 await loop.run_in_executor(self._thread, self._score_batch, batch)
                 self._answer(batch)
+
+    def _take_batch(self) -> _Batch:
+        batch = (self._deciding or self._patient).take()
+        if not self._deciding and not self._patient:
+            self._has_jobs.clear()
+        return batch
 
     async def _submit(
         self, queue: _Queue, engine: Engine, vectors: FloatArray, sequences: FloatArray

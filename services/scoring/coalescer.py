@@ -1,6 +1,7 @@
 """Work on whatever waited: one round in flight, and the next takes all that came meanwhile.
 
-Used for the store: a hundred callers at once make one script call a shard, not a hundred.
+Used for the store: a hundred callers at once make one script call a shard, not a hundred. No timer:
+a round begins when callers have stopped coming, at once for one who comes alone.
 """
 
 from __future__ import annotations
@@ -9,10 +10,14 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 T = TypeVar("T")
 R = TypeVar("R")
+
+# grpc.aio hands over one call a turn of the event loop, or every few turns: as many without one say
+# that no more are on their way. Ten cost 0.2 ms, and nothing where callers come alone.
+_QUIET_TURNS: Final = 10
 
 
 @dataclass(slots=True)
@@ -41,6 +46,7 @@ class Coalescer(Generic[T, R]):
         self._max_items = max_items
         self._asks: deque[_Ask[T, R]] = deque()
         self._rounds: asyncio.Task[None] | None = None
+        self._had_company = False
 
     async def submit(self, items: Sequence[T]) -> Sequence[R]:
         """Return the answers to the items, in order; what the work raises is raised here."""
@@ -54,9 +60,25 @@ class Coalescer(Generic[T, R]):
     async def _work_off(self) -> None:
         try:
             while self._asks:
-                await self._run_round(self._take())
+                if self._had_company:
+                    await self._gather()
+                taken = self._take()
+                self._had_company = len(taken) > 1
+                await self._run_round(taken)
         finally:
             self._rounds = None
+
+    async def _gather(self) -> None:
+        """Let more callers come, as long as every few turns of the event loop bring one.
+
+        While a round runs the event loop is busy, and takes few calls from gRPC: without this wait
+        128 callers made rounds of three, and a call cost twice as much.
+        """
+        quiet = 0
+        while quiet < _QUIET_TURNS and len(self._asks) < self._max_items:
+            waiting = len(self._asks)
+            await asyncio.sleep(0)
+            quiet = quiet + 1 if len(self._asks) == waiting else 0
 
     def _take(self) -> list[_Ask[T, R]]:
         taken = [self._asks.popleft()]

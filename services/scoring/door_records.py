@@ -122,7 +122,8 @@ class DoorRecords:
             for shard, lot in lots.items():
                 self._backlog.add(shard, lot)
             return
-        await asyncio.gather(*(self._publisher.publish(shard, lot) for shard, lot in lots.items()))
+        if lots:
+            await self._publisher.publish(lots)
 
     def _outgoing(self, written: Written, found: _Kept | FraudStreamError) -> Outgoing | None:
         """Return what has to be published of one row, None for nothing.

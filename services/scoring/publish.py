@@ -9,7 +9,7 @@ of it is acknowledged.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -105,33 +105,39 @@ class Publisher:
         self._accepted = kafka.topic(ACCEPTED)
         self._stand_ins = kafka.topic(STAND_INS)
 
-    async def publish(self, shard: ShardRef, rows: Sequence[Outgoing]) -> None:
-        """Publish decisions of one shard, wait until all are acknowledged, settle them.
+    async def publish(self, lots: Mapping[ShardRef, Sequence[Outgoing]]) -> None:
+        """Publish decisions of some shards, wait until all are acknowledged, settle them.
 
-        One whose alert waits for its reasons is settled when that is published too.
+        One whose alert waits for its reasons is settled when that is published too. All shards
+        share a request to the broker a topic: a request costs as much as twenty records.
 
         Raises:
             BrokerUnavailable: Not all are known to be acknowledged; they stay in the outbox.
             OnlineStoreUnavailable: They are published; the outbox will show them again.
         """
-        decisions = [record_of(shard, row, row.row.value) for row in rows]
-        alerts = [record_of(shard, row, row.alert) for row in rows if row.alert]
-        accepted = [record_of(shard, row, row.accepted) for row in rows if row.accepted]
+        rows = [(shard, row) for shard, lot in lots.items() for row in lot]
+        alerts = [record_of(shard, row, row.alert) for shard, row in rows if row.alert]
         batches = (
-            (self._decisions, decisions),
+            (self._decisions, [record_of(shard, row, row.row.value) for shard, row in rows]),
             (self._alerts, alerts),
-            (self._accepted, accepted),
+            (
+                self._accepted,
+                [record_of(shard, row, row.accepted) for shard, row in rows if row.accepted],
+            ),
         )
         await asyncio.gather(
             *(self._producer.send(topic, records) for topic, records in batches if records)
         )
         ALERTS.inc(len(alerts))
         crash_point("scoring.after_publish")
-        late = [row for row in rows if row.is_late]
-        self._late.add(shard, late)
-        settled = [row.row for row in rows if not row.is_late]
-        if settled:
-            await self._outbox.settle_published(shard, settled)
+        for shard, lot in lots.items():
+            self._late.add(shard, [row for row in lot if row.is_late])
+        settled = {
+            shard: [row.row for row in lot if not row.is_late] for shard, lot in lots.items()
+        }
+        await asyncio.gather(
+            *(self._outbox.settle_published(shard, lot) for shard, lot in settled.items() if lot)
+        )
 
     async def publish_stand_ins(
         self, partition: int, stand_ins: Sequence[tuple[StandIn, TraceContext]]

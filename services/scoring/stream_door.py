@@ -120,7 +120,7 @@ class StreamDoor:
             if row.subject.identity in waiting
         ]
         if outgoing:
-            await self._parts.publisher.publish(shard, outgoing)
+            await self._parts.publisher.publish({shard: outgoing})
 
     async def _keep_stand_ins(
         self,

@@ -87,7 +87,7 @@ class Sweeper:
         entries = await self._store.unpublished(shard, older_than_ms, _LIMIT)
         outgoing = [row for row in map(_outgoing_of, entries) if row is not None]
         if outgoing:
-            await self._publisher.publish(shard, outgoing)
+            await self._publisher.publish({shard: outgoing})
             OUTBOX_SWEPT.inc(len(entries))
             _LOG.warning("shard %d: %d decisions were left unpublished", partition, len(entries))
         return len(entries)

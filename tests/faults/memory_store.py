@@ -12,11 +12,11 @@ from typing import Any, Final
 
 import redis
 from pydantic import SecretStr
-from redis.exceptions import TimeoutError as NoAnswer
 
 from fraudstream.settings import RedisSettings
 from fraudstream.state_store import StateStore
-from fraudstream.store_nodes import Argument, Command, StoreNodes
+from fraudstream.store_line import Argument, Command
+from fraudstream.store_nodes import StoreNodes
 from tests.faults.stepping import Fate, Process, Schedule
 
 _FATES: Final = (Fate.OK, Fate.NOT_RUN, Fate.ANSWER_LOST, Fate.LATE)
@@ -140,7 +140,7 @@ class SteppedNodes(StoreNodes):
         await self._schedule.turn(self._process, f"after {name}")
         async with self._guard:
             if fate is not Fate.OK:
-                raise NoAnswer(fate.value)
+                raise TimeoutError(fate.value)
         return answer
 
     def _run_later(self, name: str, command: Callable[[redis.Redis], Any]) -> None:

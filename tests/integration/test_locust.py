@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from demo.line import SERVICES, Line
 from demo.processes import PROJECT_FOLDER, free_port
 from fraudstream.topics import DECISIONS
 from tests.conftest import ServiceLauncher
@@ -20,6 +22,8 @@ from tests.tiny_model import tiny_artefact
 from tests.trust import model_settings
 
 pytestmark = pytest.mark.slow
+
+_DECIDING = tuple(service for service in SERVICES if service[0] != "services.console")
 
 
 @pytest.fixture
@@ -38,22 +42,30 @@ async def scoring_port(topics: Mapping[str, str], service: ServiceLauncher, tmp_
     return ports[0]
 
 
-def run_locust(port: int, *options: str) -> tuple[int, list[dict[str, Any]], str]:
+def run_locust(
+    folder: Path, environment: Mapping[str, str], *options: str
+) -> tuple[int, list[dict[str, Any]], str]:
     """Run Locust headless; return its exit code, its rows, and what it wrote besides."""
     command = [sys.executable, "-m", "locust", "-f", "loadtest/locustfile.py", "--headless"]
-    command += ["--host", f"127.0.0.1:{port}", "--json", "--only-summary", *options]
+    command += ["--html", f"{folder}/load.html", "--json-file", f"{folder}/load", *options]
     ended = subprocess.run(
-        command, cwd=PROJECT_FOLDER, capture_output=True, text=True, timeout=200, check=False
+        command,
+        cwd=PROJECT_FOLDER,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=False,
     )
-    rows = re.search(r"^\[.*^\]|^\[.*\]$", ended.stdout, re.DOTALL | re.MULTILINE)
-    return ended.returncode, json.loads(rows.group()) if rows else [], ended.stderr
+    return ended.returncode, json.loads((folder / "load.json").read_text()), ended.stderr
 
 
 async def test_users_get_decisions_that_are_in_the_log(
-    topics: Mapping[str, str], scoring_port: int
+    topics: Mapping[str, str], scoring_port: int, tmp_path: Path
 ) -> None:
     """Each user's calls are answered with decisions about its own transactions, all published."""
-    code, rows, said = run_locust(scoring_port, "-u", "4", "-r", "4", "-t", "3s")
+    told = ["ScoreUser", "--host", f"127.0.0.1:{scoring_port}", "-u", "4", "-r", "4", "-t", "3s"]
+    code, rows, said = run_locust(tmp_path, {}, *told)
 
     calls = sum(row["num_requests"] for row in rows)
     assert code == 0, said
@@ -62,11 +74,34 @@ async def test_users_get_decisions_that_are_in_the_log(
     assert all(re.fullmatch("Score (approve|challenge|review|decline)", r["name"]) for r in rows)
     published = await Log(kafka_settings(topics)).read(DECISIONS, calls)
     assert len(published) >= calls
+    assert "<html" in (tmp_path / "load.html").read_text()
 
 
-def test_without_a_service_every_call_fails() -> None:
+def test_kafka_users_get_their_decisions_from_the_line(
+    line_env: Mapping[str, str], tmp_path: Path
+) -> None:
+    """What a bank appends to the raw topic is decided by the whole line, and its user sees it."""
+    tiny_artefact(tmp_path / "model")
+    own = {"FRAUD_SCORING_MODEL": str(tmp_path / "model")}
+    line = Line(tmp_path / "line", line_env, own, services=_DECIDING)
+    line.prepare()
+    told = ["KafkaUser", "-u", "2", "-r", "2", "-t", "8s"]
+    line.start()
+    try:
+        code, rows, said = run_locust(tmp_path, line_env, *told)
+    finally:
+        line.stop()
+
+    assert code == 0, said
+    assert sum(row["num_requests"] for row in rows) >= 2
+    assert not any(row["num_failures"] for row in rows)
+    assert all(re.fullmatch("Line (approve|challenge|review|decline)", r["name"]) for r in rows)
+
+
+def test_without_a_service_every_call_fails(tmp_path: Path) -> None:
     """A call that gets no decision is a failure, and Locust's exit code says so."""
-    code, rows, _ = run_locust(free_port(), "-u", "1", "-r", "1", "-t", "1s")
+    told = ["ScoreUser", "--host", f"127.0.0.1:{free_port()}", "-u", "1", "-r", "1", "-t", "1s"]
+    code, rows, _ = run_locust(tmp_path, {}, *told)
 
     assert code == 1
     assert all(row["num_failures"] == row["num_requests"] for row in rows)

@@ -1,0 +1,87 @@
+"""Ways to batch behind the real gRPC front end: the one that scoring has, and three others."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from typing import Final
+
+from demo.processes import free_port
+from demo.service_process import ServiceProcess
+from demo.settings import MachineSettings, kafka_settings_in
+from fraudstream.settings import KafkaSettings
+from fraudstream.topics import ENTITIES
+from loadtest.bench.cores import Cores, bound_to
+from loadtest.bench.figure import Figure, Plan, Round, Sample, Side
+from loadtest.bench.spent import beside
+from loadtest.figures.doors import IN_FLIGHT, Door, lacking_for_doors, running_store
+from loadtest.workers.batching import Way
+from services.features.logs import find_log
+
+CALLS: Final = 4_000
+CALLS_ALONE: Final = 300
+_READY_TIMEOUT_S: Final = 120.0
+
+
+class Batching:
+    """What scoring's way of batching is worth."""
+
+    figures = (
+        Figure(
+            "batching_vs_others",
+            "Unary calls a second, 128 in flight, store and engine: chosen way / best of others",
+            "ratio",
+            must=0.9,
+        ),
+    )
+
+    def __init__(self, kafka: KafkaSettings, machine: MachineSettings) -> None:
+        self._kafka = kafka
+        self._machine = machine
+
+    def lacking(self) -> str:
+        """Return why this machine cannot run it, empty where it can."""
+        return lacking_for_doors()
+
+    @contextmanager
+    def open(self, plan: Plan) -> Iterator[Mapping[str, Side]]:
+        """Start a server for each way on one store, and end all on leaving."""
+        cores = Cores.of_this_process()
+        with ExitStack() as stack:
+            stack.enter_context(bound_to(cores.rest))
+            stored = stack.enter_context(running_store(self._kafka, self._machine, plan))
+            fresh = stored.population.fresh(seed=3)
+            environment = stored.servers.environment
+            entities = find_log(kafka_settings_in(environment), ENTITIES).partitions
+            sides: dict[str, Side] = {}
+            for way in Way:
+                port = free_port()
+                role = ["batching", way.value, str(port), str(stored.log.partitions), str(entities)]
+                process = ServiceProcess(
+                    "loadtest.workers", role, environment, plan.folder / way.value
+                )
+                stack.callback(process.stop)
+                with bound_to(cores.server):
+                    process.start(_READY_TIMEOUT_S)
+                sides[way.value] = partial(_measure, Door(process, port, fresh.requests), plan)
+            stack.enter_context(bound_to(cores.generator))
+            for side in sides.values():
+                side()
+            yield sides
+
+    def values(self, measured: Round) -> dict[str, float]:
+        """Return the ratio of one round, and every way beside it."""
+        others = [of["calls_per_s"] for way, of in measured.items() if way != Way.CHOSEN]
+        ratio = measured[Way.CHOSEN]["calls_per_s"] / max(others)
+        return {"batching_vs_others": ratio, **beside(dict(measured))}
+
+
+def _measure(door: Door, plan: Plan) -> Sample:
+    many = door.closed(plan.rows(CALLS, IN_FLIGHT), IN_FLIGHT)
+    alone = door.closed(plan.rows(CALLS_ALONE), 1)
+    return {
+        "calls_per_s": many.calls_per_s,
+        "cpu_us": many.cpu_us,
+        "alone_p50_ms": alone.summary.told()["p50_ms"],
+    }

@@ -1,0 +1,89 @@
+"""Unary `Score` against the echo: throughput, CPU of the server, and one call alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
+from typing import Final
+
+from demo.settings import MachineSettings
+from fraudstream.settings import KafkaSettings
+from loadtest.bench.figure import Figure, Plan, Round, Sample, Side
+from loadtest.bench.spent import beside
+from loadtest.figures.doors import IN_FLIGHT, Door, lacking_for_doors, running_doors
+
+CALLS: Final = 6_000
+CALLS_ALONE: Final = 400
+
+
+class UnaryVsEcho:
+    """The same calls at both doors."""
+
+    figures = (
+        Figure(
+            "unary_vs_echo",
+            "Unary Score, 128 in flight, decided a second: ours / echo",
+            "ratio",
+            must=0.5,
+            aim=0.65,
+        ),
+        Figure(
+            "unary_cpu_vs_echo",
+            "Unary Score, 128 in flight, CPU of the server a call: ours / echo",
+            "ratio",
+            must=3.0,
+            aim=2.0,
+            is_cost=True,
+        ),
+        Figure(
+            "one_in_flight_vs_echo",
+            "Unary Score, one call in flight, median latency: ours / echo",
+            "ratio",
+            must=5.0,
+            aim=3.0,
+            is_cost=True,
+        ),
+    )
+
+    def __init__(self, kafka: KafkaSettings, machine: MachineSettings) -> None:
+        self._kafka = kafka
+        self._machine = machine
+
+    def lacking(self) -> str:
+        """Return why this machine cannot run it, empty where it can."""
+        return lacking_for_doors()
+
+    @contextmanager
+    def open(self, plan: Plan) -> Iterator[Mapping[str, Side]]:
+        """Start both doors with all that they need, and end it on leaving."""
+        with running_doors(self._kafka, self._machine, plan) as doors:
+            yield {
+                "ours": partial(_measure, doors.ours, plan),
+                "echo": partial(_measure, doors.echo, plan),
+            }
+
+    def values(self, measured: Round) -> dict[str, float]:
+        """Return the ratios of one round, and both sides beside them."""
+        ours, echo = measured["ours"], measured["echo"]
+        return {
+            "unary_vs_echo": ours["calls_per_s"] / echo["calls_per_s"],
+            "unary_cpu_vs_echo": ours["cpu_us"] / echo["cpu_us"],
+            "one_in_flight_vs_echo": ours["alone_p50_ms"] / echo["alone_p50_ms"],
+            **beside(dict(measured)),
+        }
+
+
+def _measure(door: Door, plan: Plan) -> Sample:
+    many = door.closed(plan.rows(CALLS, IN_FLIGHT), IN_FLIGHT)
+    alone = door.closed(plan.rows(CALLS_ALONE), 1).summary.told()
+    told = many.summary.told()
+    return {
+        "calls_per_s": many.calls_per_s,
+        "cpu_us": many.cpu_us,
+        "p50_ms": told["p50_ms"],
+        "p99_ms": told["p99_ms"],
+        "alone_p50_ms": alone["p50_ms"],
+        "alone_p99_ms": alone["p99_ms"],
+        "generator_share": many.generator_share,
+    }

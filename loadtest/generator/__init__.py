@@ -1,0 +1,1 @@
+"""A load generator that costs less than what it loads: calls of gRPC, sent when they are due."""

@@ -1,0 +1,143 @@
+"""Calls, what became of them, and what many of them say together. Pure.
+
+Latency is counted from when a call was due, not from when it was sent: a generator that falls
+behind, or waits for a full server, would otherwise hide the wait (coordinated omission).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+import grpc
+import numpy as np
+
+from fraudstream.v1.decision_pb2 import Decision
+
+_NS_PER_MS: Final = 1e6
+_NS_PER_S: Final = 1e9
+_OK: Final = grpc.StatusCode.OK.value[0]
+_REFUSED: Final = grpc.StatusCode.RESOURCE_EXHAUSTED.value[0]
+_DEADLINE: Final = grpc.StatusCode.DEADLINE_EXCEEDED.value[0]
+
+
+class Outcome(StrEnum):
+    """What became of a call."""
+
+    DECIDED = "decided"
+    STAND_IN = "stand_in"
+    REFUSED = "refused"
+    LATE = "late"
+    FAILED = "failed"
+
+
+_NOT_ANSWERED: Final = (Outcome.REFUSED, Outcome.FAILED)
+
+
+@dataclass(slots=True)
+class Call:
+    """One call on its way. Times are of the monotonic clock, nanoseconds.
+
+    Attributes:
+        message: What is asked, serialised.
+        due_ns: When it should be sent.
+        sent_ns: When it was; 0 for never.
+        ended_ns: When its answer was there, or was given up; 0 while it is open.
+        status: gRPC status, None where no answer came.
+        answer: The message of its answer.
+        stream: Number of its stream; 0 before it is sent.
+    """
+
+    message: bytes
+    due_ns: int = 0
+    sent_ns: int = 0
+    ended_ns: int = 0
+    status: int | None = None
+    answer: bytes = b""
+    stream: int = 0
+
+    @property
+    def latency_ms(self) -> float:
+        """Time from when it was due to its end."""
+        return (self.ended_ns - self.due_ns) / _NS_PER_MS
+
+    def outcome(self, deadline_ms: float) -> Outcome:
+        """Return what became of it; an answer after the deadline helps nobody."""
+        if self.status == _REFUSED:
+            return Outcome.REFUSED
+        if self.status in (None, _DEADLINE) or self.latency_ms > deadline_ms:
+            return Outcome.LATE
+        if self.status != _OK:
+            return Outcome.FAILED
+        is_stand_in = Decision.FromString(self.answer).stand_in
+        return Outcome.STAND_IN if is_stand_in else Outcome.DECIDED
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What the calls of one run say together.
+
+    Attributes:
+        counts: Calls by outcome.
+        wall_s: From the first call due to the last answer.
+        latencies_ms: Of all but the refused and failed, sorted; one that was late counts until it
+            was given up.
+        refused_ms: Time to be refused, sorted.
+        lags_ms: How far behind calls were sent, sorted; over a few milliseconds the generator
+            itself was too slow.
+    """
+
+    counts: Counter[Outcome]
+    wall_s: float
+    latencies_ms: list[float]
+    refused_ms: list[float]
+    lags_ms: list[float]
+
+    @property
+    def decided_per_s(self) -> float:
+        """Decisions of the model inside the deadline, a second."""
+        return self.counts[Outcome.DECIDED] / self.wall_s
+
+    def told(self) -> dict[str, float]:
+        """Return all of it by name, for tables and JSON."""
+        return {
+            **{f"{outcome}": float(self.counts[outcome]) for outcome in Outcome},
+            "decided_per_s": self.decided_per_s,
+            "wall_s": self.wall_s,
+            "p50_ms": percentile(self.latencies_ms, 50),
+            "p99_ms": percentile(self.latencies_ms, 99),
+            "refused_p50_ms": percentile(self.refused_ms, 50),
+            "refused_p99_ms": percentile(self.refused_ms, 99),
+            "lag_p99_ms": percentile(self.lags_ms, 99),
+        }
+
+
+def percentile(values: Sequence[float], percent: float) -> float:
+    """Return a percentile; 0 for no values.
+
+    >>> percentile([3.0, 1.0, 2.0], 50), percentile([], 99)
+    (2.0, 0.0)
+    """
+    return float(np.percentile(values, percent)) if values else 0.0
+
+
+def summarise(calls: Sequence[Call], deadline_ms: float = float("inf")) -> Summary:
+    """Return what ended calls say together.
+
+    Args:
+        calls: At least one.
+        deadline_ms: An answer later than this after it was due is late.
+    """
+    outcomes = [call.outcome(deadline_ms) for call in calls]
+    by_outcome = list(zip(calls, outcomes, strict=True))
+    begun_ns, ended_ns = min(call.due_ns for call in calls), max(call.ended_ns for call in calls)
+    return Summary(
+        Counter(outcomes),
+        (ended_ns - begun_ns) / _NS_PER_S,
+        sorted(call.latency_ms for call, how in by_outcome if how not in _NOT_ANSWERED),
+        sorted(call.latency_ms for call, how in by_outcome if how is Outcome.REFUSED),
+        sorted((call.sent_ns - call.due_ns) / _NS_PER_MS for call in calls if call.sent_ns),
+    )

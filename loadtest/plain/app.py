@@ -1,0 +1,58 @@
+"""A stock Faust app with uvloop, as every worker of this room is one."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any, Final
+
+import mode.loop
+
+mode.loop.use("uvloop")  # before Faust looks for an event loop
+
+import faust  # noqa: E402
+
+from fraudstream.faust_worker import run_until_asked  # noqa: E402
+from fraudstream.features.warm_up import warm_up  # noqa: E402
+from fraudstream.settings import KafkaSettings  # noqa: E402
+
+# Outputs of the rows of so many seconds share a request to the broker.
+_LINGER_S: Final = 0.02
+
+Work = Callable[[Any], Awaitable[None]]
+
+
+def make_app(role: str, folder: Path, kafka: KafkaSettings) -> faust.App:
+    """Return the app of a role, whose files go under a folder."""
+    logging.basicConfig(level=logging.WARNING)
+    warm_up()
+    folder.mkdir(parents=True, exist_ok=True)
+    return faust.App(
+        kafka.group(f"plain-{role}"),
+        broker=[f"kafka://{address}" for address in kafka.bootstrap.split(",")],
+        datadir=str(folder / role),
+        consumer_auto_offset_reset="earliest",
+        producer_linger=_LINGER_S,
+        stream_recovery_delay=0,
+        topic_disable_leader=True,
+        web_enabled=False,
+    )
+
+
+def raw_topic(app: faust.App, name: str) -> Any:
+    """Return a topic whose keys and values are bytes."""
+    return app.topic(name, key_serializer="raw", value_serializer="raw")
+
+
+def run_agent(app: faust.App, topic: Any, work: Work) -> None:
+    """Run an agent over a topic until a signal, and say `ready` when it has partitions."""
+    app.agent(topic)(work)
+
+    @app.on_partitions_assigned.connect
+    async def announce(*_: Any, **__: Any) -> None:
+        sys.stdout.write("ready\n")
+        sys.stdout.flush()
+
+    run_until_asked(app)
