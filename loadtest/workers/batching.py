@@ -20,6 +20,7 @@ import uvloop
 from demo.model_repository import DEMO_MODEL
 from fraudstream.artefact import read_artefact
 from fraudstream.engines.onnx_engine import OnnxEngine
+from fraudstream.errors import OnlineStoreUnavailable
 from fraudstream.features.warm_up import warm_up
 from fraudstream.money import indicative_rate_table
 from fraudstream.settings import RedisSettings
@@ -31,7 +32,8 @@ from fraudstream.v1.scoring_pb2 import DESCRIPTOR, ScoreRequest
 from services.scoring.access import AccessRole
 from services.scoring.batcher import Batcher
 from services.scoring.calls import Context
-from services.scoring.door_features import Admission, Admitted, DoorFeatures
+from services.scoring.coalescer import Coalescer
+from services.scoring.door_features import Admission, DoorFeatures
 from services.scoring.door_row import Arrival, Caller, Reception
 from services.scoring.rpc import (
     UNARY_BYTES,
@@ -44,6 +46,7 @@ from services.scoring.shards import CardShards
 
 _TIMER_S: Final = 0.002
 _MAX_CALLS: Final = 512
+_ROUND: Final = 256
 _CALLER: Final = Caller(is_private=True, parent=None)
 
 
@@ -92,14 +95,6 @@ class InlineBatcher(Batcher):
             await asyncio.sleep(0)
 
 
-class LoneFeatures(DoorFeatures):
-    """Reads the store for each call apart."""
-
-    async def admit(self, arrivals: Sequence[Arrival]) -> Sequence[Admitted]:
-        """Return the admission of each arrival."""
-        return await self._admit_round(list(arrivals))
-
-
 class BatchingScorer:
     """Answers calls by one way of batching."""
 
@@ -109,8 +104,11 @@ class BatchingScorer:
         (content,) = read_artefact(DEMO_MODEL).files
         self._engine = OnnxEngine(content)
         self.batcher = kind(lambda: time.time_ns() // 1_000)
-        door = LoneFeatures if way is Way.ALONE else DoorFeatures
-        self._features = door(store, CardShards(store, cards), EntityReader(store, entities))
+        self._features = DoorFeatures(
+            store, CardShards(store, cards), EntityReader(store, entities)
+        )
+        self._rounds: Coalescer[Arrival, Decision] = Coalescer(self._decide, _ROUND)
+        self._is_alone = way is Way.ALONE
         self._reception = Reception(
             tokeniser=None,
             rates=indicative_rate_table(),
@@ -124,18 +122,32 @@ class BatchingScorer:
         """Decide one transaction by its raw score alone."""
         request = decode_message(ScoreRequest, raw, UNARY_BYTES)
         arrival = self._reception.receive(request.transaction, _CALLER)
-        (admitted,) = await self._features.admit([arrival])
-        if not isinstance(admitted, Admission):
-            raise admitted
-        decision = Decision(transaction=arrival.transaction, action=Action.ACTION_APPROVE)
-        if admitted.features is not None:
-            features = admitted.features
-            scored = await self.batcher.score(
-                self._engine, np.stack([features.vector]), np.stack([features.sequence])
-            )
-            decision.raw_score = float(scored.raw_scores[0])
-            decision.batch_bucket = int(scored.buckets[0])
+        if self._is_alone:
+            (decision,) = await self._decide([arrival])
+        else:
+            (decision,) = await self._rounds.submit([arrival])
         return decision.SerializeToString()
+
+    async def _decide(self, arrivals: Sequence[Arrival]) -> list[Decision]:
+        admitted = await self._features.admit(arrivals)
+        features = [one.features for one in admitted if isinstance(one, Admission) and one.features]
+        if len(features) < len(arrivals):
+            raise OnlineStoreUnavailable("expected every arrival to be admitted")
+        scored = await self.batcher.score(
+            self._engine,
+            np.stack([each.vector for each in features]),
+            np.stack([each.sequence for each in features]),
+        )
+        numbers = zip(arrivals, scored.raw_scores.tolist(), scored.buckets.tolist(), strict=True)
+        return [
+            Decision(
+                transaction=arrival.transaction,
+                action=Action.ACTION_APPROVE,
+                raw_score=raw_score,
+                batch_bucket=bucket,
+            )
+            for arrival, raw_score, bucket in numbers
+        ]
 
 
 def serve_batching(way: str, port: int, partitions: tuple[int, int]) -> None:

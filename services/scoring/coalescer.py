@@ -1,7 +1,9 @@
-"""Work on whatever waited: one round in flight, and the next takes all that came meanwhile.
+"""Work on whatever waited: two rounds in flight, and the next takes all that came meanwhile.
 
-Used for the store: a hundred callers at once make one script call a shard, not a hundred. No timer:
-a round begins when callers have stopped coming, at once for one who comes alone.
+A hundred callers at once make one round of a hundred: one script call a shard, one batch for the
+engine, one array operation for all of them where each alone would cost as much. While one round
+waits for the engine the other is with the store. No timer: a round begins when callers have stopped
+coming, at once for one who comes alone.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ R = TypeVar("R")
 # grpc.aio hands over one call a turn of the event loop, or every few turns: as many without one say
 # that no more are on their way. Ten cost 0.2 ms, and nothing where callers come alone.
 _QUIET_TURNS: Final = 10
+_IN_FLIGHT: Final = 2
 
 
 @dataclass(slots=True)
@@ -32,7 +35,8 @@ class Coalescer(Generic[T, R]):
     """Gathers items of many callers into rounds. Use from one event loop.
 
     A round runs in a task of its own, so a caller that is cancelled never cancels a call to the
-    store half way: its items are worked on, and nobody reads the answer.
+    store half way: its items are worked on, and nobody reads the answer. One whose future is
+    cancelled before its round begins is left out.
     """
 
     def __init__(self, work: Callable[[list[T]], Awaitable[Sequence[R]]], max_items: int) -> None:
@@ -45,28 +49,37 @@ class Coalescer(Generic[T, R]):
         self._work = work
         self._max_items = max_items
         self._asks: deque[_Ask[T, R]] = deque()
-        self._rounds: asyncio.Task[None] | None = None
+        self._starter: asyncio.Task[None] | None = None
+        self._rounds: set[asyncio.Task[None]] = set()
+        self._free = asyncio.Semaphore(_IN_FLIGHT)
         self._had_company = False
 
-    async def submit(self, items: Sequence[T]) -> Sequence[R]:
-        """Return the answers to the items, in order; what the work raises is raised here."""
+    def submit(self, items: Sequence[T]) -> asyncio.Future[Sequence[R]]:
+        """Return where the answers to the items will be, in order, or what the work raised."""
         loop = asyncio.get_running_loop()
         ask: _Ask[T, R] = _Ask(items, loop.create_future())
         self._asks.append(ask)
-        if self._rounds is None:
-            self._rounds = loop.create_task(self._work_off())
-        return await ask.answers
+        if self._starter is None:
+            self._starter = loop.create_task(self._start_rounds())
+        return ask.answers
 
-    async def _work_off(self) -> None:
+    async def _start_rounds(self) -> None:
         try:
             while self._asks:
+                await self._free.acquire()
                 if self._had_company:
                     await self._gather()
                 taken = self._take()
                 self._had_company = len(taken) > 1
-                await self._run_round(taken)
+                running = asyncio.get_running_loop().create_task(self._run_round(taken))
+                self._rounds.add(running)
+                running.add_done_callback(self._end_round)
         finally:
-            self._rounds = None
+            self._starter = None
+
+    def _end_round(self, ended: asyncio.Task[None]) -> None:
+        self._rounds.discard(ended)
+        self._free.release()
 
     async def _gather(self) -> None:
         """Let more callers come, as long as every few turns of the event loop bring one.
@@ -81,11 +94,13 @@ class Coalescer(Generic[T, R]):
             quiet = quiet + 1 if len(self._asks) == waiting else 0
 
     def _take(self) -> list[_Ask[T, R]]:
-        taken = [self._asks.popleft()]
-        items = len(taken[0].items)
-        while self._asks and items + len(self._asks[0].items) <= self._max_items:
-            items += len(self._asks[0].items)
-            taken.append(self._asks.popleft())
+        taken: list[_Ask[T, R]] = []
+        items = 0
+        while self._asks and (not taken or items + len(self._asks[0].items) <= self._max_items):
+            ask = self._asks.popleft()
+            if not ask.answers.done():  # its caller has not given up
+                items += len(ask.items)
+                taken.append(ask)
         return taken
 
     async def _run_round(self, asks: list[_Ask[T, R]]) -> None:

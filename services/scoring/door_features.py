@@ -1,4 +1,4 @@
-"""Features at the gRPC door: admit, read, preview; one round for all callers that wait.
+"""Features at the gRPC door: admit, read, preview; once for all callers of a round.
 
 Two calls to the store are in flight at once: the cards' shards (admission, state and pending list
 in one script a shard) and the terminals'. Axes: `T` sequence length, `C` channels, `F` features.
@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
 
 import numpy as np
 
@@ -22,12 +21,8 @@ from fraudstream.shard import AdmitOutcome, DoorAnswer
 from fraudstream.shared_entities import EntityReader, SharedView
 from fraudstream.state_store import StateStore
 from fraudstream.v1.decision_pb2 import Freshness
-from services.scoring.coalescer import Coalescer
 from services.scoring.door_row import Arrival
 from services.scoring.shards import CardShards
-
-# Rows of one round: a few milliseconds of the store and of the kernel.
-_ROUND: Final = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,13 +58,9 @@ class DoorFeatures:
         self._store = store
         self._shards = shards
         self._entities = entities
-        self._rounds: Coalescer[Arrival, Admitted] = Coalescer(self._admit_round, _ROUND)
 
     async def admit(self, arrivals: Sequence[Arrival]) -> Sequence[Admitted]:
         """Return the admission of each arrival, or the error of its shard."""
-        return await self._rounds.submit(arrivals)
-
-    async def _admit_round(self, arrivals: list[Arrival]) -> list[Admitted]:
         lots: dict[int, list[int]] = {}
         for place, arrival in enumerate(arrivals):
             lots.setdefault(arrival.partition, []).append(place)
@@ -97,7 +88,7 @@ class DoorFeatures:
         self,
         partition: int,
         places: list[int],
-        arrivals: list[Arrival],
+        arrivals: Sequence[Arrival],
         answers: list[DoorAnswer | FraudStreamError],
     ) -> None:
         """Admit the arrivals of one shard; an error of it is the answer of its rows only."""
@@ -113,7 +104,7 @@ class DoorFeatures:
             for place, answer in zip(places, found, strict=True):
                 answers[place] = answer
 
-    async def _read_shared(self, arrivals: list[Arrival]) -> SharedView | FraudStreamError:
+    async def _read_shared(self, arrivals: Sequence[Arrival]) -> SharedView | FraudStreamError:
         try:
             shard = await self._shards.any_open()
             return await self._entities.read(
@@ -124,7 +115,7 @@ class DoorFeatures:
 
     def _preview(
         self,
-        arrivals: list[Arrival],
+        arrivals: Sequence[Arrival],
         admitted: list[int],
         shared: SharedView,
         outcome: list[Admitted],

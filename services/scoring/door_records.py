@@ -11,7 +11,6 @@ import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Final
 
 from fraudstream.crashpoint import crash_point
 from fraudstream.errors import (
@@ -25,13 +24,10 @@ from fraudstream.shard import RecordAnswer, RecordOutcome, ShardRef
 from fraudstream.state_store import StateStore
 from fraudstream.v1.decision_pb2 import Decision
 from services.scoring.backlog import PublishBacklog
-from services.scoring.coalescer import Coalescer
 from services.scoring.publish import Outgoing, Publisher, outgoing_of
 from services.scoring.record import Written, existing_outgoing
 from services.scoring.settings import AnswerAfter
 from services.scoring.shards import CardShards
-
-_ROUND: Final = 256
 
 Answer = Decision | FraudStreamError
 
@@ -68,21 +64,26 @@ class DoorRecords:
         self._publisher = publisher
         self._backlog = backlog
         self._answer_after = answer_after
-        self._rounds: Coalescer[Placed, _Kept | FraudStreamError] = Coalescer(self._record, _ROUND)
 
     async def record(self, rows: Sequence[Placed]) -> list[Answer]:
         """Return the answer to each row: its decision, the earlier one, or an error."""
         if not rows:
             return []
-        kept = await self._rounds.submit(rows)
+        kept = await self._record(rows)
         crash_point("scoring.after_record")
         await self._publish(rows, kept)
-        return await asyncio.gather(
-            *(self._answer(row, found) for row, found in zip(rows, kept, strict=True))
-        )
+        answers: list[Answer | None] = [
+            _answer_of(row.written, found) for row, found in zip(rows, kept, strict=True)
+        ]
+        asking = [place for place, answer in enumerate(answers) if answer is None]
+        if asking:
+            asked = [self._ask_further(rows[place], kept[place]) for place in asking]
+            for place, answer in zip(asking, await asyncio.gather(*asked), strict=True):
+                answers[place] = answer
+        return [answer for answer in answers if answer is not None]
 
-    async def _record(self, rows: list[Placed]) -> list[_Kept | FraudStreamError]:
-        """Record one round, a script a shard."""
+    async def _record(self, rows: Sequence[Placed]) -> list[_Kept | FraudStreamError]:
+        """Record rows, a script a shard."""
         lots: dict[int, list[int]] = {}
         for place, row in enumerate(rows):
             lots.setdefault(row.partition, []).append(place)
@@ -140,16 +141,13 @@ class DoorRecords:
             return existing_outgoing(written, found.answer)
         return None
 
-    async def _answer(self, row: Placed, found: _Kept | FraudStreamError) -> Answer:
-        written = row.written
+    async def _ask_further(self, row: Placed, found: _Kept | FraudStreamError) -> Answer:
+        """Answer what store or broker have to be asked about again."""
         if isinstance(found, FraudStreamError):
             return await self._answer_provisional(row)
-        if found.answer.outcome is RecordOutcome.RECORDED:
-            return for_caller(written.decision)
-        if found.answer.outcome is RecordOutcome.EXISTS:
-            return repeated(found.answer.value)
         # Where this fails, the entry leaves the card's list when its life is over.
         with suppress(FraudStreamError):
+            written = row.written
             await self._store.refuse(
                 found.shard, written.decision.card_token, written.subject.identity
             )
@@ -165,6 +163,17 @@ class DoorRecords:
         except FraudStreamError as exc:
             return exc
         return for_caller(written.decision)
+
+
+def _answer_of(written: Written, found: _Kept | FraudStreamError) -> Answer | None:
+    """Return the answer to a row, where nobody has to be asked further."""
+    if isinstance(found, FraudStreamError):
+        return None
+    if found.answer.outcome is RecordOutcome.RECORDED:
+        return for_caller(written.decision)
+    if found.answer.outcome is RecordOutcome.EXISTS:
+        return repeated(found.answer.value)
+    return None
 
 
 def for_caller(decision: Decision) -> Decision:

@@ -20,6 +20,7 @@ from fraudstream.features.catalogue import FEATURE_HASHES, FEATURE_SET_HASH, SEQ
 from fraudstream.shard import AdmitOutcome
 from fraudstream.telemetry import BATCH_ROWS, STAGE_SECONDS
 from fraudstream.v1.decision_pb2 import Decision, Freshness, StageTimings, StandInCause
+from services.scoring.coalescer import Coalescer
 from services.scoring.decide import Verdict, stand_in
 from services.scoring.door_features import Admission, DoorFeatures, RowFeatures
 from services.scoring.door_records import Answer, DoorRecords, Placed, conflict, repeated
@@ -30,6 +31,8 @@ from services.scoring.record import Written, written_row
 from services.scoring.rule_stage import apply_rules
 from services.scoring.written import EngineTimes, Subject, write_decision
 
+# A few milliseconds of store, kernel and engine.
+_ROUND: Final = 256
 _NO_FRESHNESS: Final = Freshness()
 _NO_TIMINGS: Final = StageTimings()
 _NO_ENGINE: Final = EngineTimes()
@@ -40,10 +43,18 @@ class _Case:
     """One arrival on its way: it ends with a verdict, or with an answer that needs none."""
 
     arrival: Arrival
+    started_us: int
     features: RowFeatures | None = None
     verdict: Verdict | None = None
     engine: EngineTimes = _NO_ENGINE
     answer: Answer | None = None
+    is_recorded: bool = False
+    is_given_up: bool = False
+
+    @property
+    def is_settled(self) -> bool:
+        """Return whether there is an answer, or its decision is being recorded."""
+        return self.is_recorded or self.answer is not None
 
     @property
     def is_open(self) -> bool:
@@ -58,33 +69,60 @@ class FrontDoor:
         self._parts = parts
         self._features = features
         self._records = records
+        self._rounds: Coalescer[_Case, Answer] = Coalescer(self._decide_round, _ROUND)
         self._batch_rows = BATCH_ROWS.labels("door")
         self._seconds = STAGE_SECONDS.labels("door")
 
-    async def decide(self, arrivals: Sequence[Arrival], budget_s: float) -> list[Answer]:
+    async def decide(self, arrivals: Sequence[Arrival], budget_s: float) -> Sequence[Answer]:
         """Return the decision of each arrival, or its error.
 
         Args:
             arrivals: Checked transactions.
             budget_s: Time for state, features and model; after it a stand-in decides.
         """
-        started_us = self._parts.clock_us()
-        cases = [_Case(arrival) for arrival in arrivals]
+        cases = [_Case(arrival, self._parts.clock_us()) for arrival in arrivals]
+        answers = self._rounds.submit(cases)
         try:
             async with asyncio.timeout(budget_s):
-                await self._admit(cases)
-                await self._judge([case for case in cases if case.is_open])
+                return await asyncio.shield(answers)
         except TimeoutError:
-            verdict = stand_in(StandInCause.STAND_IN_CAUSE_DEADLINE)
-            for case in cases:
-                case.verdict = verdict if case.is_open else case.verdict
-        decided = [case for case in cases if case.verdict is not None]
-        rule_set_hash = self._apply_rules(decided)
-        placed = self._write(decided, rule_set_hash, started_us)
+            return await self._decide_late(cases, answers)
+        except asyncio.CancelledError:
+            answers.cancel()
+            raise
+
+    async def _decide_late(
+        self, cases: Sequence[_Case], answers: asyncio.Future[Sequence[Answer]]
+    ) -> Sequence[Answer]:
+        """Answer at the end of the budget by stand-ins, but for what is being recorded already."""
+        late = [case for case in cases if not case.is_settled]
+        for case in late:
+            case.is_given_up = True  # the round leaves it out, so it is recorded once
+        if all(case.is_given_up or case.answer for case in cases):
+            answers.cancel()
+        else:
+            await answers
+        verdict = stand_in(StandInCause.STAND_IN_CAUSE_DEADLINE)
+        again = [_Case(case.arrival, case.started_us, case.features, verdict) for case in late]
+        for case, answer in zip(late, await self._finish(again), strict=True):
+            case.answer = answer
+        return [_answer_of(case) for case in cases]
+
+    async def _decide_round(self, cases: Sequence[_Case]) -> list[Answer]:
+        await self._admit(cases)
+        await self._judge([case for case in cases if case.is_open])
+        return await self._finish(cases)
+
+    async def _finish(self, cases: Sequence[_Case]) -> list[Answer]:
+        """Record and publish what was decided; return the answer to each case."""
+        decided = [case for case in cases if case.verdict is not None and not case.is_given_up]
+        for case in decided:
+            case.is_recorded = True
+        placed = self._write(decided, self._apply_rules(decided))
         for case, answer in zip(decided, await self._records.record(placed), strict=True):
             case.answer = answer
-        self._observe(placed, decided, started_us)
-        return [case.answer or Overloaded("the row was not decided") for case in cases]
+        self._observe(placed, decided)
+        return [_answer_of(case) for case in cases]
 
     async def _admit(self, cases: Sequence[_Case]) -> None:
         """Answer what needs no model: repeats and conflicts; the store gone is a stand-in."""
@@ -134,8 +172,8 @@ class FrontDoor:
                 )
         return program.hash
 
-    def _write(self, cases: Sequence[_Case], rule_set_hash: str, started_us: int) -> list[Placed]:
-        template = self._parts.template(FEATURE_SET_HASH, SEQUENCE_HASH, started_us)
+    def _write(self, cases: Sequence[_Case], rule_set_hash: str) -> list[Placed]:
+        template = self._parts.template(FEATURE_SET_HASH, SEQUENCE_HASH, started_us=0)
         template.rule_set_hash = rule_set_hash
         template.timings.scoring_ended_us = self._parts.clock_us()
         return [
@@ -144,7 +182,10 @@ class FrontDoor:
             if case.verdict is not None
         ]
 
-    def _observe(self, placed: Sequence[Placed], cases: Sequence[_Case], started_us: int) -> None:
+    def _observe(self, placed: Sequence[Placed], cases: Sequence[_Case]) -> None:
+        if not cases:
+            return
+        started_us = min(case.started_us for case in cases)
         ended_us = self._parts.clock_us()
         spans: list[tuple[Subject, Decision]] = []
         for row, case in zip(placed, cases, strict=True):
@@ -155,6 +196,10 @@ class FrontDoor:
         self._parts.shadows.add(spans)
         self._batch_rows.observe(len(cases))
         self._seconds.observe((ended_us - started_us) / 1e6)
+
+
+def _answer_of(case: _Case) -> Answer:
+    return case.answer or Overloaded("the row was not decided")
 
 
 def _known_answer(admission: Admission) -> Answer:
@@ -181,4 +226,6 @@ def _written(template: Decision, case: _Case, verdict: Verdict) -> Written:
         parent=arrival.parent,
         offset=None,
     )
-    return written_row(subject, write_decision(template, subject, verdict, case.engine))
+    decision = write_decision(template, subject, verdict, case.engine)
+    decision.timings.scoring_started_us = case.started_us
+    return written_row(subject, decision)

@@ -65,7 +65,7 @@ class Deadlines:
 class Decider(Protocol):
     """Decides arrivals: the front door, or the sandbox before it."""
 
-    async def decide(self, arrivals: Sequence[Arrival], budget_s: float) -> list[Answer]:
+    async def decide(self, arrivals: Sequence[Arrival], budget_s: float) -> Sequence[Answer]:
         """Return the decision of each arrival, or its error, in order."""
         ...
 

@@ -9,7 +9,7 @@ from aiokafka import ConsumerRecord
 
 from fraudstream.bus import OutRecord
 from fraudstream.errors import BrokerUnavailable
-from fraudstream.topics import ACCEPTED, ALERTS, DECISIONS, DLQ, ENTITIES
+from fraudstream.topics import ACCEPTED, ALERTS, DECISIONS, DLQ, ENTITIES, STAND_INS
 from services.features.logs import Bounds, Log
 from tests.faults.stepping import Fate, Process, Schedule
 
@@ -20,7 +20,8 @@ class MemoryBroker:
     """Partitions as lists. An append is acknowledged, or its sender does not know."""
 
     def __init__(self, cards: int, entities: int, clock_ms: Callable[[], int]) -> None:
-        counts = {ACCEPTED: cards, DECISIONS: cards, ALERTS: cards, ENTITIES: entities, DLQ: 1}
+        by_card = dict.fromkeys((ACCEPTED, DECISIONS, STAND_INS, ALERTS), cards)
+        counts = {**by_card, ENTITIES: entities, DLQ: 1}
         self._clock_ms = clock_ms
         self._partitions: dict[str, list[list[ConsumerRecord]]] = {
             topic.name: [[] for _ in range(count)] for topic, count in counts.items()

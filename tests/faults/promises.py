@@ -12,8 +12,9 @@ from fraudstream.features.codec import CARD, CARD_VALUE, entity_key, log_key
 from fraudstream.features.state import CARD_START, SHARED_STATE
 from fraudstream.identity import DIGEST_BYTES, Identity, decision_id_of
 from fraudstream.shard import ShardRef, unpack_pending
-from fraudstream.topics import ACCEPTED, partition_of
+from fraudstream.topics import ACCEPTED, STAND_INS, partition_of
 from fraudstream.v1.decision_pb2 import AcceptedTransaction, Decision
+from fraudstream.v1.rescore_pb2 import StandIn
 from tests.faults.protocol_world import BASE, Answered, Body, ProtocolWorld
 
 _OFFSET_BYTES: Final = 8
@@ -81,6 +82,7 @@ class Promises:
         """Return what is broken, a line each; empty where every promise is kept."""
         return [
             *self._broken_decisions(),
+            *self._broken_stand_ins(),
             *self._broken_counts(),
             *self._broken_records(),
             *self._broken_shards(),
@@ -103,6 +105,15 @@ class Promises:
             yield f"{transaction_id} is accepted and has no decision"
         for transaction_id in sorted(decided - set(accepted)):
             yield f"{transaction_id} is decided and not in the accepted log"
+
+    def _broken_stand_ins(self) -> Iterator[str]:
+        kept = {
+            StandIn.FromString(record.value).decision.decision_id
+            for record in self._world.broker.all_records(STAND_INS.name)
+        }
+        stood_in = {decision.decision_id for decision in self._first.values() if decision.stand_in}
+        for decision_id in sorted(stood_in - kept - self._excused):
+            yield f"decision {decision_id} is a stand-in that no model will ever score"
 
     def _broken_counts(self) -> Iterator[str]:
         for body in self._bodies:
