@@ -8,6 +8,7 @@ import logging
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import grpc
 
@@ -26,7 +27,7 @@ from fraudstream.shared_entities import EntityReader
 from fraudstream.signing import People
 from fraudstream.state_store import StateStore
 from fraudstream.telemetry import Telemetry
-from fraudstream.topics import ACCEPTED, ALERTS, DECISIONS, ENTITIES, SHADOWED
+from fraudstream.topics import ACCEPTED, ALERTS, DECISIONS, ENTITIES, RESCORES, SHADOWED, STAND_INS
 from fraudstream.transaction import TimeBounds
 from services.scoring.backlog import PublishBacklog
 from services.scoring.batcher import Batcher
@@ -56,6 +57,9 @@ from services.scoring.stream_door import StreamDoor
 from services.scoring.sweeper import Sweeper, SweepTimes
 
 _LOG = logging.getLogger(__name__)
+
+# A record about a card is written to the partition of the card's shard.
+_BY_CARD: Final = (ACCEPTED, DECISIONS, STAND_INS, RESCORES, SHADOWED, ALERTS)
 
 
 def clock_us() -> int:
@@ -211,15 +215,13 @@ async def _connect(settings: ServiceSettings) -> tuple[Connections, _Partitions]
 
 
 async def _partitions(producer: BatchProducer, kafka: KafkaSettings) -> _Partitions:
-    """Return the partition counts; a card's records must be in one partition of four topics."""
+    """Return the partition counts; a card's records are in one partition number of all its topics."""
     counts = {
-        topic.name: await producer.partitions(kafka.topic(topic))
-        for topic in (ACCEPTED, DECISIONS, SHADOWED, ALERTS, ENTITIES)
+        topic.name: await producer.partitions(kafka.topic(topic)) for topic in (*_BY_CARD, ENTITIES)
     }
     cards = counts[ACCEPTED.name]
-    by_card = (ACCEPTED.name, DECISIONS.name, SHADOWED.name, ALERTS.name)
-    if {counts[name] for name in by_card} != {cards}:
-        msg = f"{', '.join(by_card)} need equal partition counts"
+    if {counts[topic.name] for topic in _BY_CARD} != {cards}:
+        msg = f"{', '.join(topic.name for topic in _BY_CARD)} need equal partition counts"
         raise InvalidSettings(f"{msg}, found {counts}")
     return _Partitions(cards, counts[ENTITIES.name])
 
