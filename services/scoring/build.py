@@ -215,7 +215,7 @@ async def _connect(settings: ServiceSettings) -> tuple[Connections, _Partitions]
 
 
 async def _partitions(producer: BatchProducer, kafka: KafkaSettings) -> _Partitions:
-    """Return the partition counts; a card's records are in one partition number of all its topics."""
+    """Return the partition counts; a card has one partition in all of its topics."""
     counts = {
         topic.name: await producer.partitions(kafka.topic(topic)) for topic in (*_BY_CARD, ENTITIES)
     }
