@@ -11,6 +11,7 @@ from typing import Final
 
 import uvloop
 
+from fraudstream.readiness import say_ready
 from fraudstream.v1.decision_pb2 import Decision
 from fraudstream.v1.scoring_pb2 import DESCRIPTOR, ScoreRequest
 from services.scoring.access import AccessRole
@@ -63,6 +64,6 @@ async def _serve(echo: Echo, port: int) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)
     await server.start()
-    print("ready", flush=True)
+    say_ready()
     await stopped.wait()
     await server.stop(grace_s=1.0)

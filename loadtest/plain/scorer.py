@@ -16,6 +16,7 @@ import uvloop
 from fraudstream.engines.protocol import Engine, FloatArray, bucket_of, pad_rows
 from fraudstream.features.catalogue import FEATURE_HASHES, FEATURE_SET_HASH, SEQUENCE_HASH
 from fraudstream.model_repository import ModelRepository
+from fraudstream.readiness import say_ready
 from fraudstream.ready_engine import Budget
 from fraudstream.signing import People
 from fraudstream.v1.decision_pb2 import Decision
@@ -140,6 +141,6 @@ async def _serve(settings: PlainSettings) -> None:
     stopped = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)
-    print("ready", flush=True)
+    say_ready()
     await stopped.wait()
     await server.stop(grace=1.0)

@@ -23,6 +23,7 @@ from fraudstream.engines.onnx_engine import OnnxEngine
 from fraudstream.errors import OnlineStoreUnavailable
 from fraudstream.features.warm_up import warm_up
 from fraudstream.money import indicative_rate_table
+from fraudstream.readiness import say_ready
 from fraudstream.settings import RedisSettings
 from fraudstream.shared_entities import EntityReader
 from fraudstream.state_store import StateStore
@@ -179,7 +180,7 @@ async def _serve(way: Way, port: int, partitions: tuple[int, int]) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)
     await server.start()
-    print("ready", flush=True)
+    say_ready()
     await stopped.wait()
     await server.stop(grace_s=1.0)
     scoring.cancel()

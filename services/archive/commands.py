@@ -17,6 +17,7 @@ from kafka.errors import KafkaError
 from fraudstream.archive_files import check_contiguous, list_files
 from fraudstream.errors import BrokerUnavailable, InvalidSettings, LogReplaced
 from fraudstream.json_log import log_json
+from fraudstream.readiness import say_ready
 from fraudstream.settings import KafkaSettings
 from fraudstream.telemetry import serve_metrics
 from services.archive.build import build
@@ -74,7 +75,7 @@ def _serve() -> int:
 
 
 def _announce() -> None:
-    print("ready", flush=True)
+    say_ready()
 
 
 def _check() -> int:

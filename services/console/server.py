@@ -15,6 +15,7 @@ from django.db import connection, connections
 from gunicorn.app.base import BaseApplication  # type: ignore[import-untyped]  # ships no types
 from gunicorn.glogging import Logger  # type: ignore[import-untyped]  # ships no types
 
+from fraudstream.readiness import say_ready
 from fraudstream.settings import KafkaSettings, TelemetrySettings
 from fraudstream.telemetry import Telemetry, serve_metrics
 from services.console.alert_consumer import AlertConsumer
@@ -67,7 +68,7 @@ class Worker:
         serve_metrics(self._settings.metrics_port)
         if self._streams:
             self._streams.start()
-        print("ready", flush=True)  # the one line that starters wait for
+        say_ready()
 
     def stop(self, server: object, worker: object) -> None:
         """Stop the streams and send the last spans (gunicorn's `worker_exit`)."""

@@ -18,6 +18,7 @@ from fraudstream.dead_letter import write_seal_keys
 from fraudstream.errors import BrokerUnavailable, InvalidSettings
 from fraudstream.json_log import log_json
 from fraudstream.privacy import write_token_keys
+from fraudstream.readiness import say_ready
 from fraudstream.settings import KafkaSettings, TelemetrySettings
 from fraudstream.telemetry import serve_metrics
 from services.ingest import dlq, topic_setup
@@ -83,7 +84,7 @@ def _serve(_asked: argparse.Namespace) -> int:
 
 
 def _announce() -> None:
-    print("ready", flush=True)
+    say_ready()
 
 
 def _make_token_keys(asked: argparse.Namespace) -> int:

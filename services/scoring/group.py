@@ -19,6 +19,7 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from typing import Final
 
+from fraudstream.readiness import say_ready
 from services.scoring.ports import reserve_port
 from services.scoring.settings import ScoringSettings
 
@@ -147,7 +148,7 @@ class WorkerGroup:
         was_complete = all(each.was_ready for each in self._workers)
         worker.was_ready = True
         if not was_complete and all(each.was_ready for each in self._workers):
-            print("ready", flush=True)
+            say_ready()
 
 
 def _exit_code(code: int, worker: _Worker) -> int:

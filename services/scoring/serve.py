@@ -7,6 +7,7 @@ import sys
 
 import uvloop
 
+from fraudstream.readiness import say_ready
 from fraudstream.telemetry import serve_metrics
 from services.scoring.build import build
 from services.scoring.settings import ServiceSettings
@@ -33,7 +34,7 @@ async def _serve(settings: ServiceSettings, metrics_port: int, *, is_worker: boo
 
     def announce() -> None:
         serve_metrics(metrics_port)
-        print("ready", flush=True)
+        say_ready()
 
     service = await build(settings, is_shared=is_worker)
     service.stop_on_signals()

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from kafka import KafkaProducer
 
-from demo.line import SERVICES, Line
+from demo.line import DEMO_RULES, SERVICES, Line
 from demo.model_repository import PEOPLE, REPOSITORY
 from demo.processes import wait_until
 from demo.servers import Broker, ValkeyServer
@@ -258,7 +258,7 @@ def _is_of_stream(decision: Decision) -> bool:
     [
         _is_of_stream,
         lambda decision: _is_of_stream(decision) and decision.freshness.shared_stale,
-        lambda decision: len(decision.freshness.pending_identities) > 3,
+        lambda decision: bool(decision.freshness.pending_identities),
     ],
     ids=["stream", "stale", "authorisation"],
 )
@@ -269,7 +269,11 @@ def test_one_decision_is_replayed_to_the_bit(
     is_wanted: Callable[[Decision], bool],
 ) -> None:
     """Its features from the log of its card alone, its score from its model."""
-    told = {"model": folder / REPOSITORY, "people_file": folder / PEOPLE}
+    told = {
+        "model": folder / REPOSITORY,
+        "people_file": folder / PEOPLE,
+        "rule_set_file": DEMO_RULES,
+    }
     settings = ScoringSettings.model_validate({key: str(value) for key, value in told.items()})
 
     code = replay(logs, settings, _seen_in(logs, is_wanted))

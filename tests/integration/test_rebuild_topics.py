@@ -15,7 +15,7 @@ from demo.service_process import ServiceProcess
 from fraudstream.features.catalogue import Entity
 from fraudstream.features.state import SHARED_STATE
 from fraudstream.shard import Role, ShardRef
-from fraudstream.topics import ACCEPTED, ALERTS, DECISIONS
+from fraudstream.topics import ACCEPTED, ALERTS, DECISIONS, RESCORES, SHADOWED, STAND_INS
 from tests.conftest import create_topics, environment_of_test
 from tests.shard_line import CARDS, ShardLine, ShardRole, eventually, rows_of_cards, shard_line
 
@@ -89,7 +89,7 @@ async def test_widened_topic_keeps_every_card(
     create_topics(topics, tmp_path)
     async with shard_line(topics, tmp_path) as line, line.role(Role.CARD) as cards:
         before = await _apply(line, cards)
-        await line.widen([ACCEPTED, DECISIONS, ALERTS], 9)
+        await line.widen([ACCEPTED, DECISIONS, STAND_INS, RESCORES, SHADOWED, ALERTS], 9)
     async with shard_line(topics, tmp_path) as wider, wider.role(Role.CARD) as cards:
         await wider.settle(cards, 120)
         restored = await wider.card_values(CARDS)
