@@ -6,7 +6,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from demo.processes import ChildProcess
+from demo.processes import ChildProcess, ProcessFailed
 
 
 class ServiceProcess:
@@ -61,8 +61,16 @@ class ServiceProcess:
         self._process.start(more_environment)
 
     def wait_ready(self, timeout_s: float = 60.0) -> None:
-        """Wait for its `ready` line, within the bound."""
-        self._process.wait_ready(self._said_ready, timeout_s)
+        """Wait for its `ready` line, within the bound. One that was ready may have ended since.
+
+        Raises:
+            ProcessFailed: It ended before, or printed no `ready` in time.
+        """
+        try:
+            self._process.wait_ready(self._said_ready, timeout_s)
+        except ProcessFailed:
+            if not self._said_ready():
+                raise
 
     def stop(self, timeout_s: float = 15.0) -> int | None:
         """End it by SIGTERM, and by SIGKILL after the bound. Returns its exit code."""
