@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 
 from fraudstream.errors import BrokerUnavailable, InvalidSettings, ModelRefused
+from fraudstream.usage_parser import UsageParser
 from training import search_command, train_command
 from training.compression import arguments as compression
 from training.drift import arguments as drift
@@ -36,17 +36,9 @@ def run(arguments: Sequence[str]) -> int:
         return exc.exit_code
 
 
-class _Parser(argparse.ArgumentParser):
-    """Exits 64 (EX_USAGE) where argparse would exit 2."""
-
-    def error(self, message: str) -> None:  # type: ignore[override]  # it does not return
-        self.print_usage(sys.stderr)
-        self.exit(64, f"{self.prog}: {message}\n")
-
-
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog="python -m training", description=__doc__)
-    commands = parser.add_subparsers(dest="command", required=True, parser_class=_Parser)
+    parser = UsageParser(prog="python -m training", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True, parser_class=UsageParser)
     train_command.add_arguments(commands.add_parser("train", help="make a model artefact"))
     search_command.add_arguments(commands.add_parser("search", help="look for better settings"))
     evaluation.add_arguments(commands.add_parser("evaluate", help="measure models by a protocol"))

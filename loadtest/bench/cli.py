@@ -14,6 +14,7 @@ from typing import Final
 from rich.console import Console
 
 from fraudstream.errors import FraudStreamError
+from fraudstream.usage_parser import UsageParser
 from loadtest.bench.figure import Experiment, Figure, Plan
 from loadtest.bench.gate import gate, has_failed, print_gate, ratios_of, read_rows
 from loadtest.bench.interleave import Measured, measure
@@ -55,14 +56,6 @@ figure, such as the broker's CPU) and `skipped` (why there is no value).
 exit codes: 0 done, 1 a figure does not reach its must or the gate says worse, 64 usage, 69 a side
 could not be measured
 """
-
-
-class _Parser(argparse.ArgumentParser):
-    """Exits 64 (EX_USAGE) where argparse would exit 2."""
-
-    def error(self, message: str) -> None:  # type: ignore[override]  # it does not return
-        self.print_usage(sys.stderr)
-        self.exit(_USAGE, f"{self.prog}: {message}\n")
 
 
 def run(arguments: Sequence[str], experiments: Sequence[Experiment]) -> int:
@@ -118,7 +111,7 @@ def _measure_and_print(
 
 
 def _parser(figures: Sequence[Figure]) -> argparse.ArgumentParser:
-    parser = _Parser(
+    parser = UsageParser(
         prog="python -m loadtest.bench",
         description=_ABOUT,
         epilog=_EPILOG,

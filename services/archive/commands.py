@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import logging
 import os
@@ -10,7 +9,6 @@ import signal
 import sys
 from collections.abc import Sequence
 from threading import Event
-from typing import NoReturn
 
 from kafka.errors import KafkaError
 
@@ -20,17 +18,10 @@ from fraudstream.json_log import log_json
 from fraudstream.readiness import say_ready
 from fraudstream.settings import KafkaSettings
 from fraudstream.telemetry import serve_metrics
+from fraudstream.usage_parser import UsageParser
 from services.archive.build import build
 from services.archive.settings import ArchiveSettings
 from services.archive.streams import STREAMS
-
-
-class _Parser(argparse.ArgumentParser):
-    """Ends with sysexits' code for a wrong command line."""
-
-    def error(self, message: str) -> NoReturn:
-        self.print_usage(sys.stderr)
-        self.exit(os.EX_USAGE, f"{self.prog}: {message}\n")
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -52,10 +43,10 @@ def main(arguments: Sequence[str]) -> int:
         return os.EX_TEMPFAIL
 
 
-def _parser() -> _Parser:
-    parser = _Parser(prog="python -m services.archive", description=__doc__)
+def _parser() -> UsageParser:
+    parser = UsageParser(prog="python -m services.archive", description=__doc__)
     parser.set_defaults(run=_serve)
-    commands = parser.add_subparsers(title="commands", parser_class=_Parser)
+    commands = parser.add_subparsers(title="commands", parser_class=UsageParser)
     check = commands.add_parser("check", help="look for holes and overlaps between the files")
     check.set_defaults(run=_check)
     return parser

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 from threading import Event
-from typing import Final, NoReturn
+from typing import Final
 
 from kafka.errors import KafkaError
 
@@ -21,19 +21,12 @@ from fraudstream.privacy import write_token_keys
 from fraudstream.readiness import say_ready
 from fraudstream.settings import KafkaSettings, TelemetrySettings
 from fraudstream.telemetry import serve_metrics
+from fraudstream.usage_parser import UsageParser
 from services.ingest import dlq, topic_setup
 from services.ingest.build import build
 from services.ingest.settings import IngestSettings
 
 _LOG: Final = logging.getLogger(__name__)
-
-
-class _Parser(argparse.ArgumentParser):
-    """Ends with sysexits' code for a wrong command line."""
-
-    def error(self, message: str) -> NoReturn:
-        self.print_usage(sys.stderr)
-        self.exit(os.EX_USAGE, f"{self.prog}: {message}\n")
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -52,10 +45,10 @@ def main(arguments: Sequence[str]) -> int:
         return os.EX_UNAVAILABLE
 
 
-def _parser() -> _Parser:
-    parser = _Parser(prog="python -m services.ingest", description=__doc__)
+def _parser() -> UsageParser:
+    parser = UsageParser(prog="python -m services.ingest", description=__doc__)
     parser.set_defaults(run=_serve)
-    commands = parser.add_subparsers(title="commands", parser_class=_Parser)
+    commands = parser.add_subparsers(title="commands", parser_class=UsageParser)
     topic_setup.add_commands(commands.add_parser("topics", help="make or check all topics"))
     dlq.add_commands(commands.add_parser("dlq", help="list, show, mend and replay dead letters"))
     keys = commands.add_parser("keys", help="make new key files").add_subparsers(required=True)

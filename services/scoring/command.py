@@ -8,7 +8,6 @@ import os
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import NoReturn
 
 from aiokafka.errors import KafkaError
 
@@ -21,20 +20,13 @@ from fraudstream.errors import (
     RuleSetRefused,
 )
 from fraudstream.json_log import log_json
+from fraudstream.usage_parser import UsageParser
 from services.scoring import rules_command
 from services.scoring.replay_arguments import add_replay
 from services.scoring.settings import ServiceSettings
 from services.scoring.token_command import add_token
 
 _LOG = logging.getLogger(__name__)
-
-
-class _Parser(argparse.ArgumentParser):
-    """Ends with sysexits' code for a wrong command line."""
-
-    def error(self, message: str) -> NoReturn:
-        self.print_usage(sys.stderr)
-        self.exit(os.EX_USAGE, f"{self.prog}: {message}\n")
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -63,8 +55,8 @@ def _ended(asked: argparse.Namespace, message: str, code: int) -> int:
     return code
 
 
-def _parser() -> _Parser:
-    parser = _Parser(prog="python -m services.scoring", description=__doc__)
+def _parser() -> UsageParser:
+    parser = UsageParser(prog="python -m services.scoring", description=__doc__)
     parser.set_defaults(run=_serve)
     parser.add_argument(
         "--workers",
@@ -75,7 +67,7 @@ def _parser() -> _Parser:
     )
     # How the group starts each of its workers.
     parser.add_argument("--worker", type=int, metavar="NUMBER", help=argparse.SUPPRESS)
-    commands = parser.add_subparsers(title="commands", parser_class=_Parser)
+    commands = parser.add_subparsers(title="commands", parser_class=UsageParser)
     rules_command.add_commands(
         commands.add_parser("rules", help="check, try and publish rules and lists")
     )
