@@ -21,13 +21,11 @@ import grpc.aio
 from demo.line import Line
 from demo.model_repository import DEMO_MODEL
 from demo.service_process import ServiceProcess
-from demo.settings import MachineSettings
 from fraudstream.artefact import read_artefact
 from fraudstream.engines.onnx_engine import OnnxEngine
 from fraudstream.engines.protocol import MAX_ROWS, Engine, score_rows
 from fraudstream.features.catalogue import FEATURE_HASHES, SEQUENCE_HASH
 from fraudstream.identity import digest_of
-from fraudstream.settings import KafkaSettings
 from fraudstream.shard import FIRST_GENERATION
 from fraudstream.telemetry import TraceContext
 from fraudstream.topics import partition_of
@@ -36,7 +34,7 @@ from loadtest.bench.cores import Cores, bound_to
 from loadtest.bench.cpu import session_cpu_us
 from loadtest.bench.figure import Figure, MeasurementFailed, Plan, Round, Sample, Side
 from loadtest.bench.spent import beside, spent
-from loadtest.figures.doors import SCORING, lacking_for_doors, running_store
+from loadtest.figures.doors import SCORING, OnDoors, running_store
 from loadtest.figures.lstm_graphs import lacking_for_lstm
 from loadtest.figures.ours import TELEMETRY, running_line
 from loadtest.figures.population import FeatureLot, Population
@@ -51,7 +49,7 @@ _SAMPLE_RATIO: Final = 0.01
 _US_PER_S: Final = 1e6
 
 
-class BatchVsEngine:
+class BatchVsEngine(OnDoors):
     """What is left of the engine's speed when it decides, records and publishes."""
 
     figures = (
@@ -64,13 +62,9 @@ class BatchVsEngine:
         ),
     )
 
-    def __init__(self, kafka: KafkaSettings, machine: MachineSettings) -> None:
-        self._kafka = kafka
-        self._machine = machine
-
     def lacking(self) -> str:
         """Return why this machine cannot run it, empty where it can."""
-        return lacking_for_doors() or lacking_for_lstm()
+        return super().lacking() or lacking_for_lstm()
 
     @contextmanager
     def open(self, plan: Plan) -> Iterator[Mapping[str, Side]]:

@@ -9,13 +9,12 @@ from typing import Final
 
 from demo.processes import free_port
 from demo.service_process import ServiceProcess
-from demo.settings import MachineSettings, kafka_settings_in
-from fraudstream.settings import KafkaSettings
+from demo.settings import kafka_settings_in
 from fraudstream.topics import ENTITIES
 from loadtest.bench.cores import Cores, bound_to
 from loadtest.bench.figure import Figure, Plan, Round, Sample, Side
 from loadtest.bench.spent import beside
-from loadtest.figures.doors import IN_FLIGHT, Door, lacking_for_doors, running_store
+from loadtest.figures.doors import IN_FLIGHT, Door, OnDoors, running_store
 from loadtest.workers.batching import Way
 from services.features.logs import find_log
 
@@ -24,7 +23,7 @@ CALLS_ALONE: Final = 300
 _READY_TIMEOUT_S: Final = 120.0
 
 
-class Batching:
+class Batching(OnDoors):
     """What scoring's way of batching is worth."""
 
     figures = (
@@ -35,14 +34,6 @@ class Batching:
             must=0.9,
         ),
     )
-
-    def __init__(self, kafka: KafkaSettings, machine: MachineSettings) -> None:
-        self._kafka = kafka
-        self._machine = machine
-
-    def lacking(self) -> str:
-        """Return why this machine cannot run it, empty where it can."""
-        return lacking_for_doors()
 
     @contextmanager
     def open(self, plan: Plan) -> Iterator[Mapping[str, Side]]:

@@ -48,6 +48,18 @@ def lacking_for_doors() -> str:
     return lacking_for_cpu() or lacking_for_cores()
 
 
+class OnDoors:
+    """What the figures of doors have in common: what they start, and what that needs."""
+
+    def __init__(self, kafka: KafkaSettings, machine: MachineSettings) -> None:
+        self._kafka = kafka
+        self._machine = machine
+
+    def lacking(self) -> str:
+        """Return why this machine cannot run it, empty where it can."""
+        return lacking_for_doors()
+
+
 @dataclass(frozen=True, slots=True)
 class Loaded:
     """What came of one run.

@@ -12,10 +12,8 @@ from itertools import count
 from pathlib import Path
 from typing import Final
 
-from demo.settings import MachineSettings
-from fraudstream.settings import KafkaSettings
 from loadtest.bench.figure import Figure, MeasurementFailed, Plan, Round, Sample, Side
-from loadtest.figures.doors import Door, lacking_for_doors, running_doors
+from loadtest.figures.doors import Door, OnDoors, running_doors
 from loadtest.generator.calls import Outcome
 
 # In each of five rounds.
@@ -27,7 +25,7 @@ _KIB: Final = 1_024
 _MIB: Final = 1 << 20
 
 
-class RssGrowth:
+class RssGrowth(OnDoors):
     """Resident memory after cancelled calls / before them."""
 
     figures = (
@@ -40,14 +38,6 @@ class RssGrowth:
             is_cost=True,
         ),
     )
-
-    def __init__(self, kafka: KafkaSettings, machine: MachineSettings) -> None:
-        self._kafka = kafka
-        self._machine = machine
-
-    def lacking(self) -> str:
-        """Return why this machine cannot run it, empty where it can."""
-        return lacking_for_doors()
 
     @contextmanager
     def open(self, plan: Plan) -> Iterator[Mapping[str, Side]]:

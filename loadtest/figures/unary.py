@@ -7,17 +7,15 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Final
 
-from demo.settings import MachineSettings
-from fraudstream.settings import KafkaSettings
 from loadtest.bench.figure import Figure, Plan, Round, Sample, Side
 from loadtest.bench.spent import beside
-from loadtest.figures.doors import IN_FLIGHT, Door, lacking_for_doors, running_doors
+from loadtest.figures.doors import IN_FLIGHT, Door, OnDoors, running_doors
 
 CALLS: Final = 6_000
 CALLS_ALONE: Final = 400
 
 
-class UnaryVsEcho:
+class UnaryVsEcho(OnDoors):
     """The same calls at both doors."""
 
     figures = (
@@ -45,14 +43,6 @@ class UnaryVsEcho:
             is_cost=True,
         ),
     )
-
-    def __init__(self, kafka: KafkaSettings, machine: MachineSettings) -> None:
-        self._kafka = kafka
-        self._machine = machine
-
-    def lacking(self) -> str:
-        """Return why this machine cannot run it, empty where it can."""
-        return lacking_for_doors()
 
     @contextmanager
     def open(self, plan: Plan) -> Iterator[Mapping[str, Side]]:

@@ -12,11 +12,9 @@ from contextlib import contextmanager
 from itertools import count
 from typing import Final
 
-from demo.settings import MachineSettings
-from fraudstream.settings import KafkaSettings
 from loadtest.bench.figure import Figure, MeasurementFailed, Plan, Round, Sample, Side
 from loadtest.bench.spent import beside
-from loadtest.figures.doors import IN_FLIGHT, Door, Doors, lacking_for_doors, running_doors
+from loadtest.figures.doors import IN_FLIGHT, Door, Doors, OnDoors, running_doors
 
 SECONDS: Final = 10.0
 PEAK_CALLS: Final = 4_000
@@ -70,7 +68,7 @@ class _Loads:
         return {**loaded.sample(), "rate_per_s": rate_per_s}
 
 
-class HalfLoad:
+class HalfLoad(OnDoors):
     """Tail latency at half of the maximum load."""
 
     figures = (
@@ -83,14 +81,6 @@ class HalfLoad:
             is_cost=True,
         ),
     )
-
-    def __init__(self, kafka: KafkaSettings, machine: MachineSettings) -> None:
-        self._kafka = kafka
-        self._machine = machine
-
-    def lacking(self) -> str:
-        """Return why this machine cannot run it, empty where it can."""
-        return lacking_for_doors()
 
     @contextmanager
     def open(self, plan: Plan) -> Iterator[Mapping[str, Side]]:
@@ -106,7 +96,7 @@ class HalfLoad:
         return {"p99_half_load_vs_echo_p99": ratio, **beside(dict(measured))}
 
 
-class Overload:
+class Overload(OnDoors):
     """What is left of the service when twice as much comes as it can do."""
 
     figures = (
@@ -126,14 +116,6 @@ class Overload:
             is_cost=True,
         ),
     )
-
-    def __init__(self, kafka: KafkaSettings, machine: MachineSettings) -> None:
-        self._kafka = kafka
-        self._machine = machine
-
-    def lacking(self) -> str:
-        """Return why this machine cannot run it, empty where it can."""
-        return lacking_for_doors()
 
     @contextmanager
     def open(self, plan: Plan) -> Iterator[Mapping[str, Side]]:

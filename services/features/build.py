@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
-import sys
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -20,6 +19,7 @@ from fraudstream.dead_letter import LetterWriter, load_public_key
 from fraudstream.errors import InvalidSettings
 from fraudstream.faust_worker import run_until_asked
 from fraudstream.features.warm_up import warm_up
+from fraudstream.readiness import say_ready
 from fraudstream.settings import KafkaSettings, RedisSettings, TelemetrySettings
 from fraudstream.shard import Role
 from fraudstream.shared_entities import EntityReader
@@ -87,8 +87,7 @@ class LateHandler:
             # What lives now lives to the end: the collector need not walk it again and again.
             gc.collect()
             gc.freeze()
-            sys.stdout.write("ready\n")
-            sys.stdout.flush()
+            say_ready()
         return await self.role.handle(records)
 
 

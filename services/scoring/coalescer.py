@@ -70,6 +70,9 @@ class Coalescer(Generic[T, R]):
                 if self._had_company:
                     await self._gather()
                 taken = self._take()
+                if not taken:  # all of them have given up
+                    self._free.release()
+                    continue
                 self._had_company = len(taken) > 1
                 running = asyncio.get_running_loop().create_task(self._run_round(taken))
                 self._rounds.add(running)

@@ -16,12 +16,11 @@ from fraudstream.engines.protocol import Engine, FloatArray
 from fraudstream.features.catalogue import (
     FEATURE_HASHES,
     FEATURE_SET_HASH,
-    SEQUENCE_CHANNELS,
-    SEQUENCE_LENGTH,
 )
 from fraudstream.v1.decision_pb2 import Decision
 from services.scoring.batcher import Batcher
 from services.scoring.explanation import Explanation
+from services.scoring.feature_batch import FeatureArrays
 from services.scoring.occlusion import MAX_GROUPS, Occlusion, blocks_of, read_answers, rows_asked
 from services.scoring.reasons import reasons_of
 from services.scoring.served import ServedModel, find_columns
@@ -86,14 +85,13 @@ class Explainer:
         found: list[Explanation | None] = [None] * len(decisions)
         if not own:
             return found
-        shape = (SEQUENCE_LENGTH, len(SEQUENCE_CHANNELS))
         mine = [decisions[place] for place in own]
         columns = find_columns(self._model, FEATURE_HASHES)
-        explained = await self.measure(
-            np.stack([np.frombuffer(each.vector, "<f4") for each in mine])[:, columns],
-            np.stack([np.frombuffer(each.sequence, "<f4").reshape(shape) for each in mine]),
-            [each.raw_score for each in mine],
+        arrays = FeatureArrays.joined(
+            [each.vector for each in mine], [each.sequence for each in mine]
         )
+        raw_scores = [each.raw_score for each in mine]
+        explained = await self.measure(arrays.vectors[:, columns], arrays.sequences, raw_scores)
         for place, explanation in zip(own, explained, strict=True):
             found[place] = explanation
         return found

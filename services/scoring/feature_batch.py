@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Self
 
 import numpy as np
 
@@ -21,8 +21,8 @@ from fraudstream.v1.scoring_pb2 import FeatureBatchRequest, FeatureRow
 from services.scoring.written import Subject
 
 MAX_ROWS: Final = 1024
-_FLOAT_BYTES: Final = 4
-_SEQUENCE_BYTES: Final = SEQUENCE_LENGTH * len(SEQUENCE_CHANNELS) * _FLOAT_BYTES
+FLOAT_BYTES: Final = 4
+SEQUENCE_BYTES: Final = SEQUENCE_LENGTH * len(SEQUENCE_CHANNELS) * FLOAT_BYTES
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +36,15 @@ class FeatureArrays:
 
     vectors: FloatArray
     sequences: FloatArray
+
+    @classmethod
+    def joined(cls, vectors: Sequence[bytes], sequences: Sequence[bytes]) -> Self:
+        """Return the numbers of at least one row, whose bytes have the lengths that they must."""
+        shape = (len(sequences), SEQUENCE_LENGTH, len(SEQUENCE_CHANNELS))
+        return cls(
+            np.frombuffer(b"".join(vectors), "<f4").reshape(len(vectors), -1),
+            np.frombuffer(b"".join(sequences), "<f4").reshape(shape),
+        )
 
     def select(self, places: list[int]) -> FeatureArrays:
         """Return some of the rows."""
@@ -65,21 +74,19 @@ def read_arrays(rows: Sequence[FeatureRow], features: int) -> FeatureArrays:
         FeatureSpecMismatch: A vector or sequence has another length.
         InvalidTransaction: `FEATURE_NOT_FINITE`; a missing feature is NaN, never infinite.
     """
-    vectors = _join([row.vector for row in rows], features * _FLOAT_BYTES, "vector")
-    sequences = _join([row.sequence for row in rows], _SEQUENCE_BYTES, "sequence")
-    _refuse_infinity(vectors, "vector")
-    return FeatureArrays(
-        vectors, sequences.reshape(len(rows), SEQUENCE_LENGTH, len(SEQUENCE_CHANNELS))
-    )
+    vectors, sequences = [row.vector for row in rows], [row.sequence for row in rows]
+    _check_lengths(vectors, features * FLOAT_BYTES, "vector")
+    _check_lengths(sequences, SEQUENCE_BYTES, "sequence")
+    arrays = FeatureArrays.joined(vectors, sequences)
+    _refuse_infinity(arrays.vectors, "vector")
+    return arrays
 
 
-def _join(values: list[bytes], expected_bytes: int, field: str) -> FloatArray:
+def _check_lengths(values: Sequence[bytes], expected_bytes: int, field: str) -> None:
     for place, value in enumerate(values):
         if len(value) != expected_bytes:
             msg = f"rows[{place}].{field} has {len(value)} bytes, {expected_bytes} are expected"
             raise FeatureSpecMismatch(msg)
-    numbers = np.frombuffer(b"".join(values), "<f4")
-    return numbers.reshape(len(values), expected_bytes // _FLOAT_BYTES)
 
 
 def _refuse_infinity(vectors: FloatArray, field: str) -> None:

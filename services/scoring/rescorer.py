@@ -21,15 +21,15 @@ from aiokafka.errors import KafkaError
 from google.protobuf.message import DecodeError
 
 from fraudstream.bus import BatchProducer, OutRecord, aiokafka_consumer_options
+from fraudstream.engines.fallback import Backoff, Retries
 from fraudstream.errors import FeatureSpecMismatch, FraudStreamError
-from fraudstream.features.catalogue import SEQUENCE_CHANNELS, SEQUENCE_LENGTH
 from fraudstream.settings import KafkaSettings
 from fraudstream.telemetry import RESCORED
 from fraudstream.topics import ALERTS, RESCORES, STAND_INS
-from fraudstream.v1.decision_pb2 import Decision, StandInCause
+from fraudstream.v1.decision_pb2 import StandInCause
 from fraudstream.v1.rescore_pb2 import StandIn
 from services.scoring.decide import Verdict
-from services.scoring.feature_batch import FeatureArrays
+from services.scoring.feature_batch import FLOAT_BYTES, SEQUENCE_BYTES, FeatureArrays
 from services.scoring.judge import Judge
 from services.scoring.rescore import rescore_of, rescored_alert
 from services.scoring.rule_stage import apply_rules
@@ -38,7 +38,6 @@ from services.scoring.rules_in_force import RulesInForce
 GROUP: Final = "scoring-rescore"
 _ROUND: Final = 64
 _POLL_MS: Final = 1_000
-_FLOAT_BYTES: Final = 4
 _FIRST_PAUSE_S: Final = 0.5
 _LONGEST_PAUSE_S: Final = 30.0
 # A row that the model scores with NaN again and again is the row's fault, not the model's.
@@ -87,7 +86,7 @@ class Rescorer:
 
     async def rescore_forever(self) -> None:
         """Follow the topic until cancelled; a broker that is away is waited for."""
-        pauses = _Pauses()
+        backoff = Backoff(Retries(_FIRST_PAUSE_S, _LONGEST_PAUSE_S))
         while True:
             # Without a model it takes no partition from a scorer that has one.
             if not self._judge.has_model:
@@ -99,14 +98,14 @@ class Rescorer:
             )
             try:
                 await consumer.start()
-                await self._follow(consumer, pauses)
+                await self._follow(consumer, backoff)
             except KafkaError as exc:
                 _LOG.warning("stand-in decisions wait for the broker: %s", type(exc).__name__)
-                await pauses.rest()
+                await asyncio.sleep(backoff.next_s())
             finally:
                 await consumer.stop()
 
-    async def _follow(self, consumer: AIOKafkaConsumer, pauses: _Pauses) -> None:
+    async def _follow(self, consumer: AIOKafkaConsumer, backoff: Backoff) -> None:
         while True:
             polled = await consumer.getmany(timeout_ms=_POLL_MS, max_records=_ROUND)
             records = list(itertools.chain.from_iterable(polled.values()))
@@ -117,12 +116,12 @@ class Rescorer:
                 await consumer.commit()
             except (_NotWell, FraudStreamError) as exc:
                 _LOG.info("%d stand-in decisions wait: %s", len(records), exc)
-                await pauses.rest()
+                await asyncio.sleep(backoff.next_s())
                 # Not to what is committed: without any commit aiokafka 0.14 would go on instead.
                 for place, records in polled.items():
                     consumer.seek(place, records[0].offset)
             else:
-                pauses.reset()
+                backoff.note_service(_LONGEST_PAUSE_S)
 
     async def _rescore(self, rows: Sequence[_Row]) -> None:
         """Score rows and publish what came of them.
@@ -140,9 +139,11 @@ class Rescorer:
             try:
                 decisions = [row.stand_in.decision for row in lot]
                 cards = [decision.card_token for decision in decisions]
-                judged = await self._judge.judge(
-                    _arrays(decisions), cards, feature_hashes, sequence_hash
+                arrays = FeatureArrays.joined(
+                    [decision.vector for decision in decisions],
+                    [decision.sequence for decision in decisions],
                 )
+                judged = await self._judge.judge(arrays, cards, feature_hashes, sequence_hash)
             except FeatureSpecMismatch as exc:
                 _LOG.error("%d stand-in decisions cannot be scored: %s", len(lot), exc)
                 RESCORED.labels("unscorable").inc(len(lot))
@@ -187,22 +188,6 @@ class Rescorer:
             RESCORED.labels(outcome).inc()
 
 
-class _Pauses:
-    """Rests that double up to half a minute."""
-
-    def __init__(self) -> None:
-        self._next_s = _FIRST_PAUSE_S
-
-    async def rest(self) -> None:
-        """Rest, the next time longer."""
-        await asyncio.sleep(self._next_s)
-        self._next_s = min(2 * self._next_s, _LONGEST_PAUSE_S)
-
-    def reset(self) -> None:
-        """Begin with the shortest again."""
-        self._next_s = _FIRST_PAUSE_S
-
-
 def _read(records: Sequence[ConsumerRecord[bytes, bytes]]) -> list[_Row]:
     rows = []
     for record in records:
@@ -222,18 +207,9 @@ def _stand_in_of(value: bytes) -> StandIn | None:
     except DecodeError:
         return None
     decision = stand_in.decision
-    has_vector = len(decision.vector) == _FLOAT_BYTES * len(stand_in.feature_hashes)
-    has_sequence = len(decision.sequence) == _FLOAT_BYTES * SEQUENCE_LENGTH * len(SEQUENCE_CHANNELS)
+    has_vector = len(decision.vector) == FLOAT_BYTES * len(stand_in.feature_hashes)
+    has_sequence = len(decision.sequence) == SEQUENCE_BYTES
     return stand_in if has_vector and has_sequence else None
-
-
-def _arrays(decisions: Sequence[Decision]) -> FeatureArrays:
-    """Return float32 [n, F] and [n, T, C] of decisions with the same features."""
-    vectors = np.stack([np.frombuffer(decision.vector, "<f4") for decision in decisions])
-    sequences = np.stack([np.frombuffer(decision.sequence, "<f4") for decision in decisions])
-    return FeatureArrays(
-        vectors, sequences.reshape(len(decisions), SEQUENCE_LENGTH, len(SEQUENCE_CHANNELS))
-    )
 
 
 def _record_like(record: ConsumerRecord[bytes, bytes], value: bytes) -> OutRecord:

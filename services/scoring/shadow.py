@@ -22,9 +22,7 @@ from fraudstream.errors import BrokerUnavailable
 from fraudstream.features.catalogue import (
     FEATURE_HASHES,
     FEATURE_SET_HASH,
-    SEQUENCE_CHANNELS,
     SEQUENCE_HASH,
-    SEQUENCE_LENGTH,
 )
 from fraudstream.settings import KafkaSettings
 from fraudstream.telemetry import SHADOWED
@@ -134,10 +132,8 @@ async def _scores_of(judge: ModelJudge, taken: Sequence[_Waiting]) -> list[Shado
     others = [each for each in taken if each.decided_by != judge.model.model_hash]
     if not others:
         return []
-    shape = (len(others), SEQUENCE_LENGTH, len(SEQUENCE_CHANNELS))
-    arrays = FeatureArrays(
-        np.stack([np.frombuffer(each.vector, "<f4") for each in others]),
-        np.frombuffer(b"".join(each.sequence for each in others), "<f4").reshape(shape),
+    arrays = FeatureArrays.joined(
+        [each.vector for each in others], [each.sequence for each in others]
     )
     with judge.used():
         answered, scored = await judge.score_when_idle(arrays, FEATURE_HASHES)
