@@ -8,8 +8,9 @@ Example:
         print(decision.action, decision.score, [reason.text for reason in decision.reasons])
 
 A repeated call with the same transaction gets the same decision, so gRPC itself repeats calls that
-met UNAVAILABLE or RESOURCE_EXHAUSTED, inside their deadline; so may a caller. Errors are those of
-`fraudstream.errors`. The protocol, the errors and test transactions are in docs/integration.md.
+met UNAVAILABLE, or for load RESOURCE_EXHAUSTED or CANCELLED, inside their deadline; so may a
+caller. Errors are those of `fraudstream.errors`. The protocol, the errors and test transactions are
+in docs/integration.md.
 """
 
 from __future__ import annotations
@@ -61,7 +62,7 @@ _SERVICE_CONFIG: Final = json.dumps(
                     "initialBackoff": "0.05s",
                     "maxBackoff": "0.5s",
                     "backoffMultiplier": 2,
-                    "retryableStatusCodes": ["UNAVAILABLE", "RESOURCE_EXHAUSTED"],
+                    "retryableStatusCodes": ["UNAVAILABLE", "RESOURCE_EXHAUSTED", "CANCELLED"],
                 },
             }
         ],

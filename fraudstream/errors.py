@@ -250,6 +250,7 @@ _BY_STATUS: Final[dict[str, type[FraudStreamError]]] = {
     "OUT_OF_RANGE": LateTransaction,
     "ALREADY_EXISTS": ConflictingTransaction,
     "RESOURCE_EXHAUSTED": Overloaded,
+    "CANCELLED": Overloaded,  # by the server: calls come faster than it can refuse them
     "DEADLINE_EXCEEDED": DeadlineExceeded,
     "UNAUTHENTICATED": Unauthenticated,
     "PERMISSION_DENIED": PermissionDenied,

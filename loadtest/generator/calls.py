@@ -20,7 +20,10 @@ from fraudstream.v1.decision_pb2 import Decision
 _NS_PER_MS: Final = 1e6
 _NS_PER_S: Final = 1e9
 _OK: Final = grpc.StatusCode.OK.value[0]
-_REFUSED: Final = grpc.StatusCode.RESOURCE_EXHAUSTED.value[0]
+_REFUSED: Final = (
+    grpc.StatusCode.RESOURCE_EXHAUSTED.value[0],  # by the service
+    grpc.StatusCode.CANCELLED.value[0],  # by gRPC, before the service took the call
+)
 _DEADLINE: Final = grpc.StatusCode.DEADLINE_EXCEEDED.value[0]
 
 
@@ -66,7 +69,7 @@ class Call:
 
     def outcome(self, deadline_ms: float) -> Outcome:
         """Return what became of it; an answer after the deadline helps nobody."""
-        if self.status == _REFUSED:
+        if self.status in _REFUSED:
             return Outcome.REFUSED
         if self.status in (None, _DEADLINE) or self.latency_ms > deadline_ms:
             return Outcome.LATE

@@ -51,6 +51,8 @@ _OPTIONS: Final = (
     ("grpc.max_connection_age_grace_ms", 30_000),
 )
 
+# So many calls may always wait to be taken: some 20 ms of refusals.
+_LEAST_UNTAKEN: Final = 128
 # Room for health checks and streams when every other place is taken.
 _SPARE_CALLS: Final = 256
 
@@ -108,7 +110,8 @@ class Listener:
 
     Attributes:
         address: host:port; port 0 takes any free one.
-        max_calls: Calls in flight; one more gets RESOURCE_EXHAUSTED before it is parsed.
+        max_calls: Calls in flight; one more gets RESOURCE_EXHAUSTED before it is parsed. As many
+            more may wait to be taken at all.
         has_reflection: Whether the services can be listed by tools.
         is_shared: Whether other processes of ours listen there too (SO_REUSEPORT).
         credentials: TLS; None for none.
@@ -132,7 +135,7 @@ class RpcServer:
 
     def __init__(self, service: RpcService, listener: Listener) -> None:
         self._server = grpc.aio.server(
-            options=(*_OPTIONS, ("grpc.so_reuseport", int(listener.is_shared))),
+            options=(*_OPTIONS, *_own_options(listener)),
             maximum_concurrent_rpcs=listener.max_calls + _SPARE_CALLS,
         )
         admit = listener.admit(service.role, service.name)
@@ -165,6 +168,21 @@ class RpcServer:
         """Say NOT_SERVING, take no new call, and let those in flight end within `grace_s`."""
         await self._health.enter_graceful_shutdown()
         await self._server.stop(grace_s)
+
+
+def _own_options(listener: Listener) -> Sequence[tuple[str, int]]:
+    """Return the options that are a listener's own.
+
+    Python takes calls from gRPC one by one, and to refuse one costs as much as an echo: in a flood
+    calls would wait for that until their deadline. So gRPC itself drops what comes while as many
+    wait untaken as may be in flight. A caller sees a reset stream, as CANCELLED.
+    """
+    waiting = max(listener.max_calls, _LEAST_UNTAKEN)
+    return (
+        ("grpc.so_reuseport", int(listener.is_shared)),
+        ("grpc.server.max_pending_requests", waiting),
+        ("grpc.server.max_pending_requests_hard_limit", waiting + waiting // 4),
+    )
 
 
 def _let_in(_: Context) -> None:

@@ -132,6 +132,21 @@ async def test_calls_over_the_cap_are_refused_at_once(world: ScoringWorld) -> No
     assert sum(not isinstance(outcome, BaseException) for outcome in outcomes) >= 4
 
 
+async def test_flood_is_dropped_before_it_is_taken(world: ScoringWorld) -> None:
+    """What comes faster than it can be refused is reset by gRPC, and the service is well after."""
+    stub = world.front
+    requests = [ScoreRequest(transaction=some_transaction(n, card=n)) for n in range(1_500)]
+
+    outcomes = await asyncio.gather(
+        *(stub.Score(request, timeout=10) for request in requests), return_exceptions=True
+    )
+
+    codes = {exc.code() for exc in outcomes if isinstance(exc, grpc.aio.AioRpcError)}
+    assert codes == {grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.CANCELLED}
+    after = await stub.Score(ScoreRequest(transaction=some_transaction(2_000)), timeout=10)
+    assert not after.stand_in
+
+
 async def test_health_and_reflection_answer(world: ScoringWorld) -> None:
     """Standard tools find the service, and see that it serves."""
     channel = world.channel(0)
