@@ -19,7 +19,7 @@ from services.scoring.publish import Outgoing, Publisher
 _ROUND: Final = 512
 # A round costs a request to the broker a topic, whether it has one decision or a hundred; they are
 # answered already, and what dies with a scorer meanwhile is in the outbox.
-_LINGER_S: Final = 0.005
+_LINGER_S: Final = 0.05
 _RETRY_S: Final = 0.5
 
 _LOG = logging.getLogger(__name__)

@@ -1,9 +1,10 @@
-"""Work on whatever waited: two rounds in flight, and the next takes all that came meanwhile.
+"""Work on whatever waited: one round at a time, and the next takes all that came meanwhile.
 
 A hundred callers at once make one round of a hundred: one script call a shard, one batch for the
-engine, one array operation for all of them where each alone would cost as much. While one round
-waits for the engine the other is with the store. No timer: a round begins when callers have stopped
-coming, at once for one who comes alone.
+engine, one array operation for all of them where each alone would cost as much. No timer: a round
+begins when callers have stopped coming, at once for one who comes alone. A second round in flight,
+which would use the store while the first uses the engine, made rounds half as large, and calls a
+fifth dearer.
 """
 
 from __future__ import annotations
@@ -20,7 +21,6 @@ R = TypeVar("R")
 # grpc.aio hands over one call a turn of the event loop, or every few turns: as many without one say
 # that no more are on their way. Ten cost 0.2 ms, and nothing where callers come alone.
 _QUIET_TURNS: Final = 10
-_IN_FLIGHT: Final = 2
 
 
 @dataclass(slots=True)
@@ -34,7 +34,7 @@ class _Ask(Generic[T, R]):
 class Coalescer(Generic[T, R]):
     """Gathers items of many callers into rounds. Use from one event loop.
 
-    A round runs in a task of its own, so a caller that is cancelled never cancels a call to the
+    Rounds run in a task of their own, so a caller that is cancelled never cancels a call to the
     store half way: its items are worked on, and nobody reads the answer. One whose future is
     cancelled before its round begins is left out.
     """
@@ -49,9 +49,7 @@ class Coalescer(Generic[T, R]):
         self._work = work
         self._max_items = max_items
         self._asks: deque[_Ask[T, R]] = deque()
-        self._starter: asyncio.Task[None] | None = None
-        self._rounds: set[asyncio.Task[None]] = set()
-        self._free = asyncio.Semaphore(_IN_FLIGHT)
+        self._worker: asyncio.Task[None] | None = None
         self._had_company = False
 
     def submit(self, items: Sequence[T]) -> asyncio.Future[Sequence[R]]:
@@ -59,36 +57,27 @@ class Coalescer(Generic[T, R]):
         loop = asyncio.get_running_loop()
         ask: _Ask[T, R] = _Ask(items, loop.create_future())
         self._asks.append(ask)
-        if self._starter is None:
-            self._starter = loop.create_task(self._start_rounds())
+        if self._worker is None:
+            self._worker = loop.create_task(self._run_rounds())
         return ask.answers
 
-    async def _start_rounds(self) -> None:
+    async def _run_rounds(self) -> None:
         try:
             while self._asks:
-                await self._free.acquire()
                 if self._had_company:
                     await self._gather()
                 taken = self._take()
-                if not taken:  # all of them have given up
-                    self._free.release()
-                    continue
-                self._had_company = len(taken) > 1
-                running = asyncio.get_running_loop().create_task(self._run_round(taken))
-                self._rounds.add(running)
-                running.add_done_callback(self._end_round)
+                if taken:  # not all of them have given up
+                    self._had_company = len(taken) > 1
+                    await self._run_round(taken)
         finally:
-            self._starter = None
-
-    def _end_round(self, ended: asyncio.Task[None]) -> None:
-        self._rounds.discard(ended)
-        self._free.release()
+            self._worker = None
 
     async def _gather(self) -> None:
         """Let more callers come, as long as every few turns of the event loop bring one.
 
         While a round runs the event loop is busy, and takes few calls from gRPC: without this wait
-        128 callers made rounds of three, and a call cost twice as much.
+        128 callers made rounds of a few, and a call cost a fifth more.
         """
         quiet = 0
         while quiet < _QUIET_TURNS and len(self._asks) < self._max_items:

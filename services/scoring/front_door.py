@@ -82,30 +82,18 @@ class FrontDoor:
         """
         cases = [_Case(arrival, self._parts.clock_us()) for arrival in arrivals]
         answers = self._rounds.submit(cases)
+        # A quarter of what `asyncio.timeout` around a shield costs.
+        timer = asyncio.get_running_loop().call_later(budget_s, _give_up, cases, answers)
         try:
-            async with asyncio.timeout(budget_s):
-                return await asyncio.shield(answers)
-        except TimeoutError:
-            return await self._decide_late(cases, answers)
-        except asyncio.CancelledError:
-            answers.cancel()
-            raise
-
-    async def _decide_late(
-        self, cases: Sequence[_Case], answers: asyncio.Future[Sequence[Answer]]
-    ) -> Sequence[Answer]:
-        """Answer at the end of the budget by stand-ins, but for what is being recorded already."""
-        late = [case for case in cases if not case.is_settled]
-        for case in late:
-            case.is_given_up = True  # the round leaves it out, so it is recorded once
-        if all(case.is_given_up or case.answer for case in cases):
-            answers.cancel()
-        else:
             await answers
-        verdict = stand_in(StandInCause.STAND_IN_CAUSE_DEADLINE)
-        again = [_Case(case.arrival, case.started_us, case.features, verdict) for case in late]
-        for case, answer in zip(late, await self._finish(again), strict=True):
-            case.answer = answer
+        finally:
+            timer.cancel()
+        late = [case for case in cases if case.is_given_up]
+        if late:
+            verdict = stand_in(StandInCause.STAND_IN_CAUSE_DEADLINE)
+            again = [_Case(case.arrival, case.started_us, case.features, verdict) for case in late]
+            for case, answer in zip(late, await self._finish(again), strict=True):
+                case.answer = answer
         return [_answer_of(case) for case in cases]
 
     async def _decide_round(self, cases: Sequence[_Case]) -> list[Answer]:
@@ -196,6 +184,18 @@ class FrontDoor:
         self._parts.shadows.add(spans)
         self._batch_rows.observe(len(cases))
         self._seconds.observe((ended_us - started_us) / 1e6)
+
+
+def _give_up(cases: Sequence[_Case], answers: asyncio.Future[Sequence[Answer]]) -> None:
+    """Take from a round what it has not settled at the end of the budget; stand-ins decide it.
+
+    What is being recorded already is waited for.
+    """
+    for case in cases:
+        # The round leaves it out, so it is recorded once.
+        case.is_given_up = not case.is_settled
+    if not answers.done() and all(case.is_given_up or case.answer for case in cases):
+        answers.set_result(())  # nobody waits for the round
 
 
 def _answer_of(case: _Case) -> Answer:

@@ -1,4 +1,4 @@
-"""Two rounds in flight; the next takes all that came meanwhile."""
+"""One round at a time; the next takes all that came meanwhile."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ async def test_callers_that_wait_share_one_round() -> None:
     answers = await asyncio.gather(*calls)
 
     assert [list(answer) for answer in answers] == [[2 * n, 2 * n + 100] for n in range(10)]
-    assert len(store.rounds) <= 3
+    assert len(store.rounds) <= 2
 
 
 async def test_rounds_are_bounded_but_a_caller_is_never_split() -> None:
