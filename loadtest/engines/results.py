@@ -41,7 +41,7 @@ def header(effort: Effort, matmul_flops: float, *, is_gpu: bool) -> dict[str, An
     """Return what is true of the whole run."""
     return {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "command": " ".join(sys.argv),
+        "command": " ".join(["python -m loadtest.engines", *sys.argv[1:]]),
         "device": _gpu() if is_gpu else {"kind": "cpu", "name": _cpu_name()},
         "versions": _versions(),
         "rounds": effort.rounds,

@@ -54,6 +54,7 @@ def test_cpu_engines_are_checked_and_timed(tmp_path: Path) -> None:
     timed = {engine["name"] for engine in network["engines"] if engine["rows_per_s"]}
     assert timed == {"torch-eager", "onnxruntime-cpu"}
     assert all(network["cpu_best_vs_eager"][batch] > 0 for batch in ("1", "64", "1024"))
+    assert found["command"].startswith("python -m loadtest.engines --networks")
     assert {"date", "device", "versions", "roofline", "matmul_tflops"} <= found.keys()
 
 
@@ -80,3 +81,24 @@ def test_asking_for_a_gpu_that_is_not_there_says_so() -> None:
 
     assert ran.returncode == 69
     assert "finds no GPU" in ran.stderr
+
+
+def test_every_compiled_engine_is_compiled_in_every_batch_size() -> None:
+    """PyTorch stops compiling a function after some times, and would run the rest eagerly."""
+    import torch
+    from torch._dynamo.testing import CompileCounter
+
+    from loadtest.engines.networks import sample_rows, subject
+    from loadtest.engines.torch_engines import compiled
+
+    torch.compiler.reset()
+    network = subject("lstm-2x64").network
+    counters = [CompileCounter() for _ in range(3)]
+    for counter in counters:
+        forward = compiled(network, backend=counter)
+        for rows in (1, 8, 64):
+            forward(*map(torch.from_numpy, sample_rows(rows, seed=1)))
+
+    counts = {counter.frame_count for counter in counters}
+    assert len(counts) == 1
+    assert min(counts) >= 3

@@ -8,12 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fraudstream.engines.cuda import CudaSession
 from fraudstream.engines.golden import check_golden, within
 from fraudstream.engines.protocol import GOLDEN_TOLERANCE, Precision
 from fraudstream.engines.tensorrt_engine import EngineOrder, TensorRTEngine, open_tensorrt
-from fraudstream.engines.tensorrt_library import LibraryName, open_library
-from fraudstream.errors import EngineFailed
+from fraudstream.engines.tensorrt_library import LibraryName
+from tests.this_gpu import builds_for, kind_of_gpu, library_here
 
 pytest.importorskip("torch", reason="PyTorch is not installed (extra: train)")
 
@@ -25,13 +24,11 @@ PRECISIONS = pytest.mark.parametrize("precision", [Precision.FP32, Precision.FP1
 
 @pytest.fixture(scope="module", params=list(LibraryName))
 def library(request: pytest.FixtureRequest) -> LibraryName:
-    """Each TensorRT, if it and a GPU are here."""
-    try:
-        open_library(request.param)
-        CudaSession.open().close()
-    except EngineFailed as exc:
-        pytest.skip(str(exc))
+    """Each TensorRT, if it and a GPU that it builds for are here."""
     name: LibraryName = request.param
+    opened, kind = library_here(name), kind_of_gpu()
+    if not builds_for(opened, kind):
+        pytest.skip(f"{name} {opened.version} does not build for {kind}")
     return name
 
 

@@ -18,6 +18,7 @@ from training.dataset import Examples  # noqa: E402
 from training.learning.fit import Fitted, fit_network, new_network, raw_scores  # noqa: E402
 from training.learning.lesson import Lesson  # noqa: E402
 from training.learning.loop import Targets  # noqa: E402
+from training.learning.machine import Machine  # noqa: E402
 from training.learning.plan import FitPlan, PretrainPlan  # noqa: E402
 from training.learning.pretrain import pretrain  # noqa: E402
 from training.members import MemberSpec, Report, remove_states  # noqa: E402
@@ -69,25 +70,34 @@ def fit(
 
 
 @pytest.mark.parametrize("kind", NetworkKind)
+@pytest.mark.parametrize("batch_rows", [64, 2_048])  # on a GPU: float32, and bfloat16
 @pytest.mark.parametrize(
     ("ended", "first"), [(2, "goes on after epoch 0"), (5, "goes on after epoch 2")]
 )
 def test_fit_that_was_ended_gives_the_same_network(
-    rows: Examples, tmp_path: Path, kind: NetworkKind, ended: int, first: str
+    rows: Examples, tmp_path: Path, kind: NetworkKind, batch_rows: int, ended: int, first: str
 ) -> None:
     """Weights, optimiser, schedule, order and chance go on where the last epoch left them."""
-    shape = replace(SHAPE, kind=kind)
+    shape, plan = replace(SHAPE, kind=kind), replace(PLAN, batch_rows=batch_rows)
     early, late = rows.between(0, 400), rows.between(400, ROWS)
-    whole = fit(Lesson(early, late), shape)
+    whole = fit(Lesson(early, late), shape, plan)
     with pytest.raises(Ended):
-        fit(Lesson(early, late, folder=tmp_path), shape, report=Cut(ended))
+        fit(Lesson(early, late, folder=tmp_path), shape, plan, report=Cut(ended))
     again = Cut(99)
 
-    found = fit(Lesson(early, late, folder=tmp_path), shape, report=again)
+    found = fit(Lesson(early, late, folder=tmp_path), shape, plan, report=again)
 
     assert again.lines[0] == first
     assert raw_scores(found.network, late).tobytes() == raw_scores(whole.network, late).tobytes()
     assert found.epochs == whole.epochs
+
+
+def test_small_steps_stay_in_float32_on_a_gpu() -> None:
+    """Casts are kernels too: bfloat16 is for steps that compute longer than they are launched."""
+    gpu, cpu = (Machine(torch.device(name)) for name in ("cuda", "cpu"))
+
+    assert [gpu.is_mixed(rows) for rows in (FitPlan().batch_rows, 2_048)] == [False, True]
+    assert not cpu.is_mixed(2_048)
 
 
 def test_state_of_another_fit_is_refused(rows: Examples, tmp_path: Path) -> None:

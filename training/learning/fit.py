@@ -162,10 +162,10 @@ class _Run:
         loss = self._loop.epoch()
         spent = time.monotonic() - began
         if not self._loop.reads_past:
-            self._report(f"the vector's branch alone: loss {loss:.4f} {spent:.0f} s")
+            self._report(f"the vector's branch alone: loss {loss:.4f} {spent:.1f} s")
             return
         self._done += 1
-        line = f"epoch {self._done}/{self._plan.epochs} loss {loss:.4f} {spent:.0f} s"
+        line = f"epoch {self._done}/{self._plan.epochs} loss {loss:.4f} {spent:.1f} s"
         if self._later is None:
             self._report(line)
             return

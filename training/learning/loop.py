@@ -180,7 +180,7 @@ class Loop:
         sequence = self._sequences[:0]
         if self._phase.reads_past:
             sequence = cut_histories(self._sequences[rows], self._plan.cut_share)
-        with self._machine.mixed():
+        with self._machine.mixed(self._plan.batch_rows // self._machine.ranks):
             loss = self._loss(
                 placed(self._vectors[rows]), placed(sequence), placed(self._wanted[rows])
             )

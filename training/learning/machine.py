@@ -5,10 +5,16 @@ from __future__ import annotations
 import atexit
 import os
 from dataclasses import dataclass
+from typing import Final
 
 import torch
 from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
+
+# A small step waits for the launch of its kernels, and casts are more of them. On an H100, LSTM and
+# transformer, 64 and 512 wide: at 128 rows bfloat16 took 15 to 24 % longer than float32, at 2,048
+# from 1 % longer to 62 % less.
+_BFLOAT16_ROWS: Final = 2_048
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,9 +35,21 @@ class Machine:
         """Return a tensor on the device."""
         return numbers.to(self.device, non_blocking=True)
 
-    def mixed(self) -> torch.autocast:
-        """Return the precision of a step: bfloat16 where a GPU gains by it, else float32."""
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda")
+    def is_mixed(self, rows: int) -> bool:
+        """Tell whether a step of so many rows gains by bfloat16 here.
+
+        >>> [Machine(torch.device("cuda")).is_mixed(rows) for rows in (128, 2048)]
+        [False, True]
+        """
+        return self.device.type == "cuda" and rows >= _BFLOAT16_ROWS
+
+    def mixed(self, rows: int) -> torch.autocast:
+        """Return the precision of a step: bfloat16 where a GPU gains by it, else float32.
+
+        Args:
+            rows: Of a step, in this process.
+        """
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.is_mixed(rows))
 
     def chance(self) -> list[Tensor]:
         """Return the states of the generators that a step draws from."""

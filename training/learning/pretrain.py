@@ -61,7 +61,7 @@ def pretrain(
         for step in with_bar(range(steps), "pre-training"):
             rows = order[step * plan.batch_rows : (step + 1) * plan.batch_rows]
             optimiser.zero_grad()
-            with machine.mixed():
+            with machine.mixed(plan.batch_rows):
                 loss = task(machine.placed(sequences[rows]))
             loss.backward()
             torch.nn.utils.clip_grad_norm_(task.parameters(), 1.0)
