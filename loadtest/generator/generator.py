@@ -103,12 +103,12 @@ class Generator:
         Raises:
             MeasurementFailed: The server closed a connection.
         """
-        begin_ns = time.monotonic_ns() + _BEGIN_AFTER_NS
-        calls = [
-            Call(message, due_ns=begin_ns + due)
-            for message, due in zip(messages, due_ns.tolist(), strict=True)
-        ]
+        calls = [Call(message) for message in messages]
+        # The collector takes its time here, before calls are due.
         with _no_collection():
+            begin_ns = time.monotonic_ns() + _BEGIN_AFTER_NS
+            for call, due in zip(calls, due_ns.tolist(), strict=True):
+                call.due_ns = begin_ns + due
             await self._send_all(calls, int(give_up_ms * 1e6))
         return calls
 

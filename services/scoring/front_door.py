@@ -32,7 +32,8 @@ from services.scoring.rule_stage import apply_rules
 from services.scoring.written import EngineTimes, Subject, write_decision
 
 # A few milliseconds of store, kernel and engine.
-_ROUND: Final = 256
+
+_ROUND: Final = 64
 _NO_FRESHNESS: Final = Freshness()
 _NO_TIMINGS: Final = StageTimings()
 _NO_ENGINE: Final = EngineTimes()
