@@ -40,7 +40,8 @@ class Calibration(BaseModel):
         >>> plain.scores(np.array([0.25])).round(9).tolist()
         [0.25]
         """
-        logit = self.a * log_of(raw_scores) - self.b * log_of_rest(raw_scores) + self.c
+        inside = _inside(raw_scores)
+        logit = self.a * np.log(inside) - self.b * np.log1p(-inside) + self.c
         return np.asarray(1.0 / (1.0 + np.exp(-logit)))
 
 
@@ -50,7 +51,7 @@ def log_of(raw_scores: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
     >>> log_of(np.array([1.0])).tolist()[0] > -1e-7
     True
     """
-    return np.asarray(np.log(np.clip(raw_scores.astype(np.float64), _EDGE, 1 - _EDGE)))
+    return np.asarray(np.log(_inside(raw_scores)))
 
 
 def log_of_rest(raw_scores: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
@@ -59,7 +60,13 @@ def log_of_rest(raw_scores: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]
     >>> bool(np.isfinite(log_of_rest(np.array([1.0]))[0]))
     True
     """
-    return np.asarray(np.log1p(-np.clip(raw_scores.astype(np.float64), _EDGE, 1 - _EDGE)))
+    return np.asarray(np.log1p(-_inside(raw_scores)))
+
+
+def _inside(raw_scores: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
+    """Return scores moved in from 0 and 1, where a logit does not exist."""
+    # np.clip costs twice as much for a few scores.
+    return np.asarray(np.minimum(np.maximum(raw_scores.astype(np.float64), _EDGE), 1 - _EDGE))
 
 
 class Thresholds(BaseModel):

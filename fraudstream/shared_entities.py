@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
 
 from fraudstream.features.catalogue import SHARED_ENTITIES
 from fraudstream.features.codec import KIND_OF_ENTITY, EntityKeys, log_key, unpack_values
-from fraudstream.features.shared_kernel import Readers, bucket_width_ms, read_shared
+from fraudstream.features.shared_kernel import bucket_width_ms, read_shared
 from fraudstream.features.state import SHARED_STATE
 from fraudstream.shard import Role, topic_id_of
 from fraudstream.shard_markers import ShardMarkers
@@ -20,6 +21,8 @@ from fraudstream.v1.decision_pb2 import Freshness
 
 Floats = npt.NDArray[np.float32]
 _WIDTHS_MS = tuple(bucket_width_ms(entity) for entity in SHARED_ENTITIES)
+# As a mark of the time 0.
+_UNHEARD_OF = b"0"
 _KINDS = tuple(KIND_OF_ENTITY[entity] for entity in SHARED_ENTITIES)
 
 
@@ -71,9 +74,19 @@ def watermark_of(marks: Mapping[bytes, bytes], incarnation: str) -> int:
     >>> watermark_of({b"00:0": b"7:255:900"}, "00:1"), watermark_of({}, "00:1")
     (900, 0)
     """
+    return min(
+        [
+            int(marks.get(field, _UNHEARD_OF).rpartition(b":")[2])
+            for field in _source_fields(incarnation)
+        ]
+    )
+
+
+@lru_cache(maxsize=64)
+def _source_fields(incarnation: str) -> tuple[bytes, ...]:
+    """Return the names of all sources of a log among high marks."""
     topic_id, partitions = topic_id_of(incarnation), int(incarnation.rpartition(":")[2])
-    found = [marks.get(source_field(topic_id, p).encode()) for p in range(partitions)]
-    return min(0 if mark is None else HighMark.parse(mark).time_ms for mark in found)
+    return tuple(source_field(topic_id, p).encode() for p in range(partitions))
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,19 +121,10 @@ class SharedView:
             rows: `ROW` [B].
             vectors: float32 [B, F]; what an entity that a row lacks would fill is left alone.
         """
-        for number, entity in enumerate(SHARED_ENTITIES):
-            found = self.places[number]
-            states = np.array([found.get(key[number], -1) for key in keys], np.int64)
-            places = np.flatnonzero(states >= 0)
-            if len(places):
-                readers = Readers(
-                    np.zeros(len(places), np.int64),
-                    states[places],
-                    rows["event_ms"][places],
-                    rows["amount"][places],
-                    places,
-                )
-                read_shared(entity, self.states, readers, vectors)
+        state_of = [
+            [found.get(key[number], -1) for key in keys] for number, found in enumerate(self.places)
+        ]
+        read_shared(self.states, np.array(state_of, np.int64), rows, vectors)
 
     def write_freshness(self, keys: EntityKeys, event_time_ms: int, freshness: Freshness) -> None:
         """Write what a row read, the oldest watermark of it, and whether that is too old.

@@ -33,6 +33,7 @@ from fraudstream.features.state import (
     HOUR_MS,
     MINUTE_MS,
     QUARTER_MS,
+    ROW,
     SHARED_DAYS,
     SHARED_HOURS,
     SHARED_MINUTES,
@@ -424,9 +425,23 @@ def _replay(states, state_of, rows, reader, plan, vectors, scratches):
         _advance(states[state_of[position]], rows[position])
 
 
+@njit(nogil=True, cache=True)
+def _read_all(states, state_of, rows, plans, vectors, scratches):
+    for kind in range(state_of.shape[0]):
+        plan, of_kind = plans[kind], state_of[kind]
+        for position in range(rows.shape[0]):
+            ahead = position + AHEAD
+            if ahead < rows.shape[0] and of_kind[ahead] >= 0:
+                coming = states[of_kind[ahead]]
+                for offset in range(0, _STATE_BYTES, LINE_BYTES):
+                    prefetch(coming, offset)
+            if of_kind[position] >= 0:
+                row, state = rows[position], states[of_kind[position]]
+                _read(state, row["event_ms"], row["amount"], plan, vectors[position], scratches[0])
+
+
 _Ints = npt.NDArray[np.int64]
 _Floats = npt.NDArray[np.float32]
-_NO_ROWS: Final = np.zeros(0, SHARED_ROW)
 _NOTHING: Final = np.zeros(0, np.int64)
 
 
@@ -464,6 +479,7 @@ def _days_read(aggregation: Aggregation) -> int:
 
 
 _PLANS: Final = {entity: shared_plan(entity, CATALOGUE) for entity in SHARED_ENTITIES}
+_PLANS_IN_ORDER: Final = tuple(_PLANS.values())
 
 
 def bucket_width_ms(entity: Entity) -> int:
@@ -521,17 +537,19 @@ class Readers:
 
 
 def read_shared(
-    entity: Entity, states: npt.NDArray[np.void], readers: Readers, vectors: _Floats
+    states: npt.NDArray[np.void], state_of: _Ints, rows: npt.NDArray[np.void], vectors: _Floats
 ) -> None:
-    """Write the features of readers of states that stand still; `readers.after` must be zeros.
+    """Write the features that rows read of states of all kinds, which stand still.
 
     Args:
-        entity: Which kind of entity.
         states: `SHARED_STATE` [n].
-        readers: Who reads what.
-        vectors: float32 [K, F]; only the places of this kind of entity are written.
+        state_of: int64 [K, B], the state that each row reads of each kind, in the order of
+            `SHARED_ENTITIES`; -1 for none.
+        rows: `ROW` [B].
+        vectors: float32 [B, F]; what a row reads of no state is left alone.
     """
-    replay_shared(entity, states, (_NOTHING, _NO_ROWS), readers, vectors)
+    scratches = np.zeros(1, _SCRATCH)
+    _read_all(states, state_of, rows, _PLANS_IN_ORDER, vectors, scratches)
 
 
 def replay_shared(
@@ -555,10 +573,11 @@ def replay_shared(
 
 
 def warm_up() -> None:
-    """Compile the kernel, so that no request waits for it. Takes seconds without a cache."""
+    """Compile the kernels, so that no request waits for it. Takes seconds without a cache."""
     one = np.zeros(1, np.int64)
     vectors = np.zeros((1, len(CATALOGUE)), np.float32)
     states, rows = np.zeros(1, SHARED_STATE), np.zeros(1, SHARED_ROW)
     replay_shared(
         SHARED_ENTITIES[0], states, (one, rows), Readers(one, one, one, one, one), vectors
     )
+    read_shared(states, np.zeros((len(SHARED_ENTITIES), 1), np.int64), np.zeros(1, ROW), vectors)

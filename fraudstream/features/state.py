@@ -225,20 +225,35 @@ def rows_of(transactions: Sequence[Transaction]) -> npt.NDArray[np.void]:
     return np.frombuffer(bytearray().join(map(pack_row, transactions)), ROW)
 
 
+def _float_words(dtype: np.dtype[np.void]) -> npt.NDArray[np.intp]:
+    """Return which 32-bit words of a record are floats, or the half of one that has its exponent.
+
+    >>> _float_words(np.dtype([("a", "<i8"), ("b", "<f4", (2,)), ("c", "<f8")])).tolist()
+    [2, 3, 5]
+    """
+    words: list[int] = []
+    for kind, offset, *_ in (dtype.fields or {}).values():
+        size = kind.base.itemsize
+        if kind.base.kind == "f":
+            words += range((offset + size) // 4 - 1, (offset + kind.itemsize) // 4, size // 4)
+    return np.array(words, np.intp)
+
+
+_CARD_FLOATS: Final = _float_words(CARD_STATE)
+
+
 def is_sound(states: npt.NDArray[np.void]) -> npt.NDArray[np.bool_]:
-    """Tell which stored states hold finite numbers only; bool [n].
+    """Tell which stored states of cards hold finite numbers only; bool [n].
 
     Args:
-        states: `CARD_STATE` or `SHARED_STATE` [n]. Only a card's have numbers that could be NaN.
+        states: `CARD_STATE` [n]. A float64 beyond 10^306 counts as infinite.
 
     >>> broken = np.zeros(1, CARD_STATE)
     >>> broken["ring_amount"][0, 3] = np.nan
     >>> is_sound(broken).tolist()
     [False]
     """
-    sound = np.ones(len(states), np.bool_)
-    for name in states.dtype.names or ():
-        if states[name].dtype.kind == "f":
-            finite = np.isfinite(states[name])
-            sound &= finite if finite.ndim == 1 else finite.all(axis=1)
+    # A float64's upper half is a float32 that is not finite where the float64 is not.
+    words = np.ascontiguousarray(states).view(np.float32).reshape(len(states), -1)
+    sound: npt.NDArray[np.bool_] = np.isfinite(words[:, _CARD_FLOATS]).all(axis=1)
     return sound

@@ -96,6 +96,9 @@ class ModelJudge:
         self.explainer = Explainer(model, engine, batcher)
         self._engine = engine
         self._batcher = batcher
+        self._failed = replace(
+            stand_in(StandInCause.STAND_IN_CAUSE_MODEL_FAILED), model_hash=model.model_hash
+        )
         self._columns: dict[tuple[int, ...], npt.NDArray[np.intp]] = {}
         self._users = 0
         self._is_unused = asyncio.Event()
@@ -168,10 +171,7 @@ class ModelJudge:
     def _verdicts(
         self, answered: EngineRows, scored: Scored, why: dict[int, Explanation]
     ) -> list[Verdict]:
-        model = self.model
-        failed = replace(
-            stand_in(StandInCause.STAND_IN_CAUSE_MODEL_FAILED), model_hash=model.model_hash
-        )
+        model, failed = self.model, self._failed
         numbers = zip(
             scored.scores.tolist(),
             scored.raw_scores.tolist(),

@@ -27,6 +27,7 @@ from services.features.rows import AcceptedRow, decode_row
 from tests.accepted_rows import EVENT_MS, accepted_record, transaction_of
 
 _SHARD = ShardRef(Role.CARD, 0, "61:1")
+_FLOAT_FIELDS = [n for n in CARD_STATE.names or () if CARD_STATE[n].base.kind == "f"]
 _NO_ENTITIES = SharedView(np.zeros(0, SHARED_STATE), (), (), [{} for _ in SHARED_ENTITIES])
 
 
@@ -81,6 +82,19 @@ def test_first_row_of_a_card_has_its_own_features_and_no_past() -> None:
         )
     )
     assert is_sound(states).all()
+
+
+@pytest.mark.parametrize("name", _FLOAT_FIELDS)
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_damaged_number_is_found_wherever_it_stands(name: str, value: float) -> None:
+    """In the first place of each field or in its last; what is finite is sound, however large."""
+    states = np.zeros(3, CARD_STATE)
+    numbers = states[name].reshape(3, -1)
+    numbers[0] = -3e38
+    numbers[1, -1] = numbers[2, 0] = value
+    states[name] = numbers.reshape(states[name].shape)
+
+    assert is_sound(states).tolist() == [True, False, False]
 
 
 def test_entity_without_a_key_has_no_state_and_missing_features() -> None:

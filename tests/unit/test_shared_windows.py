@@ -6,9 +6,9 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from fraudstream.features.catalogue import FEATURE_NAMES, Entity
+from fraudstream.features.catalogue import FEATURE_NAMES, SHARED_ENTITIES, Entity
 from fraudstream.features.kernel import advance_cards, empty_outputs
-from fraudstream.features.shared_kernel import Readers, advance_shared, read_shared
+from fraudstream.features.shared_kernel import advance_shared, read_shared
 from fraudstream.features.state import (
     CARD_STATE,
     DAY_MS,
@@ -40,8 +40,10 @@ def _seen(event_ms: int, log: list[npt.NDArray[np.void]]) -> dict[str, float]:
     for line in log:
         advance_shared(states, _ZERO, line)
     vectors, _ = empty_outputs(1)
-    reader = Readers(_ZERO, _ZERO, _ZERO + event_ms, _ZERO + 300, _ZERO)
-    read_shared(Entity.TERMINAL, states, reader, vectors)
+    row = np.zeros(1, ROW)
+    row["event_ms"], row["amount"] = event_ms, 300
+    state_of = [[0 if entity is Entity.TERMINAL else -1] for entity in SHARED_ENTITIES]
+    read_shared(states, np.array(state_of), row, vectors)
     return dict(zip(FEATURE_NAMES, vectors[0].tolist(), strict=True))
 
 
