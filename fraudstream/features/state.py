@@ -255,5 +255,4 @@ def is_sound(states: npt.NDArray[np.void]) -> npt.NDArray[np.bool_]:
     """
     # A float64's upper half is a float32 that is not finite where the float64 is not.
     words = np.ascontiguousarray(states).view(np.float32).reshape(len(states), -1)
-    sound: npt.NDArray[np.bool_] = np.isfinite(words[:, _CARD_FLOATS]).all(axis=1)
-    return sound
+    return np.asarray(np.isfinite(words[:, _CARD_FLOATS]).all(axis=1))

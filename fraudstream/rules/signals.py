@@ -68,8 +68,7 @@ class Lookup:
     def names(self, transaction: Transaction) -> bool:
         """Return whether an entry names a transaction, and has not ended by its event time."""
         value = getattr(transaction, self.field)
-        if not value:
-            return False
-        if self.field is EntryField.IP:  # one address, many spellings
+        if value and self.field is EntryField.IP:  # one address, many spellings
             value = packed_address(value)
-        return transaction.event_time_ms < self.until_ms.get(value, 0)
+        until_ms = self.until_ms.get(value) if value else None
+        return until_ms is not None and transaction.event_time_ms < until_ms

@@ -23,8 +23,10 @@ class Explanation:
 
     def write_into(self, decision: Decision) -> None:
         """Put it in a decision, in the place of the model's reasons; those of rules stay first."""
-        of_rules = [reason for reason in decision.reasons if reason.from_rule]
-        del decision.reasons[:], decision.past[:]
-        decision.reasons.extend((*of_rules, *self.reasons))
+        if decision.reasons:
+            of_rules = [reason for reason in decision.reasons if reason.from_rule]
+            del decision.reasons[:], decision.past[:]
+            decision.reasons.extend(of_rules)
+        decision.reasons.extend(self.reasons)
         decision.past.extend(self.past)
         decision.reasons_estimated = self.is_estimated

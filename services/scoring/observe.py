@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from bisect import bisect_right
+from collections import Counter as Tally
 from collections.abc import Sequence
 
 from prometheus_client import Counter
@@ -47,11 +48,15 @@ class Observer:
 
         self._scored = [SCORED.labels(str(edge)) for edge in (0.0, *SCORE_EDGES)]
 
-    def count(self, decision: Decision) -> None:
-        """Count a decision that was recorded."""
-        self._counters[decision.action, decision.stand_in].inc()
-        if not decision.stand_in:
-            self._scored[bisect_right(SCORE_EDGES, decision.score)].inc()
+    def count(self, decisions: Sequence[Decision]) -> None:
+        """Count decisions that were recorded."""
+        by_kind = Tally((decision.action, decision.stand_in) for decision in decisions)
+        for kind, count in by_kind.items():
+            self._counters[kind].inc(count)
+        scores = [decision.score for decision in decisions if not decision.stand_in]
+        by_score = Tally(bisect_right(SCORE_EDGES, score) for score in scores)
+        for place, count in by_score.items():
+            self._scored[place].inc(count)
 
     def write_spans(
         self, rows: Sequence[tuple[Subject, Decision]], started_us: int, ended_us: int

@@ -145,8 +145,8 @@ class StreamDoor:
         decided: list[tuple[Subject, Decision]] = []
         for row, answer in zip(written, answers, strict=True):
             if answer.outcome is RecordOutcome.RECORDED:
-                self._parts.observer.count(row.decision)
                 decided.append((row.subject, row.decision))
+        self._parts.observer.count([decision for _, decision in decided])
         self._parts.observer.write_spans(decided, started_us, ended_us)
         self._parts.shadows.add(decided)
         self._batch_rows.observe(len(written))

@@ -24,7 +24,7 @@ def test_decision_is_counted_in_the_bin_of_its_score(score: float, score_from: s
     """A bin begins with its lower end; six bins say how scores are spread."""
     before = _counted(score_from)
 
-    Observer(Telemetry(TelemetrySettings(), "scoring")).count(Decision(score=score))
+    Observer(Telemetry(TelemetrySettings(), "scoring")).count([Decision(score=score)])
 
     assert _counted(score_from) == before + 1
 
@@ -33,6 +33,6 @@ def test_stand_in_decision_is_in_no_bin() -> None:
     """The model did not score it: its 0 would look like a harmless transaction."""
     before = _counted("0.0")
 
-    Observer(Telemetry(TelemetrySettings(), "scoring")).count(Decision(stand_in=True))
+    Observer(Telemetry(TelemetrySettings(), "scoring")).count([Decision(stand_in=True)])
 
     assert _counted("0.0") == before
