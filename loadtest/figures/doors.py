@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +23,7 @@ from demo.servers import Broker, choose_broker
 from demo.service_process import ServiceProcess
 from demo.settings import MachineSettings, kafka_settings_in, redis_settings_in
 from fraudstream.settings import KafkaSettings
+from fraudstream.v1.decision_pb2 import Decision
 from loadtest.bench.cores import Cores, bound_to, lacking_for_cores
 from loadtest.bench.cpu import lacking_for_cpu, session_cpu_us
 from loadtest.bench.figure import MeasurementFailed, Plan, Sample
@@ -129,6 +130,20 @@ class Door:
             deadline_ms, lambda g: g.run_open(messages, due_ns, deadline_ms), deadline_ms
         )
 
+    def decide_one(self) -> Decision:
+        """Return the answer to one call.
+
+        Raises:
+            MeasurementFailed: The model did not decide it.
+        """
+        target = Target("127.0.0.1", self.port, METHOD, connections=1)
+        messages = self._requests(1)
+        with asyncio.Runner() as runner:
+            (call,) = runner.run(_loaded(target, lambda g: g.run_closed(messages, 1)))
+        if call.outcome(float("inf")) is not Outcome.DECIDED:
+            raise MeasurementFailed(f"a call was not decided by the model: status {call.status}")
+        return Decision.FromString(call.answer)
+
     def _run(self, timeout_ms: int | None, load: Load, deadline_ms: float) -> Loaded:
         spent_us, used_s, wall_s = self._spent_us(), time.process_time(), time.monotonic()
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
@@ -203,22 +218,12 @@ def running_doors(kafka: KafkaSettings, machine: MachineSettings, plan: Plan) ->
         fresh = stored.population.fresh(seed=1)
         ours = Door(line.services[0], line.ports.scoring, fresh.requests)
         with bound_to(cores.generator):
-            answer = _one_answer(ours, fresh.requests(1))
+            answer = ours.decide_one().SerializeToString()
         echo = stack.enter_context(running_echo(plan.folder, answer, fresh.requests))
         stack.enter_context(bound_to(cores.generator))
         for door in (ours, echo):
             door.closed(plan.rows(_WARM_UP_CALLS), IN_FLIGHT)
         yield Doors(ours, echo, stored)
-
-
-def _one_answer(door: Door, messages: Sequence[bytes]) -> bytes:
-    """Return the answer to one call: what an answer looks like."""
-    with asyncio.Runner() as runner:
-        target = Target("127.0.0.1", door.port, METHOD, connections=1)
-        (call,) = runner.run(_loaded(target, lambda g: g.run_closed(messages, 1)))
-    if call.outcome(float("inf")) is not Outcome.DECIDED:
-        raise MeasurementFailed(f"the first call was not decided: status {call.status}")
-    return call.answer
 
 
 @contextmanager
