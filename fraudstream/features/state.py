@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import math
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 import numpy as np
@@ -222,7 +222,18 @@ def rows_of(transactions: Sequence[Transaction]) -> npt.NDArray[np.void]:
     >>> rows_of([Transaction(event_time_ms=5, mcc="5411")])["value"][0, 5].item()
     5411
     """
-    return np.frombuffer(bytearray().join(map(pack_row, transactions)), ROW)
+    return packed_rows(map(pack_row, transactions))
+
+
+def packed_rows(rows: Iterable[bytes]) -> npt.NDArray[np.void]:
+    """Return what `pack_row` made as one writable array, `ROW` [B].
+
+    The kernels are compiled for writable arrays; for another kind they would compile again.
+
+    >>> packed_rows([pack_row(Transaction(event_time_ms=5))])["event_ms"].tolist()
+    [5]
+    """
+    return np.frombuffer(bytearray().join(rows), ROW)
 
 
 def _float_words(dtype: np.dtype[np.void]) -> npt.NDArray[np.intp]:

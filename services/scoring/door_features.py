@@ -16,7 +16,7 @@ from fraudstream.engines.protocol import FloatArray
 from fraudstream.errors import FraudStreamError, ShardClosed
 from fraudstream.features.codec import CARD_VALUE, unpack_values
 from fraudstream.features.preview import preview_rows
-from fraudstream.features.state import ROW
+from fraudstream.features.state import ROW, packed_rows
 from fraudstream.shard import AdmitOutcome, DoorAnswer
 from fraudstream.shared_entities import EntityReader, SharedView
 from fraudstream.state_store import StateStore
@@ -124,7 +124,7 @@ class DoorFeatures:
         answers = [
             o.answer for o in (outcome[place] for place in admitted) if isinstance(o, Admission)
         ]
-        rows = np.frombuffer(b"".join(arrivals[place].row.row for place in admitted), ROW)
+        rows = packed_rows(arrivals[place].row.row for place in admitted)
         keys = [arrivals[place].entities for place in admitted]
         vectors, sequences = preview_rows(answers, rows, keys, shared)
         previous_ms = unpack_values([answer.state for answer in answers], CARD_VALUE)["state"][
