@@ -251,6 +251,7 @@ def _float_words(dtype: np.dtype[np.void]) -> npt.NDArray[np.intp]:
 
 
 _CARD_FLOATS: Final = _float_words(CARD_STATE)
+_CARD_WORDS: Final = CARD_STATE.itemsize // 4
 
 
 def is_sound(states: npt.NDArray[np.void]) -> npt.NDArray[np.bool_]:
@@ -265,5 +266,5 @@ def is_sound(states: npt.NDArray[np.void]) -> npt.NDArray[np.bool_]:
     [False]
     """
     # A float64's upper half is a float32 that is not finite where the float64 is not.
-    words = np.ascontiguousarray(states).view(np.float32).reshape(len(states), -1)
+    words = np.ascontiguousarray(states).view(np.float32).reshape(len(states), _CARD_WORDS)
     return np.asarray(np.isfinite(words[:, _CARD_FLOATS]).all(axis=1))

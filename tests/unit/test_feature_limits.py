@@ -97,6 +97,11 @@ def test_damaged_number_is_found_wherever_it_stands(name: str, value: float) -> 
     assert is_sound(states).tolist() == [True, False, False]
 
 
+def test_no_states_are_all_sound() -> None:
+    """A batch whose rows were all counted before reads none."""
+    assert is_sound(np.zeros(0, CARD_STATE)).tolist() == []
+
+
 def test_entity_without_a_key_has_no_state_and_missing_features() -> None:
     """A row without a device reads none, and leaves none behind."""
     transaction = transaction_of("t-1", terminal_id="")
