@@ -53,11 +53,11 @@ def test_store_that_loses_writes_forks_only_what_was_unpublished(valkey: ValkeyS
 @pytest.mark.parametrize(
     ("lacking", "begin"),
     [
-        (without.WRITE_FENCE, 62),
+        (without.WRITE_FENCE, 21),
         (without.PARTIAL_SUCCESS, 10),
         (without.EMPTY_WRITES, 0),
         (without.RECORD_WINS, 0),
-        (without.APPEND_IF_ABSENT, 2),
+        (without.APPEND_IF_ABSENT, 1),
         (without.CLAIMS_WITH_STATES, 0),
     ],
     ids=["write fence", "partial", "empty writes", "record wins", "append", "claims"],
