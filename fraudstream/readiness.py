@@ -1,6 +1,14 @@
-"""How a service says that it is ready."""
+"""How a service that is built settles down, and says that it is ready."""
 
 from __future__ import annotations
+
+import gc
+
+
+def keep_what_lives() -> None:
+    """Tell the collector that what lives now lives to the end: it need not be walked again."""
+    gc.collect()
+    gc.freeze()
 
 
 def say_ready() -> None:

@@ -430,11 +430,6 @@ def _read_all(states, state_of, rows, plans, vectors, scratches):
     for kind in range(state_of.shape[0]):
         plan, of_kind = plans[kind], state_of[kind]
         for position in range(rows.shape[0]):
-            ahead = position + AHEAD
-            if ahead < rows.shape[0] and of_kind[ahead] >= 0:
-                coming = states[of_kind[ahead]]
-                for offset in range(0, _STATE_BYTES, LINE_BYTES):
-                    prefetch(coming, offset)
             if of_kind[position] >= 0:
                 row, state = rows[position], states[of_kind[position]]
                 _read(state, row["event_ms"], row["amount"], plan, vectors[position], scratches[0])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
 import time
 from collections.abc import Awaitable, Callable
@@ -19,7 +18,7 @@ from fraudstream.dead_letter import LetterWriter, load_public_key
 from fraudstream.errors import InvalidSettings
 from fraudstream.faust_worker import run_until_asked
 from fraudstream.features.warm_up import warm_up
-from fraudstream.readiness import say_ready
+from fraudstream.readiness import keep_what_lives, say_ready
 from fraudstream.settings import KafkaSettings, RedisSettings, TelemetrySettings
 from fraudstream.shard import Role
 from fraudstream.shared_entities import EntityReader
@@ -84,9 +83,7 @@ class LateHandler:
             role = await self.connect()
             role.assigned(self._assigned)
             self.role = role
-            # What lives now lives to the end: the collector need not walk it again and again.
-            gc.collect()
-            gc.freeze()
+            keep_what_lives()
             say_ready()
         return await self.role.handle(records)
 

@@ -9,7 +9,7 @@ from typing import Final
 
 import uvloop
 
-from fraudstream.readiness import say_ready
+from fraudstream.readiness import keep_what_lives, say_ready
 from fraudstream.telemetry import serve_metrics
 from services.scoring.build import build
 from services.scoring.settings import ServiceSettings
@@ -54,8 +54,6 @@ async def _serve(settings: ServiceSettings, metrics_port: int, *, is_worker: boo
 
 def _settle_interpreter() -> None:
     """Fit the interpreter to a service whose working set is in memory: a fifth more calls."""
-    # What lives now lives to the end: the collector need not walk it again and again.
-    gc.collect()
-    gc.freeze()
+    keep_what_lives()
     gc.set_threshold(_COLLECT_AFTER, *gc.get_threshold()[1:])
     sys.setswitchinterval(_SWITCH_S)
