@@ -49,6 +49,7 @@ def test_gpu_takes_over_and_the_cpu_takes_the_batch_that_finds_no_memory(
     one: Subject, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """All rows are scored, by either, and each change is told."""
+    # By default PyTorch lets an LSTM compute in TF32, which the fp32 tolerance is not for.
     monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
     changes: list[EngineChange] = []
     engine = FallbackEngine(

@@ -258,7 +258,7 @@ def _is_of_stream(decision: Decision) -> bool:
     [
         _is_of_stream,
         lambda decision: _is_of_stream(decision) and decision.freshness.shared_stale,
-        lambda decision: bool(decision.freshness.pending_identities),
+        lambda decision: len(decision.freshness.pending_identities) > 3,
     ],
     ids=["stream", "stale", "authorisation"],
 )
