@@ -190,6 +190,8 @@ SPANS_DROPPED: Final = Counter(
 # Ids must differ, not be secret: the system's own random bytes cost twenty times as much a span.
 _random_bits = random.getrandbits
 _TRACEPARENT_FORM = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")
+# Of a trace id, by which every sampler decides.
+_LOW_BITS: Final = 2**64 - 1
 _NO_TRACE, _NO_SPAN = "0" * 32, "0" * 16
 _LOWEST_FORBIDDEN_VERSION = "ff"
 
@@ -215,9 +217,9 @@ class TraceContext:
         >>> TraceContext.start(1.0).is_sampled, TraceContext.start(0.0).is_sampled
         (True, False)
         """
-        ids = f"{_random_bits(192):048x}"
-        is_sampled = int(ids[16:32], 16) < sample_ratio * 2.0**64
-        return cls(ids[:32], ids[32:], is_sampled)
+        bits = _random_bits(192)
+        ids = f"{bits:048x}"
+        return cls(ids[:32], ids[32:], (bits >> 64 & _LOW_BITS) < sample_ratio * 2.0**64)
 
     @classmethod
     def parse(cls, traceparent: str | bytes | None) -> Self | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from threading import Event, Lock
+from threading import Event, Lock, get_ident
 
 from fraudstream.engines.protocol import BUCKETS, FloatArray
 from fraudstream.errors import ModelNotLoaded
@@ -14,6 +14,7 @@ class FakeEngine:
     Attributes:
         changes: Version and buckets of what computes the next batches, one after another.
         turns: A list to write each batch into, and how.
+        threads: Which thread ran each batch.
     """
 
     def __init__(self) -> None:
@@ -21,6 +22,7 @@ class FakeEngine:
         self.buckets: tuple[int, ...] = BUCKETS
         self.changes: list[tuple[str, tuple[int, ...]]] = []
         self.sizes: list[int] = []
+        self.threads: list[int] = []
         self.gate = Event()
         self.gate.set()
         self.is_failing = False
@@ -37,6 +39,7 @@ class FakeEngine:
             self.version, self.buckets = self.changes.pop(0)
         with self._lock:
             self.sizes.append(len(vectors))
+            self.threads.append(get_ident())
         if self.is_failing:
             msg = "out of order"
             raise ModelNotLoaded(msg)

@@ -135,7 +135,7 @@ def golden_batches(count: int, buckets: tuple[int, ...] = BUCKETS) -> list[npt.N
     """Return the rows of each batch: all buckets twice, then what the rows that are left need.
 
     >>> [len(rows) for rows in golden_batches(256)]
-    [1, 8, 16, 32, 64, 1, 8, 16, 32, 64, 16]
+    [1, 2, 4, 8, 16, 32, 64, 1, 2, 4, 8, 16, 32, 64, 2]
     """
     sizes = list(buckets) * _WARM_UP_RUNS
     while (left := count - sum(sizes)) > 0:

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 FloatArray = npt.NDArray[np.float32]
 
-BUCKETS: Final = (1, 8, 16, 32, 64)
+BUCKETS: Final = (1, 2, 4, 8, 16, 32, 64)
 MAX_ROWS: Final = BUCKETS[-1]
 # Each size of a GPU is one of a CPU or a multiple of its largest: a batch can change over.
 GPU_BUCKETS: Final = (*BUCKETS, 128, 256, 512, 1024)
@@ -66,7 +66,7 @@ def bucket_of(rows: int, buckets: tuple[int, ...] = BUCKETS) -> int:
     """Return the smallest bucket that holds so many rows.
 
     >>> [bucket_of(rows) for rows in (1, 2, 8, 9, 64)]
-    [1, 8, 8, 16, 64]
+    [1, 2, 8, 16, 64]
     """
     return next(bucket for bucket in buckets if bucket >= rows)
 

@@ -59,9 +59,11 @@ def empty_unsound(cards: npt.NDArray[np.void]) -> int:
     >>> empty_unsound(np.zeros(2, CARD_VALUE))
     0
     """
-    unsound = ~is_sound(cards["state"])
-    cards[unsound] = np.zeros(1, CARD_VALUE)
-    return int(unsound.sum())
+    sound = is_sound(cards["state"])
+    if sound.all():
+        return 0
+    cards[~sound] = np.zeros(1, CARD_VALUE)
+    return int((~sound).sum())
 
 
 def entity_key(bank_id: str, entity_id: str) -> str:

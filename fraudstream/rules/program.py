@@ -82,9 +82,12 @@ class RuleProgram:
         codes: dict[str, int] = {}
         conditions = _read(rule_set, codes)
         pairs = list(zip(rule_set.rules, conditions, strict=True))
-        self._full = _compile(pairs, codes)
-        self._bare = _compile([pair for pair in pairs if not pair[1].needs_model], codes)
-        self._lists = [Lookup.of_list(name, found) for name, found in rule_set.lists.items()]
+        lists = [Lookup.of_list(name, found) for name, found in rule_set.lists.items()]
+        self._lists = [each for each in lists if each.until_ms]
+        empty = {each.variable: False for each in lists if not each.until_ms}
+        self._full = _compile(pairs, codes, empty)
+        bare = [pair for pair in pairs if not pair[1].needs_model]
+        self._bare = _compile(bare, codes, empty)
 
     @property
     def codes_that_need_model(self) -> list[str]:
@@ -160,7 +163,10 @@ def _said(exc: Exception) -> str:
     return (found.group(1) if found else text.splitlines()[0].partition("Convert")[0])[:160]
 
 
-def _compile(pairs: Sequence[tuple[Rule, Condition]], codes: Mapping[str, int]) -> _Conditions:
+def _compile(
+    pairs: Sequence[tuple[Rule, Condition]], codes: Mapping[str, int], empty: Mapping[str, bool]
+) -> _Conditions:
+    """Compile conditions; what lists without an entry say is known once for all."""
     sources = [condition.source for _, condition in pairs]
     variables = {name for _, condition in pairs for name in condition.variables}
     return _Conditions(
@@ -168,5 +174,5 @@ def _compile(pairs: Sequence[tuple[Rule, Condition]], codes: Mapping[str, int]) 
         cel.compile(f"[{', '.join(f'({source})' for source in sources)}]"),
         tuple(map(cel.compile, sources)),
         VariableReader(variables, codes),
-        cel.Context(),
+        cel.Context(dict(empty)),
     )

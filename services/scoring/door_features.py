@@ -10,19 +10,15 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from fraudstream.engines.protocol import FloatArray
 from fraudstream.errors import FraudStreamError, ShardClosed
-from fraudstream.features.codec import CARD_VALUE, unpack_values
 from fraudstream.features.preview import preview_rows
-from fraudstream.features.state import ROW, packed_rows
 from fraudstream.shard import AdmitOutcome, DoorAnswer
 from fraudstream.shared_entities import EntityReader, SharedView
 from fraudstream.state_store import StateStore
 from fraudstream.v1.decision_pb2 import Freshness
 from services.scoring.door_row import Arrival
-from services.scoring.shards import CardShards
+from services.scoring.shards import CardShards, all_shards
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,10 +61,11 @@ class DoorFeatures:
         for place, arrival in enumerate(arrivals):
             lots.setdefault(arrival.partition, []).append(place)
         answers: list[DoorAnswer | FraudStreamError] = [ShardClosed("not read")] * len(arrivals)
-        shared, *_ = await asyncio.gather(
-            self._read_shared(arrivals),
-            *(self._admit_shard(lot, places, arrivals, answers) for lot, places in lots.items()),
+        reading = asyncio.create_task(self._read_shared(arrivals))
+        await all_shards(
+            [self._admit_shard(lot, places, arrivals, answers) for lot, places in lots.items()]
         )
+        shared = await reading
         admitted = [
             place
             for place, answer in enumerate(answers)
@@ -124,25 +121,21 @@ class DoorFeatures:
         answers = [
             o.answer for o in (outcome[place] for place in admitted) if isinstance(o, Admission)
         ]
-        rows = packed_rows(arrivals[place].row.row for place in admitted)
+        rows = [arrivals[place].row.row for place in admitted]
         keys = [arrivals[place].entities for place in admitted]
-        vectors, sequences = preview_rows(answers, rows, keys, shared)
-        previous_ms = unpack_values([answer.state for answer in answers], CARD_VALUE)["state"][
-            "previous_ms"
-        ].tolist()
+        seen = preview_rows(answers, rows, keys, shared)
         for number, place in enumerate(admitted):
-            freshness = _freshness(arrivals[place], answers[number], previous_ms[number], shared)
-            features = RowFeatures(vectors[number], sequences[number], freshness)
+            freshness = _freshness(arrivals[place], answers[number], seen.newest_ms[number], shared)
+            features = RowFeatures(seen.vectors[number], seen.sequences[number], freshness)
             outcome[place] = Admission(answers[number], features)
 
 
 def _freshness(
-    arrival: Arrival, answer: DoorAnswer, previous_ms: int, shared: SharedView
+    arrival: Arrival, answer: DoorAnswer, newest_ms: int, shared: SharedView
 ) -> Freshness:
-    pending_ms = [int(np.frombuffer(entry.row, ROW)["event_ms"][0]) for entry in answer.pending]
     freshness = Freshness(
         applied_offset=answer.next_offset,
-        previous_event_time_ms=max([previous_ms, *pending_ms]),
+        previous_event_time_ms=newest_ms,
         cold_start=answer.state is None and not answer.pending,
         pending_identities=[entry.identity for entry in answer.pending],
     )

@@ -27,7 +27,7 @@ from services.scoring.backlog import PublishBacklog
 from services.scoring.publish import Outgoing, Publisher, outgoing_of
 from services.scoring.record import Written, existing_outgoing
 from services.scoring.settings import AnswerAfter
-from services.scoring.shards import CardShards
+from services.scoring.shards import CardShards, all_shards
 
 Answer = Decision | FraudStreamError
 
@@ -87,11 +87,11 @@ class DoorRecords:
         lots: dict[int, list[int]] = {}
         for place, row in enumerate(rows):
             lots.setdefault(row.partition, []).append(place)
-        found = await asyncio.gather(
-            *(
+        found = await all_shards(
+            [
                 self._record_shard(partition, [rows[place].written for place in places])
                 for partition, places in lots.items()
-            )
+            ]
         )
         kept: dict[int, _Kept | FraudStreamError] = {}
         for places, answers in zip(lots.values(), found, strict=True):

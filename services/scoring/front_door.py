@@ -85,15 +85,16 @@ class FrontDoor:
         # A quarter of what `asyncio.timeout` around a shield costs.
         timer = asyncio.get_running_loop().call_later(budget_s, _give_up, cases, answers)
         try:
-            await answers
+            found = await answers
         finally:
             timer.cancel()
         late = [case for case in cases if case.is_given_up]
-        if late:
-            verdict = stand_in(StandInCause.STAND_IN_CAUSE_DEADLINE)
-            again = [_Case(case.arrival, case.started_us, case.features, verdict) for case in late]
-            for case, answer in zip(late, await self._finish(again), strict=True):
-                case.answer = answer
+        if not late:
+            return found
+        verdict = stand_in(StandInCause.STAND_IN_CAUSE_DEADLINE)
+        again = [_Case(case.arrival, case.started_us, case.features, verdict) for case in late]
+        for case, answer in zip(late, await self._finish(again), strict=True):
+            case.answer = answer
         return [_answer_of(case) for case in cases]
 
     async def _decide_round(self, cases: Sequence[_Case]) -> list[Answer]:

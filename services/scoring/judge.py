@@ -203,19 +203,18 @@ class ModelJudge:
         A challenge is the cardholder's to answer; a review or decline is measured, if the engine
         has the time now.
         """
-        thresholds = self.model.thresholds
-        scores, raw_scores = np.where(scored.is_sound, scored.scores, -1.0), scored.raw_scores
-        flagged = np.flatnonzero(scores >= thresholds.challenge)
-        if not len(flagged):
+        thresholds, scores = self.model.thresholds, scored.scores.tolist()
+        flagged = [place for place, score in enumerate(scores) if score >= thresholds.challenge]
+        if not flagged:
             return {}
         estimated = self.explainer.estimate(vectors[flagged])
-        found = dict(zip(flagged.tolist(), estimated, strict=True))
-        looked_at = flagged[scores[flagged] >= thresholds.review]
-        if not len(looked_at) or self.explainer.is_busy:
+        found = dict(zip(flagged, estimated, strict=True))
+        looked_at = [place for place in flagged if scores[place] >= thresholds.review]
+        if not looked_at or self.explainer.is_busy:
             return found
         with suppress(Overloaded):
             measured = await self.explainer.measure(
-                vectors[looked_at], sequences[looked_at], raw_scores[looked_at].tolist()
+                vectors[looked_at], sequences[looked_at], scored.raw_scores[looked_at].tolist()
             )
-            found |= zip(looked_at.tolist(), measured, strict=True)
+            found |= zip(looked_at, measured, strict=True)
         return found

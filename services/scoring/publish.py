@@ -21,10 +21,11 @@ from fraudstream.state_store import StateStore
 from fraudstream.telemetry import ALERTS, TRACEPARENT, TraceContext
 from fraudstream.topics import ACCEPTED, DECISIONS, STAND_INS
 from fraudstream.topics import ALERTS as ALERTS_TOPIC
-from fraudstream.v1.decision_pb2 import AcceptedTransaction, Decision
+from fraudstream.v1.decision_pb2 import Decision
 from fraudstream.v1.rescore_pb2 import StandIn
 from services.scoring.alerts import build_alert
 from services.scoring.decide import needs_person
+from services.scoring.written import accepted_row
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +66,7 @@ def outgoing_of(decision: Decision, row: RecordRow, span: TraceContext) -> Outgo
     A decision without log coordinates came by gRPC: its transaction goes to the accepted topic
     too, with the decision that it was given.
     """
-    accepted = b"" if decision.HasField("coordinates") else accepted_row(decision)
+    is_of_log = decision.HasField("coordinates")
     is_alert = needs_person(decision)
     is_late = is_alert and decision.reasons_estimated
     return Outgoing(
@@ -74,14 +75,8 @@ def outgoing_of(decision: Decision, row: RecordRow, span: TraceContext) -> Outgo
         span=span,
         alert=build_alert(decision).SerializeToString() if is_alert and not is_late else b"",
         is_late=is_late,
-        accepted=accepted,
+        accepted=b"" if is_of_log else accepted_row(decision.transaction, row.value),
     )
-
-
-def accepted_row(decision: Decision) -> bytes:
-    """Return the serialised accepted row that carries a decision."""
-    row = AcceptedTransaction(transaction=decision.transaction, decision=decision)
-    return row.SerializeToString()
 
 
 class LateAlerts(Protocol):
@@ -169,7 +164,7 @@ class Publisher:
         """
         record = OutRecord(
             key=decision.card_token.encode(),
-            value=accepted_row(decision),
+            value=accepted_row(decision.transaction, decision.SerializeToString()),
             headers=[(TRACEPARENT, span.traceparent().encode())],
             timestamp_ms=None,
             partition=partition,

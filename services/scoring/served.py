@@ -21,7 +21,7 @@ class Scored:
 
     Attributes:
         raw_scores: float64 [n], as the engine gave them.
-        scores: Calibrated, float64 [n]; of no meaning where the raw score is not sound.
+        scores: Calibrated, float64 [n]; NaN where the raw score is not sound.
         is_sound: bool [n]: the raw score is a number in [0, 1].
     """
 
@@ -39,7 +39,7 @@ class ServedModel:
         feature_hashes: What its vector holds, in order.
         feature_names: The same for people.
         sequence_hash: Layout of the sequence that it reads.
-        calibrate: Raw scores to calibrated ones, elementwise, float64.
+        calibrate: Raw scores to calibrated ones in [0, 1], elementwise, float64; NaN to NaN.
         thresholds: Where the action changes.
         occlusions: Its reason groups.
         estimate: About what each group is worth.
@@ -58,8 +58,7 @@ class ServedModel:
         """Return calibrated scores of raw ones, float32 [n]."""
         raw = raw_scores.astype(np.float64)
         is_sound = (raw >= 0) & (raw <= 1)  # false for NaN too
-        scores = np.clip(self.calibrate(np.where(is_sound, raw, 0.5)), 0.0, 1.0)
-        return Scored(raw, scores, is_sound)
+        return Scored(raw, np.where(is_sound, self.calibrate(raw), np.nan), is_sound)
 
 
 def find_columns(model: ServedModel, feature_hashes: tuple[int, ...]) -> npt.NDArray[np.intp]:

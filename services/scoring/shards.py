@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from typing import TypeVar
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from typing import Any, TypeVar
 
 from fraudstream.errors import ShardClosed
 from fraudstream.features.state import LAYOUT_HASH
@@ -80,6 +81,16 @@ class CardShards:
     def forget(self, partition: int) -> None:
         """Read the marker again at the next call, after a script said that it is another."""
         self._known.pop(partition, None)
+
+
+async def all_shards(works: Sequence[Coroutine[Any, Any, T]]) -> Sequence[T]:
+    """Return what works on several shards return; all at once.
+
+    One alone needs no task of its own, which costs as much as half of the work.
+    """
+    if len(works) == 1:
+        return [await works[0]]
+    return await asyncio.gather(*works)
 
 
 def _shard_of(partition: int, marker: Marker | None, partitions: int) -> ShardRef:

@@ -80,16 +80,18 @@ def write_decision(
     decision.score = verdict.score
     decision.raw_score = verdict.raw_score
     verdict.why.write_into(decision)
-    if subject.offset is not None:  # else there are no coordinates at all
+    freshness, timings = subject.freshness, decision.timings
+    if subject.offset is not None:  # else there are no coordinates, and no stages before this
         decision.coordinates.offset = subject.offset
-    decision.freshness.CopyFrom(subject.freshness)
-    decision.timings.MergeFrom(subject.timings)
-    decision.timings.engine_started_us = engine.started_us
-    decision.timings.engine_ended_us = engine.ended_us
+        timings.MergeFrom(subject.timings)
+    decision.freshness.CopyFrom(freshness)
+    timings.engine_started_us = engine.started_us
+    timings.engine_ended_us = engine.ended_us
     if verdict.is_stand_in:
         decision.stand_in = True
         decision.stand_in_cause = verdict.stand_in_cause
-    decision.degraded = decision.stand_in or subject.freshness.shared_stale
+    if verdict.is_stand_in or freshness.shared_stale:
+        decision.degraded = True
     decision.trace_id = subject.span.trace_id
     decision.batch_bucket = verdict.bucket
     decision.engine_version = verdict.engine_version
@@ -108,6 +110,24 @@ def mark_replayed(decision: bytes) -> bytes:
     True
     """
     return decision + _REPLAYED
+
+
+# Fields 1 (`transaction`) and 5 (`decision`) of an `AcceptedTransaction`.
+_ACCEPTED: Final = b"\x0a", b"\x2a"
+
+
+def accepted_row(transaction: Transaction, decision: bytes) -> bytes:
+    """Return the serialised accepted row that carries a serialised decision about a transaction.
+
+    >>> from fraudstream.v1.decision_pb2 import AcceptedTransaction
+    >>> row = AcceptedTransaction.FromString(accepted_row(Transaction(mcc="5411"), b""))
+    >>> row.transaction.mcc, row.HasField("decision")
+    ('5411', True)
+    """
+    content = transaction.SerializeToString()
+    of_transaction, of_decision = _ACCEPTED
+    head = (of_transaction, _varint(len(content)), content, of_decision, _varint(len(decision)))
+    return b"".join((*head, decision))
 
 
 def _varint(number: int) -> bytes:

@@ -21,7 +21,7 @@ from fraudstream.features.codec import CARD_VALUE
 from fraudstream.features.history import replay_history
 from fraudstream.features.kernel import advance_states
 from fraudstream.features.preview import preview_rows
-from fraudstream.features.state import CARD_STATE, ROW
+from fraudstream.features.state import CARD_STATE
 from fraudstream.shard import AdmitOutcome, DoorAnswer, PendingEntry
 from tests.property.histories import CARDS, histories
 from tests.property.kernel_histories import (
@@ -213,11 +213,12 @@ def test_preview_equals_advance_and_leaves_the_state_alone(
     view = states.view()
     kept = view.states.tobytes()
 
-    vectors, sequences = preview_rows([answer], packed([own]), [keys_of(own)], view)
+    seen = preview_rows([answer], [packed([own]).tobytes()], [keys_of(own)], view)
 
     expected = states.advance([*waiting, own])
-    assert _same(vectors[0], expected[0][-1])
-    assert _same(sequences[0], expected[1][-1])
+    assert _same(seen.vectors[0], expected[0][-1])
+    assert _same(seen.sequences[0], expected[1][-1])
+    assert seen.newest_ms == [max((row.event_ms for row in before[: stored + pending]), default=0)]
     assert answer.state == value.tobytes()
     assert view.states.tobytes() == kept
 
@@ -256,8 +257,8 @@ def test_preview_of_a_burst_keeps_cards_apart() -> None:
         for card in range(CARDS)
     ]
 
-    vectors, _ = preview_rows(answers, packed(rows), [keys_of(row) for row in rows], states.view())
+    own = [packed([row]).tobytes() for row in rows]
+    seen = preview_rows(answers, own, [keys_of(row) for row in rows], states.view())
 
-    counts = vectors[:, FEATURE_NAMES.index("card_count_1h")]
+    counts = seen.vectors[:, FEATURE_NAMES.index("card_count_1h")]
     assert counts.tolist() == [2.0, 1.0]
-    assert packed(rows).dtype == ROW

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from threading import get_ident
 
 import numpy as np
 import pytest
@@ -98,6 +99,48 @@ async def test_batches_grow_to_what_the_engine_takes() -> None:
 
         assert engine.sizes == [1024, 128]
         assert answer.buckets.tolist() == [1024] * 1024 + [128] * 76
+
+
+async def test_few_rows_of_a_quick_engine_need_no_thread() -> None:
+    """Once it was quick with few rows, a lone caller's run where its call is; many rows do not."""
+    engine = FakeEngine()
+    async with running(engine) as lone:
+        for count in (1, 1, 4, 5):
+            await lone.score(*rows(*range(count)))
+
+        engine_thread, *others = engine.threads
+        assert engine_thread != get_ident()
+        assert [thread == get_ident() for thread in others] == [True, True, False]
+
+
+async def test_slow_engine_keeps_to_its_thread() -> None:
+    """Few rows of one that takes milliseconds would hold up the event loop."""
+    times_us = iter(range(0, 100_000, 2_000))
+    engine = FakeEngine()
+    async with running(engine) as lone:
+        lone.batcher._clock_us = lambda: next(times_us)
+        for _ in range(3):
+            await lone.score(*rows(1))
+
+        assert get_ident() not in engine.threads
+
+
+async def test_few_rows_wait_for_the_batch_that_runs() -> None:
+    """One engine is used by one thread at a time, however few the rows."""
+    engine = FakeEngine()
+    async with running(engine) as lone:
+        await lone.score(*rows(1))
+        engine.gate.clear()
+        many = asyncio.create_task(lone.score(*rows(*range(64))))
+        await asyncio.sleep(0)
+        few = asyncio.create_task(lone.score(*rows(7)))
+        await asyncio.sleep(0)
+        engine.gate.set()
+
+        await asyncio.gather(many, few)
+
+        assert engine.sizes == [1, 64, 1]
+        assert get_ident() not in engine.threads
 
 
 async def test_rows_say_what_computed_them() -> None:

@@ -8,7 +8,7 @@ from fraudstream.features import kernel, shared_kernel
 from fraudstream.features.catalogue import SHARED_ENTITIES
 from fraudstream.features.codec import CARD_VALUE, unpack_values
 from fraudstream.features.preview import preview_rows
-from fraudstream.features.state import SHARED_STATE, pack_row, packed_rows
+from fraudstream.features.state import SHARED_STATE, pack_row
 from fraudstream.features.warm_up import warm_up
 from fraudstream.shard import AdmitOutcome, DoorAnswer
 from fraudstream.shared_entities import SharedView
@@ -26,8 +26,8 @@ def test_first_decision_compiles_nothing() -> None:
         unpack_values([None], SHARED_STATE), (0,), (0,), [{"": 0} for _ in SHARED_ENTITIES]
     )
     keys = [tuple("" for _ in SHARED_ENTITIES)]
-    vectors, _ = preview_rows([answer], packed_rows([pack_row(transaction)]), keys, shared)
+    seen = preview_rows([answer], [pack_row(transaction)], keys, shared)
 
-    assert np.isfinite(vectors).any()
+    assert np.isfinite(seen.vectors).any()
     after = [len(each.signatures) for each in (kernel._advance_cards, shared_kernel._read_all)]
     assert after == compiled
