@@ -2,7 +2,8 @@
 
 Records are appended at independent random times. Latency counts from when a record was due to when
 its decision was read, by the same reader on both sides: it holds append and reading, of both alike.
-The maximum of the line is found first, by a backlog.
+The maximum of the line is found first, by a backlog. Both are simulated traffic in its own event
+time, of many cards: flagged rows are as rare as in life.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import count, islice
 from typing import Final
@@ -40,7 +41,7 @@ from loadtest.figures.ours import drain_of, line_of, running_line
 from loadtest.figures.servers import running_broker, side_servers
 from loadtest.generator.arrivals import Arrivals, due_times_ns
 from loadtest.generator.calls import percentile
-from loadtest.traffic import raw_traffic
+from training.simulate import live_traffic
 
 SECONDS: Final = 15.0
 PEAK_ROWS: Final = 8_000
@@ -88,7 +89,8 @@ class LineLatency:
                 drain.run(list(islice(rows, plan.rows(_WARM_UP_ROWS))))
                 peak = drain.run(list(islice(rows, plan.rows(PEAK_ROWS))))["tx_per_s"]
             stack.enter_context(_running_chain(plan, bare))
-            load = _Load(peak / 2, max(_LEAST_SECONDS, SECONDS * min(plan.scale, 1.0)))
+            seconds = max(_LEAST_SECONDS, SECONDS * min(plan.scale, 1.0))
+            load = _Load(_other_traffic(), peak / 2, seconds)
             ours = partial(load.run, kafka_settings_in(our.environment), _raw_value)
             chain = partial(load.run, kafka_settings_in(bare), _request_value)
             chain()
@@ -137,6 +139,15 @@ class _Sent:
     value: bytes
 
 
+def _other_traffic() -> Iterator[Transaction]:
+    """Yield transactions of other cards and ids than the backlog's."""
+    settings = traffic_settings()
+    for simulated in live_traffic(replace(settings, seed=settings.seed + 1)):
+        transaction = simulated.transaction
+        transaction.transaction_id = f"latency-{transaction.transaction_id}"
+        yield transaction
+
+
 def _raw_value(transaction: Transaction) -> bytes:
     return transaction.SerializeToString()
 
@@ -148,7 +159,10 @@ def _request_value(transaction: Transaction) -> bytes:
 class _Load:
     """Sends records when they are due, and reads their decisions."""
 
-    def __init__(self, rate_per_s: float, seconds: float) -> None:
+    def __init__(
+        self, transactions: Iterator[Transaction], rate_per_s: float, seconds: float
+    ) -> None:
+        self._transactions = transactions
         self._rate_per_s = rate_per_s
         self._seconds = seconds
         self._seeds = count(secrets.randbelow(1 << 20))
@@ -163,7 +177,7 @@ class _Load:
         due_ns = due_times_ns(Arrivals.POISSON, self._rate_per_s, self._seconds, seed).tolist()
         sent = [
             _Sent(t.transaction_id, t.customer_id.encode(), value_of(t))
-            for t in islice(raw_traffic(seed), len(due_ns))
+            for t in islice(self._transactions, len(due_ns))
         ]
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             latencies_ms = runner.run(_measure(kafka, sent, due_ns))

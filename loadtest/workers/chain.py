@@ -22,6 +22,7 @@ from fraudstream.topics import ACCEPTED, DECISIONS, RAW, Topic
 
 _METHOD: Final = "/fraudstream.v1.Scoring/Score"
 _MOST_RECORDS: Final = 500
+_MOST_CALLS: Final = 128
 _POLL_MS: Final = 1_000
 
 Work = Callable[[Sequence[ConsumerRecord]], Awaitable[Sequence[bytes]]]
@@ -43,8 +44,16 @@ def run_ask(kafka: KafkaSettings, echo: str) -> None:
         async with grpc.aio.insecure_channel(echo) as channel:
             call = channel.unary_unary(_METHOD, bytes, bytes)
 
+            # The echo drops what goes far beyond this.
+            places = asyncio.Semaphore(_MOST_CALLS)
+
+            async def ask_one(record: ConsumerRecord) -> bytes:
+                async with places:
+                    answer: bytes = await call(record.value or b"")
+                    return answer
+
             async def ask(records: Sequence[ConsumerRecord]) -> Sequence[bytes]:
-                return list(await asyncio.gather(*(call(r.value or b"") for r in records)))
+                return list(await asyncio.gather(*map(ask_one, records)))
 
             await _pass_on(kafka, (ACCEPTED, DECISIONS), ask)
 

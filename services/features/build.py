@@ -43,6 +43,8 @@ from services.features.shard_loop import ShardOwner
 from services.features.watchdog import Watchdog, end_process
 
 ROLES: Final = {"card": ACCEPTED, "entity": ENTITIES, "label": LABELS}
+# Decisions wait for cards; what comes to shared entities is read by later ones.
+_GATHER_S: Final = {"card": 0.0, "entity": 0.05, "label": 0.05}
 
 
 def _now_us() -> int:
@@ -122,6 +124,7 @@ class Worker:
                 topic=self._log.name,
                 instance_id=settings.features.instance_id,
                 state_dir=str(state_dir / role),
+                gather_s=_GATHER_S[role],
             ),
             LateHandler(connect[role]),
         )

@@ -82,9 +82,11 @@ class FakeOutlet:
 
     failures: int = 0
     sent: dict[Outcome, list[OutRecord]] = field(default_factory=dict)
+    batches: list[int] = field(default_factory=list)
 
     def send(self, lots: Mapping[Outcome, list[OutRecord]]) -> None:
         """Keep the records."""
+        self.batches.append(sum(map(len, lots.values())))
         for outcome, records in lots.items():
             self.sent.setdefault(outcome, []).extend(records)
         if self.failures:
@@ -160,7 +162,15 @@ def test_what_was_not_acknowledged_is_read_again() -> None:
 
     assert consumer.committed == 7
     assert len(outlet.ids()) == 6
-    assert len(outlet.sent[Outcome.ACCEPTED]) == 6 + 3 * 2
+    assert len(outlet.sent[Outcome.ACCEPTED]) == 6 + 3 * 3  # the fourth of a poll is bad
+
+
+def test_little_is_gathered_with_what_comes_next() -> None:
+    """A poll of a few records waits a moment for more: what is sent together costs less."""
+    consumer, outlet = FakeConsumer(log_of(7), NoPause()), FakeOutlet()
+    run(consumer, outlet)
+
+    assert outlet.batches == [4, 3]
 
 
 def test_broker_that_stays_away_ends_the_service() -> None:
