@@ -15,6 +15,7 @@ from fraudstream.state_store import StateStore
 
 # No generation is named so: a shard without a marker of this layout reads as one without states.
 NO_GENERATION: Final = ""
+_NAMING: Final = (b"layout", b"incarnation", b"generation")
 
 
 class ShardMarkers:
@@ -29,10 +30,17 @@ class ShardMarkers:
         self._store = store
         self._role = role
         self._known: dict[int, ShardRef] = {}
+        # What names a shard as it was last read, and its marker's key: each read asks for both.
+        self._read: dict[int, tuple[bytes | None, ...]] = {}
+        self._keys: dict[int, str] = {}
 
     def marker_key(self, partition: int) -> str:
         """Return the name of a shard's marker, to be read after its values."""
-        return self._store.keys(ShardRef(self._role, partition, "")).marker
+        key = self._keys.get(partition)
+        if key is None:
+            key = self._store.keys(ShardRef(self._role, partition, "")).marker
+            self._keys[partition] = key
+        return key
 
     async def shards(self, partitions: Collection[int]) -> dict[int, ShardRef]:
         """Return shards as their markers name them; those not known yet cost one round trip.
@@ -55,6 +63,10 @@ class ShardMarkers:
             partition: The shard's partition.
             marker: Fields of its marker as `StateStore.read_many` returns them; empty for none.
         """
+        read = tuple(map(marker.get, _NAMING))
+        if read == self._read.get(partition):
+            return False
+        self._read[partition] = read
         named = _shard_of(self._role, partition, marker)
         is_other = self._known.get(partition) != named
         self._known[partition] = named

@@ -30,11 +30,12 @@ _KNOWN: Final = {"host", "port", "db", "username", "password", "connection_class
 class _Ask:
     """Some commands of one caller, and their answers as they come."""
 
-    __slots__ = ("answers", "future", "left")
+    __slots__ = ("answers", "asked_s", "future", "left")
 
-    def __init__(self, commands: int, future: asyncio.Future[list[Any]]) -> None:
+    def __init__(self, commands: int, future: asyncio.Future[list[Any]], asked_s: float) -> None:
         self.left = commands
         self.future = future
+        self.asked_s = asked_s
         self.answers: list[Any] = []
 
 
@@ -47,6 +48,7 @@ class _Wire(asyncio.Protocol):
         self._reader = hiredis.Reader()
         self._asks: deque[_Ask] = deque()
         self._out: list[bytes] = []
+        self._watch: asyncio.TimerHandle | None = None
         self._transport: asyncio.Transport | None = None
         self._why = ""
 
@@ -62,6 +64,8 @@ class _Wire(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Fail all that wait: whether their commands ran is unknown."""
         self._why = self._why or f"the connection was lost: {exc or 'closed by the server'}"
+        if self._watch is not None:
+            self._watch.cancel()
         while self._asks:
             future = self._asks.popleft().future
             if not future.done():
@@ -70,15 +74,13 @@ class _Wire(asyncio.Protocol):
     async def ask(self, commands: Sequence[Command]) -> list[Any]:
         """Return the answers; an error among them is there as such."""
         future: asyncio.Future[list[Any]] = self._loop.create_future()
-        self._asks.append(_Ask(len(commands), future))
+        self._asks.append(_Ask(len(commands), future, self._loop.time()))
+        if self._watch is None:
+            self._watch = self._loop.call_later(self._timeout_s, self._look)
         if not self._out:
             self._loop.call_soon(self._flush)
         self._out += [hiredis.pack_command(command) for command in commands]  # type: ignore[arg-type]  # its stub knows one-tuples only
-        timer = self._loop.call_later(self._timeout_s, self._give_up)
-        try:
-            return await future
-        finally:
-            timer.cancel()
+        return await future
 
     def close(self) -> None:
         """Close the connection."""
@@ -109,8 +111,19 @@ class _Wire(asyncio.Protocol):
             self._transport.write(b"".join(self._out))
         self._out.clear()
 
-    def _give_up(self) -> None:
-        self._abort(f"no answer in {self._timeout_s:g} s")
+    def _look(self) -> None:
+        """End the connection if its oldest question has waited too long; else look again then.
+
+        One timer for all: one for each question costs more than to pack it.
+        """
+        self._watch = None
+        if not self._asks:
+            return
+        left_s = self._asks[0].asked_s + self._timeout_s - self._loop.time()
+        if left_s <= 0:
+            self._abort(f"no answer in {self._timeout_s:g} s")
+        else:
+            self._watch = self._loop.call_later(left_s, self._look)
 
     def _abort(self, why: str) -> None:
         """End it at once: later answers would be taken for other questions'."""

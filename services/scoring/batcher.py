@@ -25,7 +25,14 @@ from weakref import WeakSet
 import numpy as np
 import numpy.typing as npt
 
-from fraudstream.engines.protocol import GPU_BUCKETS, Engine, FloatArray, bucket_of, pad_rows
+from fraudstream.engines.protocol import (
+    BUCKETS,
+    GPU_BUCKETS,
+    Engine,
+    FloatArray,
+    bucket_of,
+    pad_rows,
+)
 from fraudstream.errors import ModelNotLoaded, Overloaded
 
 IntArray = npt.NDArray[np.int32]
@@ -33,7 +40,7 @@ IntArray = npt.NDArray[np.int32]
 # About half a second of an LSTM 2 x 64 on one core.
 MAX_WAITING_BATCHES: Final = 64
 
-# What runs on the event loop: so few rows, of an engine that took no longer for such a batch last.
+# What runs on the event loop: few rows, of a CPU engine that was quick with such a batch last.
 _FEW_ROWS: Final = 4
 _QUICK_US: Final = 1_000
 
@@ -170,7 +177,9 @@ class Batcher:
             msg = f"{rows} rows wait for the engine, at most {allowed} may"
             raise Overloaded(msg)
         is_free = not self._is_running and not self._deciding
-        if is_free and len(vectors) <= _FEW_ROWS and engine in self._quick:
+        # A GPU that stalls would take the event loop with it, and every stand-in.
+        is_quick = engine in self._quick and engine.buckets == BUCKETS
+        if is_free and is_quick and len(vectors) <= _FEW_ROWS:
             return await self._score_at_once(engine, vectors, sequences)
         return await self._submit(self._deciding, engine, vectors, sequences)
 

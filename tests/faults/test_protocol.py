@@ -53,7 +53,7 @@ def test_store_that_loses_writes_forks_only_what_was_unpublished(valkey: ValkeyS
 @pytest.mark.parametrize(
     ("lacking", "begin"),
     [
-        (without.WRITE_FENCE, 21),
+        (without.WRITE_FENCE, 10),
         (without.PARTIAL_SUCCESS, 10),
         (without.EMPTY_WRITES, 0),
         (without.RECORD_WINS, 0),

@@ -125,6 +125,17 @@ async def test_slow_engine_keeps_to_its_thread() -> None:
         assert get_ident() not in engine.threads
 
 
+async def test_gpu_keeps_to_the_thread() -> None:
+    """One that stalls must not stop the event loop, where stand-ins are made."""
+    engine = FakeEngine()
+    engine.buckets = GPU_BUCKETS
+    async with running(engine) as lone:
+        for _ in range(3):
+            await lone.score(*rows(1))
+
+        assert get_ident() not in engine.threads
+
+
 async def test_few_rows_wait_for_the_batch_that_runs() -> None:
     """One engine is used by one thread at a time, however few the rows."""
     engine = FakeEngine()
