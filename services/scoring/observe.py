@@ -58,8 +58,8 @@ class Observer:
             if not decision.stand_in:
                 place = bisect_right(SCORE_EDGES, decision.score)
                 by_score[place] = by_score.get(place, 0) + 1
-        for kind, count in by_kind.items():
-            self._counters[kind].inc(count)
+        for counted, count in by_kind.items():
+            self._counters[counted].inc(count)
         for place, count in by_score.items():
             self._scored[place].inc(count)
 
