@@ -7,17 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
-from fraudstream.features.codec import CARD_VALUE, EntityKeys, unpack_values
+from fraudstream.features.codec import CARD_VALUE, EntityKeys, empty_unsound, unpack_values
 from fraudstream.features.kernel import advance_cards, empty_outputs
-from fraudstream.features.state import CARD_STATE, is_sound, packed_rows
+from fraudstream.features.state import packed_rows
 from fraudstream.shard import DoorAnswer
 from fraudstream.shared_entities import SharedView
 
-_NOWHERE = -1
+_NOWHERE: Final = -1
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +78,5 @@ def preview_rows(
 def _sound_states(answers: Sequence[DoorAnswer]) -> npt.NDArray[np.void]:
     """Return the states of the answers' cards, `CARD_STATE` [B]; empty where one is damaged."""
     values = unpack_values([answer.state for answer in answers], CARD_VALUE)
-    states = np.ascontiguousarray(values["state"])
-    sound = is_sound(states)
-    if not sound.all():
-        states[~sound] = np.zeros(1, CARD_STATE)
-    return states
+    empty_unsound(values)
+    return np.ascontiguousarray(values["state"])

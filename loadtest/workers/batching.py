@@ -70,6 +70,8 @@ class Way(StrEnum):
 class TimerBatcher(Batcher):
     """Waits for more rows before each batch."""
 
+    few_rows = 0
+
     async def score_forever(self) -> None:
         """Take batches and score them, each after the wait."""
         loop = asyncio.get_running_loop()
@@ -84,6 +86,8 @@ class TimerBatcher(Batcher):
 
 class InlineBatcher(Batcher):
     """Scores in the event loop, which takes no call meanwhile."""
+
+    few_rows = 0
 
     async def score_forever(self) -> None:
         """Take batches and score them."""

@@ -19,7 +19,7 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Final
+from typing import ClassVar, Final
 from weakref import WeakSet
 
 import numpy as np
@@ -138,6 +138,8 @@ class _Queue:
 class Batcher:
     """The queue and the engine thread. Use from one event loop."""
 
+    few_rows: ClassVar[int] = _FEW_ROWS
+
     def __init__(self, clock_us: Callable[[], int]) -> None:
         self._clock_us = clock_us
         self._deciding = _Queue()
@@ -179,7 +181,7 @@ class Batcher:
         is_free = not self._is_running and not self._deciding
         # A GPU that stalls would take the event loop with it, and every stand-in.
         is_quick = engine in self._quick and engine.buckets == BUCKETS
-        if is_free and is_quick and len(vectors) <= _FEW_ROWS:
+        if is_free and is_quick and len(vectors) <= self.few_rows:
             return await self._score_at_once(engine, vectors, sequences)
         return await self._submit(self._deciding, engine, vectors, sequences)
 
@@ -256,7 +258,7 @@ class Batcher:
 
     def _answer(self, batch: _Batch) -> None:
         ended_us = self._clock_us()
-        if batch.rows <= _FEW_ROWS:
+        if batch.rows <= self.few_rows:
             is_quick = ended_us - batch.started_us <= _QUICK_US
             (self._quick.add if is_quick else self._quick.discard)(batch.engine)
         for part in batch.slices:

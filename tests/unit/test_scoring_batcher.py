@@ -143,7 +143,7 @@ async def test_few_rows_wait_for_the_batch_that_runs() -> None:
         await lone.score(*rows(1))
         engine.gate.clear()
         many = asyncio.create_task(lone.score(*rows(*range(64))))
-        await asyncio.sleep(0)
+        await asyncio.sleep(0)  # one turn of the loop, in which a call joins the queue
         few = asyncio.create_task(lone.score(*rows(7)))
         await asyncio.sleep(0)
         engine.gate.set()
