@@ -1,7 +1,8 @@
-"""The gRPC door where the engine has no room: the answer is a stand-in, not an error."""
+"""The gRPC door under load: a full engine gives stand-ins, and a large batch holds up nobody."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from typing import Any, cast
 
@@ -57,9 +58,14 @@ class FakeFeatures:
 class FakeRecords:
     """Keeps decisions in memory."""
 
+    def __init__(self) -> None:
+        self.kept: list[Decision] = []
+
     async def record(self, rows: Sequence[Placed]) -> list[Decision]:
         """Return each as it came."""
-        return [row.written.decision for row in rows]
+        decisions = [row.written.decision for row in rows]
+        self.kept += decisions
+        return decisions
 
 
 class NoShadows:
@@ -69,8 +75,7 @@ class NoShadows:
         """Score nothing."""
 
 
-async def test_full_queue_gives_a_stand_in() -> None:
-    """A caller at a terminal waits for an answer, and rules can give one."""
+def _door(records: FakeRecords) -> FrontDoor:
     parts = DoorParts(
         judge=FullJudge(),
         shadows=cast("Any", NoShadows()),
@@ -83,15 +88,37 @@ async def test_full_queue_gives_a_stand_in() -> None:
         partitions=1,
         sample_ratio=0.0,
     )
-    door = FrontDoor(parts, cast("Any", FakeFeatures()), cast("Any", FakeRecords()))
-    reception = Reception(None, indicative_rate_table(), 1, 0.0, TimeBounds(), clock_ms)
-    caller = Caller(True, None)
-    arrivals = [reception.receive(some_transaction(number), caller) for number in range(2)]
+    return FrontDoor(parts, cast("Any", FakeFeatures()), cast("Any", records))
 
-    answers = await door.decide(arrivals, budget_s=5.0)
+
+def _arrivals(numbers: range) -> list[Arrival]:
+    reception = Reception(None, indicative_rate_table(), 1, 0.0, TimeBounds(), clock_ms)
+    return [reception.receive(some_transaction(n), Caller(True, None)) for n in numbers]
+
+
+async def test_full_queue_gives_a_stand_in() -> None:
+    """A caller at a terminal waits for an answer, and rules can give one."""
+    answers = await _door(FakeRecords()).decide(_arrivals(range(2)), budget_s=5.0)
 
     for answer in answers:
         assert isinstance(answer, Decision)
         assert answer.stand_in_cause == StandInCause.STAND_IN_CAUSE_QUEUE_FULL
         assert answer.action == Action.ACTION_REVIEW
         assert [reason.code for reason in answer.reasons] == ["STAND_IN_QUEUE_FULL"]
+
+
+async def test_large_batch_lets_other_callers_in_between() -> None:
+    """A batch is decided in its order, a round at a time; one row that comes later is not last."""
+    records = FakeRecords()
+    door = _door(records)
+    batch, single = _arrivals(range(200)), _arrivals(range(200, 201))
+
+    answers, _ = await asyncio.gather(door.decide(batch, 5.0), door.decide(single, 5.0))
+
+    decided = [decision.transaction_id for decision in records.kept]
+    alone = single[0].transaction.transaction_id
+    assert decided.index(alone) < 2 * 64
+    decided.remove(alone)
+    expected = [arrival.transaction.transaction_id for arrival in batch]
+    assert decided == expected
+    assert [answer.transaction_id for answer in answers if isinstance(answer, Decision)] == expected
