@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
 
@@ -80,12 +80,20 @@ class ShardKeys:
 
     prefix: str
     shard: ShardRef
+    _of_shard: str = field(init=False)
+    _of_generation: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Make what all names begin with."""
+        of_shard = f"{self.prefix}:{{{self.shard.role}{self.shard.partition}}}:"
+        object.__setattr__(self, "_of_shard", of_shard)
+        object.__setattr__(self, "_of_generation", f"{of_shard}{self.shard.generation}:")
 
     def _name(self, rest: str) -> str:
-        return f"{self.prefix}:{{{self.shard.role}{self.shard.partition}}}:{rest}"
+        return self._of_shard + rest
 
     def _generation(self, rest: str) -> str:
-        return self._name(f"{self.shard.generation}:{rest}")
+        return self._of_generation + rest
 
     @property
     def marker(self) -> str:

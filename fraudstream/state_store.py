@@ -9,9 +9,9 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
-from fraudstream.errors import ShardClosed, ShardMoved
+from fraudstream.errors import FraudStreamError, ShardClosed, ShardMoved
 from fraudstream.features.codec import CARD
 from fraudstream.identity import DIGEST_BYTES
 from fraudstream.settings import RedisSettings
@@ -30,7 +30,9 @@ from fraudstream.shard import (
     unpack_pending,
 )
 from fraudstream.store_line import Argument, Command
-from fraudstream.store_nodes import StoreNodes
+from fraudstream.store_nodes import ScriptCall, StoreNodes
+
+T = TypeVar("T")
 
 # A shard that stood still for longer must be opened as after a loss: its records may be gone.
 OUTAGE_LONGEST_S: Final = 47 * 3600
@@ -189,22 +191,31 @@ class StateStore:
         )
 
     async def record_decisions(
-        self, shard: ShardRef, rows: Sequence[RecordRow]
-    ) -> list[RecordAnswer]:
-        """Record decisions of identities that have none, and put them into the outbox."""
+        self, lots: Sequence[tuple[ShardRef, Sequence[RecordRow]]]
+    ) -> list[list[RecordAnswer] | FraudStreamError]:
+        """Record decisions of identities that have none, and put them into the outbox.
+
+        Returns the answers to each shard's rows, or why it has none; the others' stand.
+        """
+        now_ms = self._clock_ms()
+        answers = await self.nodes.run_each(
+            "record_decisions",
+            [self._record_call(shard, rows, now_ms) for shard, rows in lots],
+        )
+        return [
+            _each(shard, answer, _record_answers)
+            for (shard, _), answer in zip(lots, answers, strict=True)
+        ]
+
+    def _record_call(self, shard: ShardRef, rows: Sequence[RecordRow], now_ms: int) -> ScriptCall:
         names = self.keys(shard)
         keys = [names.marker, names.outbox]
-        arguments: list[Argument] = [*_fence(shard), self._clock_ms(), RECORD_LIFE_S]
+        arguments: list[Argument] = [*_fence(shard), now_ms, RECORD_LIFE_S]
         for row in rows:
             keys += (names.record(row.identity), names.claim(row.identity))
             offset = "" if row.offset is None else row.offset
             arguments += (row.identity, row.digest, offset, row.value)
-        answer = await self.nodes.run("record_decisions", keys, arguments)
-        _check(shard, answer)
-        return [
-            RecordAnswer(RecordOutcome(answer[place].decode()), answer[place + 1])
-            for place in range(1, len(answer), 2)
-        ]
+        return keys, arguments
 
     async def settle_published(self, shard: ShardRef, rows: Sequence[RecordRow]) -> None:
         """Take acknowledged decisions out of the outbox; put records back where they are gone."""
@@ -255,11 +266,25 @@ class StateStore:
         (scores,) = await self.nodes.pipeline([command])
         return {i for i, score in zip(identities, scores, strict=True) if score is not None}
 
-    async def admit(self, shard: ShardRef, rows: Sequence[DoorRow]) -> list[DoorAnswer]:
-        """Admit transactions of one shard that came by gRPC, in order."""
+    async def admit(
+        self, lots: Sequence[tuple[ShardRef, Sequence[DoorRow]]]
+    ) -> list[list[DoorAnswer] | FraudStreamError]:
+        """Admit transactions that came by gRPC, those of a shard in order.
+
+        Returns the answers to each shard's rows, or why it has none; the others' stand.
+        """
+        now_ms = self._clock_ms()
+        answers = await self.nodes.run_each(
+            "admit", [self._admit_call(shard, rows, now_ms) for shard, rows in lots]
+        )
+        return [
+            _each(shard, answer, _door_answers)
+            for (shard, _), answer in zip(lots, answers, strict=True)
+        ]
+
+    def _admit_call(self, shard: ShardRef, rows: Sequence[DoorRow], now_ms: int) -> ScriptCall:
         names = self.keys(shard)
         keys = [names.marker]
-        now_ms = self._clock_ms()
         arguments: list[Argument] = [*_fence(shard), PENDING_LONGEST, PENDING_LIFE_S]
         arguments.append(now_ms - PENDING_UNDECIDED_MS)
         for row in rows:
@@ -271,19 +296,7 @@ class StateStore:
             )
             entry = pack_pending(row.identity, row.digest, now_ms, row.row)
             arguments += (row.identity, row.digest, entry)
-        answer = await self.nodes.run("admit", keys, arguments)
-        _check(shard, answer)
-        next_offset = int(answer[1])
-        return [
-            DoorAnswer(
-                AdmitOutcome(answer[place].decode()),
-                answer[place + 1],
-                answer[place + 2],
-                tuple(unpack_pending(entry) for entry in answer[place + 3]),
-                next_offset,
-            )
-            for place in range(2, len(answer), 4)
-        ]
+        return keys, arguments
 
     async def refuse(self, shard: ShardRef, card_token: str, identity: bytes) -> None:
         """Take a refused transaction out of its card's pending list."""
@@ -308,6 +321,40 @@ class StateStore:
         answer = await self.nodes.pipeline(commands)
         begin, end = len(marks), len(marks) + len(keys)
         return answer[begin:end], answer[:begin], answer[end:]
+
+
+def _each(
+    shard: ShardRef, answer: Any, read: Callable[[list[Any]], list[T]]
+) -> list[T] | FraudStreamError:
+    """Return what a script answered of one shard, or the error that it stands for."""
+    if isinstance(answer, FraudStreamError):
+        return answer
+    try:
+        _check(shard, answer)
+    except ShardClosed as exc:
+        return exc
+    return read(answer)
+
+
+def _record_answers(answer: list[Any]) -> list[RecordAnswer]:
+    return [
+        RecordAnswer(RecordOutcome(answer[place].decode()), answer[place + 1])
+        for place in range(1, len(answer), 2)
+    ]
+
+
+def _door_answers(answer: list[Any]) -> list[DoorAnswer]:
+    next_offset = int(answer[1])
+    return [
+        DoorAnswer(
+            AdmitOutcome(answer[place].decode()),
+            answer[place + 1],
+            answer[place + 2],
+            tuple(unpack_pending(entry) for entry in answer[place + 3]),
+            next_offset,
+        )
+        for place in range(2, len(answer), 4)
+    ]
 
 
 def _fence(shard: ShardRef) -> list[Argument]:

@@ -164,12 +164,16 @@ class StoreLine:
 
     async def ask(self, commands: Sequence[Command]) -> list[Any]:
         """Return the answers to commands, in order; the first error among them is raised."""
+        return _checked(await self.ask_each(commands))
+
+    async def ask_each(self, commands: Sequence[Command]) -> list[Any]:
+        """Return the answers to commands, in order; a refused one has its `HiredisError` there."""
         if not commands:
             return []
         wire = self._wire
         if wire is None or wire.is_lost:
             wire = await self._connected()
-        return _checked(await wire.ask(commands))
+        return await wire.ask(commands)
 
     async def close(self) -> None:
         """Close the connection."""

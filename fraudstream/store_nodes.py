@@ -40,6 +40,11 @@ _SLOTS: Final = 16_384
 _NO_SCRIPT: Final = "NOSCRIPT"
 # Answered as names and values in turn.
 _HASH: Final = "HGETALL"
+# What the client raises; a time-out is an OSError.
+_FAULTS: Final = (hiredis.HiredisError, OSError)
+
+ScriptCall = tuple[Sequence[str], Sequence[Argument]]
+"""Keys of one shard, further arguments."""
 
 
 def addresses_of(url: str) -> list[str]:
@@ -74,22 +79,6 @@ def _script_sources() -> Mapping[str, str]:
     return {name: fence + folder.joinpath(f"{name}.lua").read_text() for name in _SCRIPTS}
 
 
-class _Guard:
-    """Turns the client's errors into ours, and has the cluster's map read again."""
-
-    def __init__(self, nodes: StoreNodes) -> None:
-        self._nodes = nodes
-
-    async def __aenter__(self) -> None:
-        return None
-
-    async def __aexit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, hiredis.HiredisError | OSError):  # a time-out is an OSError
-            self._nodes.doubt()
-            msg = f"the online store did not answer in time or refused: {type(error).__name__}"
-            raise OnlineStoreUnavailable(msg) from error
-
-
 class StoreNodes:
     """The servers of the store. One instance a process; safe within one event loop.
 
@@ -106,7 +95,6 @@ class StoreNodes:
         self._lines: dict[str, StoreLine] = {}
         self._owners: list[StoreLine | None] = []
         self._looking = asyncio.Lock()
-        self._guard = _Guard(self)
         self._sources = _script_sources()
         self._hashes = {
             name: hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest()
@@ -117,8 +105,7 @@ class StoreNodes:
         """Connect to every primary and load the scripts there."""
         loads: list[Command] = [("SCRIPT", "LOAD", source) for source in self._sources.values()]
         for line in await self._primaries():
-            async with self._guard:
-                await line.ask(loads)
+            await self._ask(line, loads)
 
     async def close(self) -> None:
         """Close all connections."""
@@ -131,16 +118,53 @@ class StoreNodes:
 
     async def run(self, name: str, keys: Sequence[str], arguments: Sequence[Argument]) -> Any:
         """Run a script on keys of one shard; load it where the server does not know it."""
-        line = await self._line_of(keys[0])
-        command: Command = ("EVALSHA", self._hashes[name], len(keys), *keys, *arguments)
-        async with self._guard:
+        (answer,) = await self.run_each(name, [(keys, arguments)])
+        if isinstance(answer, OnlineStoreUnavailable):
+            raise answer
+        return answer
+
+    async def run_each(self, name: str, calls: Sequence[ScriptCall]) -> list[Any]:
+        """Run a script once for each call, all in one round trip a node.
+
+        Each call's keys are of one shard. Returns their answers in the order given; a call whose
+        answer there is not has an `OnlineStoreUnavailable` in its place.
+        """
+        commands: list[Command] = [
+            ("EVALSHA", self._hashes[name], len(keys), *keys, *arguments)
+            for keys, arguments in calls
+        ]
+        if not self._is_cluster:
+            return await self._run_on(self._line_at(self._seeds[0]), name, commands)
+        answers: list[Any] = [None] * len(calls)
+        lots: dict[StoreLine, list[int]] = {}
+        for place, (keys, _) in enumerate(calls):
             try:
-                (answer,) = await line.ask([command])
-            except hiredis.ReplyError as exc:
-                if not str(exc).startswith(_NO_SCRIPT):
-                    raise
-                _, answer = await line.ask([("SCRIPT", "LOAD", self._sources[name]), command])
-            return answer
+                lots.setdefault(await self._line_of(keys[0]), []).append(place)
+            except OnlineStoreUnavailable as exc:
+                answers[place] = exc
+        found = await asyncio.gather(
+            *(self._run_on(line, name, [commands[p] for p in lot]) for line, lot in lots.items())
+        )
+        for places, lot_answers in zip(lots.values(), found, strict=True):
+            for place, answer in zip(places, lot_answers, strict=True):
+                answers[place] = answer
+        return answers
+
+    async def _run_on(self, line: StoreLine, name: str, commands: list[Command]) -> list[Any]:
+        try:
+            answers = await line.ask_each(commands)
+            unknown = [place for place, answer in enumerate(answers) if _is_unknown(answer)]
+            if unknown:
+                load: Command = ("SCRIPT", "LOAD", self._sources[name])
+                _, *again = await line.ask_each([load, *(commands[place] for place in unknown)])
+                for place, answer in zip(unknown, again, strict=True):
+                    answers[place] = answer
+        except _FAULTS as exc:
+            return [self._unavailable(exc) for _ in commands]
+        for place, answer in enumerate(answers):
+            if isinstance(answer, hiredis.HiredisError):
+                answers[place] = self._unavailable(answer)
+        return answers
 
     async def pipeline(self, commands: Sequence[Command]) -> list[Any]:
         """Run plain commands: one pipelined round trip a node, all nodes at once.
@@ -163,13 +187,23 @@ class StoreNodes:
         return answers
 
     async def _ask(self, line: StoreLine, commands: Sequence[Command]) -> list[Any]:
-        async with self._guard:
+        try:
             answers = await line.ask(commands)
+        except _FAULTS as exc:
+            raise self._unavailable(exc) from exc
         for place, command in enumerate(commands):
             if command[0] == _HASH:
                 fields = iter(answers[place])
                 answers[place] = dict(zip(fields, fields, strict=True))
         return answers
+
+    def _unavailable(self, fault: Exception) -> OnlineStoreUnavailable:
+        """Return a fault of the client as ours, and have the cluster's map read again."""
+        self.doubt()
+        msg = f"the online store did not answer in time or refused: {type(fault).__name__}"
+        unavailable = OnlineStoreUnavailable(msg)
+        unavailable.__cause__ = fault
+        return unavailable
 
     async def _primaries(self) -> list[StoreLine]:
         if not self._is_cluster:
@@ -219,3 +253,8 @@ class StoreNodes:
         if address not in self._lines:
             self._lines[address] = StoreLine(address, self._timeout_s)
         return self._lines[address]
+
+
+def _is_unknown(answer: Any) -> bool:
+    """Tell whether a server does not know the script that it was to run."""
+    return isinstance(answer, hiredis.ReplyError) and str(answer).startswith(_NO_SCRIPT)

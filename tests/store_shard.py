@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from pydantic import SecretStr
 
+from fraudstream.errors import FraudStreamError
 from fraudstream.settings import RedisSettings
 from fraudstream.shard import (
+    DoorAnswer,
     DoorRow,
+    RecordAnswer,
     RecordOutcome,
     RecordRow,
     Role,
@@ -43,9 +46,27 @@ def decision_row(
     return RecordRow(identity, digest, value, offset)
 
 
+async def record(
+    store: StateStore, shard: ShardRef, rows: Sequence[RecordRow]
+) -> list[RecordAnswer]:
+    """Record decisions of one shard; its error is raised."""
+    (answers,) = await store.record_decisions([(shard, rows)])
+    if isinstance(answers, FraudStreamError):
+        raise answers
+    return answers
+
+
+async def admit(store: StateStore, shard: ShardRef, rows: Sequence[DoorRow]) -> list[DoorAnswer]:
+    """Admit transactions of one shard; its error is raised."""
+    (answers,) = await store.admit([(shard, rows)])
+    if isinstance(answers, FraudStreamError):
+        raise answers
+    return answers
+
+
 async def record_row(store: StateStore, row: RecordRow) -> tuple[RecordOutcome, bytes]:
     """Record one decision; return what became of it."""
-    answer = (await store.record_decisions(SHARD, [row]))[0]
+    answer = (await record(store, SHARD, [row]))[0]
     return answer.outcome, answer.value
 
 
@@ -76,6 +97,6 @@ def door_row(identity: bytes, digest: bytes = D1, row: bytes = b"row") -> DoorRo
 
 async def pending_of(store: StateStore, identity: bytes = b"p" * 16) -> list[bytes]:
     """Return the identities that a further transaction of the card finds pending."""
-    answer = (await store.admit(SHARD, [door_row(identity)]))[0]
+    answer = (await admit(store, SHARD, [door_row(identity)]))[0]
     await store.refuse(SHARD, CARD, identity)
     return [entry.identity for entry in answer.pending]

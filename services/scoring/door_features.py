@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from fraudstream.engines.protocol import FloatArray
 from fraudstream.errors import FraudStreamError, ShardClosed
 from fraudstream.features.preview import preview_rows
-from fraudstream.shard import AdmitOutcome, DoorAnswer
+from fraudstream.shard import AdmitOutcome, DoorAnswer, DoorRow
 from fraudstream.shared_entities import EntityReader, SharedView
 from fraudstream.state_store import StateStore
 from fraudstream.v1.decision_pb2 import Freshness
 from services.scoring.door_row import Arrival
-from services.scoring.shards import CardShards, all_shards
+from services.scoring.shards import CardShards
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,14 +57,8 @@ class DoorFeatures:
 
     async def admit(self, arrivals: Sequence[Arrival]) -> Sequence[Admitted]:
         """Return the admission of each arrival, or the error of its shard."""
-        lots: dict[int, list[int]] = {}
-        for place, arrival in enumerate(arrivals):
-            lots.setdefault(arrival.partition, []).append(place)
-        answers: list[DoorAnswer | FraudStreamError] = [ShardClosed("not read")] * len(arrivals)
         reading = asyncio.create_task(self._read_shared(arrivals))
-        await all_shards(
-            [self._admit_shard(lot, places, arrivals, answers) for lot, places in lots.items()]
-        )
+        answers = await self._admit_shards(arrivals)
         shared = await reading
         admitted = [
             place
@@ -81,25 +75,20 @@ class DoorFeatures:
             self._preview(arrivals, admitted, shared, outcome)
         return outcome
 
-    async def _admit_shard(
-        self,
-        partition: int,
-        places: list[int],
-        arrivals: Sequence[Arrival],
-        answers: list[DoorAnswer | FraudStreamError],
-    ) -> None:
-        """Admit the arrivals of one shard; an error of it is the answer of its rows only."""
-        try:
-            rows = [arrivals[place].row for place in places]
-            found = await self._shards.work_on(
-                partition, lambda shard: self._store.admit(shard, rows)
-            )
-        except FraudStreamError as exc:
-            for place in places:
-                answers[place] = exc
-        else:
-            for place, answer in zip(places, found, strict=True):
-                answers[place] = answer
+    async def _admit_shards(
+        self, arrivals: Sequence[Arrival]
+    ) -> list[DoorAnswer | FraudStreamError]:
+        """Admit the arrivals; an error of a shard is the answer of its rows only."""
+        places: dict[int, list[int]] = {}
+        lots: dict[int, list[DoorRow]] = {}
+        for place, arrival in enumerate(arrivals):
+            places.setdefault(arrival.partition, []).append(place)
+            lots.setdefault(arrival.partition, []).append(arrival.row)
+        answers: list[DoorAnswer | FraudStreamError] = [ShardClosed("not read")] * len(arrivals)
+        for partition, found in (await self._shards.work_on(lots, self._store.admit)).items():
+            for number, place in enumerate(places[partition]):
+                answers[place] = found if isinstance(found, FraudStreamError) else found[number]
+        return answers
 
     async def _read_shared(self, arrivals: Sequence[Arrival]) -> SharedView | FraudStreamError:
         try:

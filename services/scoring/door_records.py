@@ -16,18 +16,16 @@ from fraudstream.crashpoint import crash_point
 from fraudstream.errors import (
     ConflictingTransaction,
     FraudStreamError,
-    OnlineStoreUnavailable,
-    ShardClosed,
 )
 from fraudstream.reject_reasons import RejectReason
-from fraudstream.shard import RecordAnswer, RecordOutcome, ShardRef
+from fraudstream.shard import RecordAnswer, RecordOutcome, RecordRow, ShardRef
 from fraudstream.state_store import StateStore
 from fraudstream.v1.decision_pb2 import Decision
 from services.scoring.backlog import PublishBacklog
 from services.scoring.publish import Outgoing, Publisher, outgoing_of
 from services.scoring.record import Written, existing_outgoing
 from services.scoring.settings import AnswerAfter
-from services.scoring.shards import CardShards, all_shards
+from services.scoring.shards import CardShards
 
 Answer = Decision | FraudStreamError
 
@@ -83,32 +81,29 @@ class DoorRecords:
         return [answer for answer in answers if answer is not None]
 
     async def _record(self, rows: Sequence[Placed]) -> list[_Kept | FraudStreamError]:
-        """Record rows, a script a shard."""
-        lots: dict[int, list[int]] = {}
+        """Record rows, a script a shard; an error of a shard is the answer of its rows only."""
+        places: dict[int, list[int]] = {}
+        lots: dict[int, list[RecordRow]] = {}
         for place, row in enumerate(rows):
-            lots.setdefault(row.partition, []).append(place)
-        found = await all_shards(
-            [
-                self._record_shard(partition, [rows[place].written for place in places])
-                for partition, places in lots.items()
-            ]
-        )
+            places.setdefault(row.partition, []).append(place)
+            lots.setdefault(row.partition, []).append(row.written.row)
         kept: dict[int, _Kept | FraudStreamError] = {}
-        for places, answers in zip(lots.values(), found, strict=True):
-            kept |= zip(places, answers, strict=True)
+        for partition, found in (await self._shards.work_on(lots, self._keep)).items():
+            for number, place in enumerate(places[partition]):
+                kept[place] = found if isinstance(found, FraudStreamError) else found[number]
         return [kept[place] for place in range(len(rows))]
 
-    async def _record_shard(
-        self, partition: int, written: list[Written]
-    ) -> Sequence[_Kept | FraudStreamError]:
-        async def record(shard: ShardRef) -> list[_Kept]:
-            answers = await self._store.record_decisions(shard, [row.row for row in written])
-            return [_Kept(shard, answer) for answer in answers]
-
-        try:
-            return await self._shards.work_on(partition, record)
-        except (OnlineStoreUnavailable, ShardClosed) as exc:
-            return [exc] * len(written)
+    async def _keep(
+        self, lots: Sequence[tuple[ShardRef, Sequence[RecordRow]]]
+    ) -> list[list[_Kept] | FraudStreamError]:
+        return [
+            found
+            if isinstance(found, FraudStreamError)
+            else [_Kept(shard, answer) for answer in found]
+            for (shard, _), found in zip(
+                lots, await self._store.record_decisions(lots), strict=True
+            )
+        ]
 
     async def _publish(
         self, rows: Sequence[Placed], kept: Sequence[_Kept | FraudStreamError]

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from typing import Any, TypeVar
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from typing import TypeVar
 
-from fraudstream.errors import ShardClosed
+from fraudstream.errors import FraudStreamError, ShardClosed
 from fraudstream.features.state import LAYOUT_HASH
 from fraudstream.shard import Marker, Role, ShardRef
 from fraudstream.state_store import StateStore
 from fraudstream.topics import partition_of
 
-T = TypeVar("T")
+R = TypeVar("R")
+A = TypeVar("A")
+ShardWork = Callable[[Sequence[tuple[ShardRef, R]]], Awaitable[Sequence[A | FraudStreamError]]]
 
 
 class CardShards:
@@ -44,24 +45,46 @@ class CardShards:
             known = self._known[partition] = _shard_of(partition, marker, self.partitions)
         return known
 
-    async def work_on(self, partition: int, work: Callable[[ShardRef], Awaitable[T]]) -> T:
-        """Work on a shard; once more, where its marker names another generation than was known.
+    async def work_on(
+        self, lots: Mapping[int, R], work: ShardWork[R, A]
+    ) -> dict[int, A | FraudStreamError]:
+        """Work on shards; once more on those whose markers name another generation than was known.
 
         A script that says *closed* did nothing, so it is safe to run it again.
 
-        Raises:
-            ShardClosed: There is no marker, or one that the work does not pass.
-            OnlineStoreUnavailable: The store does not answer.
+        Args:
+            lots: What to work on, by partition.
+            work: Returns an answer or an error for each shard, in their order.
+
+        Returns:
+            What came of each shard: `ShardClosed` where there is no marker, or one that the work
+            does not pass, `OnlineStoreUnavailable` where the store does not answer.
         """
-        shard = await self.open_shard(partition)
-        try:
-            return await work(shard)
-        except ShardClosed:
-            self.forget(partition)
-            if await self.open_shard(partition) == shard:
+        found: dict[int, A | FraudStreamError] = {}
+        shards = await self._open(lots, found)
+        found |= await _work(shards, lots, work)
+        closed = [p for p in shards if isinstance(found[p], ShardClosed)]
+        if closed:
+            for partition in closed:
                 self.forget(partition)
-                raise
-        return await work(await self.open_shard(partition))
+            named = await self._open(closed, found)
+            for partition in [p for p, shard in named.items() if shard == shards[p]]:
+                del named[partition]
+                self.forget(partition)
+            found |= await _work(named, lots, work)
+        return found
+
+    async def _open(
+        self, partitions: Iterable[int], found: dict[int, A | FraudStreamError]
+    ) -> dict[int, ShardRef]:
+        """Return shards as their markers name them; an error goes into `found`."""
+        shards: dict[int, ShardRef] = {}
+        for partition in partitions:
+            try:
+                shards[partition] = await self.open_shard(partition)
+            except FraudStreamError as exc:
+                found[partition] = exc
+        return shards
 
     async def any_open(self) -> ShardRef:
         """Return any one of the shards: all of them follow the same log.
@@ -83,14 +106,13 @@ class CardShards:
         self._known.pop(partition, None)
 
 
-async def all_shards(works: Sequence[Coroutine[Any, Any, T]]) -> Sequence[T]:
-    """Return what works on several shards return; all at once.
-
-    One alone needs no task of its own, which costs as much as half of the work.
-    """
-    if len(works) == 1:
-        return [await works[0]]
-    return await asyncio.gather(*works)
+async def _work(
+    shards: Mapping[int, ShardRef], lots: Mapping[int, R], work: ShardWork[R, A]
+) -> dict[int, A | FraudStreamError]:
+    if not shards:
+        return {}
+    answers = await work([(shard, lots[partition]) for partition, shard in shards.items()])
+    return dict(zip(shards, answers, strict=True))
 
 
 def _shard_of(partition: int, marker: Marker | None, partitions: int) -> ShardRef:

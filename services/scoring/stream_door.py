@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import Sequence
 
 from fraudstream.crashpoint import crash_point
-from fraudstream.errors import ShardMoved
+from fraudstream.errors import FraudStreamError, ShardMoved
 from fraudstream.shard import RecordAnswer, RecordOutcome, Role, ShardRef, incarnation_of
 from fraudstream.telemetry import BATCH_ROWS, STAGE_SECONDS
 from fraudstream.v1.decision_pb2 import Decision, LogCoordinates
@@ -55,7 +55,11 @@ class StreamDoor:
         incarnation = incarnation_of(request.topic_id, self._parts.partitions)
         shard = ShardRef(Role.CARD, request.partition, incarnation, request.generation)
         written = await self._decide(request, started_us)
-        answers = await self._parts.store.record_decisions(shard, [row.row for row in written])
+        (answers,) = await self._parts.store.record_decisions(
+            [(shard, [row.row for row in written])]
+        )
+        if isinstance(answers, FraudStreamError):
+            raise answers
         crash_point("scoring.after_record")
         await asyncio.gather(
             self._publish(shard, written, answers),

@@ -7,16 +7,18 @@ script is ours to say: its fence asks no server, but holds the number of the pri
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 import redis
 from pydantic import SecretStr
 
+from fraudstream.errors import OnlineStoreUnavailable
 from fraudstream.settings import RedisSettings
 from fraudstream.state_store import StateStore
 from fraudstream.store_line import Argument, Command
-from fraudstream.store_nodes import StoreNodes
+from fraudstream.store_nodes import ScriptCall, StoreNodes
 from tests.faults.stepping import Fate, Process, Schedule
 
 _FATES: Final = (Fate.OK, Fate.NOT_RUN, Fate.ANSWER_LOST, Fate.LATE)
@@ -107,14 +109,23 @@ class SteppedNodes(StoreNodes):
         for name, source in self._sources.items():
             self._server.hash_of(name, source)
 
-    async def run(self, name: str, keys: Sequence[str], arguments: Sequence[Argument]) -> Any:
-        """Run a script on whichever primary answers in its turn."""
+    async def run_each(self, name: str, calls: Sequence[ScriptCall]) -> list[Any]:
+        """Run a script for each call, in turns of their own, on whichever primary answers then."""
+        runs = [self._run_one(name, *call) for call in calls]
+        if len(runs) == 1:  # no turn of the event loop more than the script's
+            return [await runs[0]]
+        return await asyncio.gather(*runs)
+
+    async def _run_one(self, name: str, keys: Sequence[str], arguments: Sequence[Argument]) -> Any:
 
         def command(client: redis.Redis) -> Any:
             loaded = self._server.hash_of(name, self._sources[name])
             return client.evalsha(loaded, len(keys), *keys, *arguments)
 
-        return await self._exchange(name, command)
+        try:
+            return await self._exchange(name, command)
+        except OnlineStoreUnavailable as exc:
+            return exc
 
     async def pipeline(self, commands: Sequence[Command]) -> list[Any]:
         """Run plain commands as one step, named by the first of them; none are no step."""
@@ -138,9 +149,8 @@ class SteppedNodes(StoreNodes):
             self._run_later(name, command)
         answer = command(self._server.client) if fate in (Fate.OK, Fate.ANSWER_LOST) else None
         await self._schedule.turn(self._process, f"after {name}")
-        async with self._guard:
-            if fate is not Fate.OK:
-                raise TimeoutError(fate.value)
+        if fate is not Fate.OK:
+            raise self._unavailable(TimeoutError(fate.value))
         return answer
 
     def _run_later(self, name: str, command: Callable[[redis.Redis], Any]) -> None:

@@ -25,6 +25,7 @@ from services.features.rebuild import Rebuilder, RebuildParts
 from services.scoring.build import clock_ms
 from tests.accepted_rows import transaction_of
 from tests.scoring_world import kafka_settings, redis_settings
+from tests.store_shard import admit
 
 _CARD = "card-1"
 _OLD_MS = (RECORD_LIFE_S + 3600) * 1000
@@ -258,7 +259,7 @@ async def test_rebuilt_rows_leave_the_pending_list(logs: HandLog) -> None:
     row, other = transaction_of("t-1"), transaction_of("t-2")
     await logs.store.open_shard(logs.shard, 0)
     door = [DoorRow(identity(each), digest_of(each), _CARD, b"row") for each in (row, other)]
-    await logs.store.admit(logs.shard, door)
+    await admit(logs.store, logs.shard, door)
     await logs.accept([row])
     await logs.decide(row, applied=1)
 
@@ -266,7 +267,7 @@ async def test_rebuilt_rows_leave_the_pending_list(logs: HandLog) -> None:
     await logs.rebuilder.switch(filled)
 
     third = DoorRow(b"3" * 16, b"3" * 32, _CARD, b"row")
-    (answer,) = await logs.store.admit(filled.job.shard, [third])
+    (answer,) = await admit(logs.store, filled.job.shard, [third])
     assert answer.outcome is AdmitOutcome.ADMITTED
     assert [entry.identity for entry in answer.pending] == [identity(other)]
 

@@ -29,7 +29,7 @@ from fraudstream.v1.scoring_pb2 import ScoreRequest
 from tests.conftest import create_topics
 from tests.scoring_world import some_transaction
 from tests.shard_line import CARDS, ShardLine, ShardRole, rows_of_cards, shard_line
-from tests.store_shard import D1, NOW_MS, X, door_row, store_settings
+from tests.store_shard import D1, NOW_MS, X, admit, door_row, record, store_settings
 from tests.valkey_cluster import ValkeyCluster
 
 pytestmark = pytest.mark.slow
@@ -92,10 +92,10 @@ async def test_every_script_runs_on_the_node_of_its_shard(cluster_store: StateSt
     for shard in _SHARDS:
         names = store.keys(shard)
         row = RecordRow(X, D1, b"D", None)
-        assert (await store.record_decisions(shard, [row]))[0].outcome is RecordOutcome.RECORDED
+        assert (await record(store, shard, [row]))[0].outcome is RecordOutcome.RECORDED
         assert [entry.identity for entry in await store.unpublished(shard, NOW_MS, 5)] == [X]
         await store.settle_published(shard, [row])
-        (answer,) = await store.admit(shard, [door_row(b"y" * 16)])
+        (answer,) = await admit(store, shard, [door_row(b"y" * 16)])
         assert answer.next_offset == 1
         value = StoredValue(names.state("card", "c"), str(shard.partition).encode(), 60)
         await store.write_shard(shard, ShardWrite(1, 5, [value], [("source", "1:1:1")]))

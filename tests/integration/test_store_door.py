@@ -15,6 +15,7 @@ from tests.store_shard import (
     X,
     Y,
     Z,
+    admit,
     decision_row,
     door_row,
     pending_of,
@@ -26,7 +27,7 @@ from tests.store_shard import (
 
 async def test_burst_at_the_door_sees_what_came_before_it(store: StateStore) -> None:
     """Pending entries are in order of admission, the same call's rows included."""
-    answers = await store.admit(SHARD, [door_row(X), door_row(Y), door_row(Z)])
+    answers = await admit(store, SHARD, [door_row(X), door_row(Y), door_row(Z)])
 
     assert [[e.identity for e in a.pending] for a in answers] == [[], [X], [X, Y]]
     assert {a.outcome for a in answers} == {AdmitOutcome.ADMITTED}
@@ -34,11 +35,11 @@ async def test_burst_at_the_door_sees_what_came_before_it(store: StateStore) -> 
 
 async def test_repeated_caller_leaves_no_ghost(store: StateStore) -> None:
     """A repeat joins the list once; after the state write it does not join again."""
-    await store.admit(SHARD, [door_row(X), door_row(X)])
+    await admit(store, SHARD, [door_row(X), door_row(X)])
     once = await pending_of(store)
     await write_claim(store, X, D1, 1)
     after_write = await pending_of(store)
-    await store.admit(SHARD, [door_row(X)])
+    await admit(store, SHARD, [door_row(X)])
 
     assert once == [X]
     assert after_write == []
@@ -51,12 +52,12 @@ async def test_entry_of_a_dead_scorer_is_dropped_after_the_longest_deadline(
     """An old entry without a decision of its own is nobody's; a decided one waits for its row."""
     later = StateStore(store_settings(line_env), lambda: NOW_MS + PENDING_UNDECIDED_MS + 1)
     await later.connect()
-    await store.admit(SHARD, [door_row(X), door_row(Y), door_row(Z)])
+    await admit(store, SHARD, [door_row(X), door_row(Y), door_row(Z)])
     await record_row(store, decision_row(Y, D1, None))
     await record_row(store, decision_row(Z, D2, None))
 
-    in_time = (await store.admit(SHARD, [door_row(b"a" * 16)]))[0]
-    too_late = (await later.admit(SHARD, [door_row(b"b" * 16)]))[0]
+    in_time = (await admit(store, SHARD, [door_row(b"a" * 16)]))[0]
+    too_late = (await admit(later, SHARD, [door_row(b"b" * 16)]))[0]
     await later.close()
 
     assert [entry.identity for entry in in_time.pending] == [X, Y, Z]
@@ -65,9 +66,9 @@ async def test_entry_of_a_dead_scorer_is_dropped_after_the_longest_deadline(
 
 async def test_repeat_of_a_pending_row_sees_only_what_came_before_it(store: StateStore) -> None:
     """A repeated row is not counted before itself."""
-    await store.admit(SHARD, [door_row(X), door_row(Y)])
+    await admit(store, SHARD, [door_row(X), door_row(Y)])
 
-    answer = (await store.admit(SHARD, [door_row(X)]))[0]
+    answer = (await admit(store, SHARD, [door_row(X)]))[0]
 
     assert answer.outcome is AdmitOutcome.ADMITTED
     assert answer.pending == ()
@@ -75,7 +76,7 @@ async def test_repeat_of_a_pending_row_sees_only_what_came_before_it(store: Stat
 
 async def test_state_write_finishes_only_the_digest_that_it_counted(store: StateStore) -> None:
     """A pending entry of another digest is its own caller's to remove."""
-    await store.admit(SHARD, [door_row(X, D2)])
+    await admit(store, SHARD, [door_row(X, D2)])
 
     await write_claim(store, X, D1, 1)
 
@@ -86,10 +87,10 @@ async def test_door_knows_decided_claimed_and_pending_transactions(store: StateS
     """A record answers, and another digest than the known one is a conflict wherever it is."""
     await record_row(store, decision_row(X, D1, None, b"X"))
     await write_claim(store, Y, D1, 1)
-    await store.admit(SHARD, [door_row(Z)])
+    await admit(store, SHARD, [door_row(Z)])
 
     rows = [door_row(X), door_row(X, D2), door_row(Y, D2), door_row(Z, D2)]
-    answers = await store.admit(SHARD, rows)
+    answers = await admit(store, SHARD, rows)
 
     conflict = AdmitOutcome.CONFLICT
     assert [a.outcome for a in answers] == [AdmitOutcome.EXISTS, conflict, conflict, conflict]
@@ -101,7 +102,7 @@ async def test_full_pending_list_refuses_and_stays_as_it_is(store: StateStore) -
     """256 entries bound a card's list; one more is told so."""
     rows = [door_row(number.to_bytes(16, "big")) for number in range(300)]
 
-    answers = await store.admit(SHARD, rows)
+    answers = await admit(store, SHARD, rows)
 
     outcomes = [answer.outcome for answer in answers]
     assert outcomes[:256] == [AdmitOutcome.ADMITTED] * 256
@@ -113,6 +114,6 @@ async def test_door_reads_state_and_next_at_one_moment(store: StateStore) -> Non
     key = store.keys(SHARD).state("card", CARD)
     await store.write_shard(SHARD, ShardWrite(1, 8, [StoredValue(key, b"state", 60)]))
 
-    answer = (await store.admit(SHARD, [door_row(X)]))[0]
+    answer = (await admit(store, SHARD, [door_row(X)]))[0]
 
     assert (answer.state, answer.next_offset) == (b"state", 8)

@@ -19,8 +19,10 @@ from tests.store_shard import (
     NOW_MS,
     SHARD,
     X,
+    admit,
     decision_row,
     door_row,
+    record,
     record_row,
     store_settings,
 )
@@ -42,9 +44,9 @@ async def test_shard_of_another_marker_is_closed_for_all(
     row = decision_row(X, D1, None)
 
     with pytest.raises(ShardClosed):
-        await store.record_decisions(other, [row])
+        await record(store, other, [row])
     with pytest.raises(ShardClosed):
-        await store.admit(other, [door_row(X)])
+        await admit(store, other, [door_row(X)])
     with pytest.raises(ShardClosed):
         await store.read_shard(other, 1, [])
     with pytest.raises(ShardClosed):
@@ -66,7 +68,7 @@ async def test_another_primary_closes_the_shard(
     await server.aclose()
 
     with pytest.raises(ShardClosed):
-        await store.record_decisions(SHARD, [decision_row(X, D1, None)])
+        await record(store, SHARD, [decision_row(X, D1, None)])
 
     found = await store.marker(SHARD)
     await store.close()
@@ -80,7 +82,7 @@ async def test_flushed_store_is_closed(store: StateStore, client: redis.Redis) -
     await client.delete(store.keys(SHARD).marker)
 
     with pytest.raises(ShardClosed):
-        await store.record_decisions(SHARD, [decision_row(X, D1, None)])
+        await record(store, SHARD, [decision_row(X, D1, None)])
     assert await store.marker(SHARD) is None
 
 
