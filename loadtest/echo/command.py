@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+import grpc.aio
 import uvloop
 
 from fraudstream.readiness import say_ready
@@ -49,14 +50,28 @@ def run(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m loadtest.echo", description=__doc__)
     parser.add_argument("port", type=int)
     parser.add_argument("answer", type=Path, help="file with a serialised decision")
+    parser.add_argument(
+        "--patient",
+        action="store_true",
+        help="have gRPC's threads wait as scoring's do (ADR 17); else they are as gRPC starts them",
+    )
     asked = parser.parse_args(arguments)
     echo = Echo(Decision.FromString(asked.answer.read_bytes()))
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_serve(echo, asked.port))
+        runner.run(_serve(echo, asked.port, is_patient=asked.patient))
     return 0
 
 
-async def _serve(echo: Echo, port: int) -> None:
+async def _serve(echo: Echo, port: int, *, is_patient: bool) -> None:
+    if is_patient:
+        await _serve_until_signal(echo, port)
+        return
+    # gRPC starts its threads with the first channel or server: here before ours could slow them.
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}"):
+        await _serve_until_signal(echo, port)
+
+
+async def _serve_until_signal(echo: Echo, port: int) -> None:
     name = DESCRIPTOR.services_by_name["Scoring"].full_name
     service = RpcService(name, AccessRole.CALLER, {"Score": echo.score}, {})
     server = RpcServer(service, Listener(f"127.0.0.1:{port}", _MAX_CALLS, has_reflection=False))

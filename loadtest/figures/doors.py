@@ -228,13 +228,14 @@ def running_doors(kafka: KafkaSettings, machine: MachineSettings, plan: Plan) ->
 
 @contextmanager
 def running_echo(
-    folder: Path, answer: bytes, requests: Callable[[int], list[bytes]]
+    folder: Path, answer: bytes, requests: Callable[[int], list[bytes]], *options: str
 ) -> Iterator[Door]:
-    """Start the echo, which answers with decisions of the same size as one of ours, and end it."""
+    """Start an echo, which answers with decisions of the same size as one of ours, and end it."""
+    folder.mkdir(exist_ok=True)
     (folder / "answer").write_bytes(answer)
     port = free_port()
     process = ServiceProcess(
-        "loadtest.echo", [str(port), str(folder / "answer")], {}, folder / "echo"
+        "loadtest.echo", [str(port), str(folder / "answer"), *options], {}, folder / "echo"
     )
     try:
         process.start(_READY_TIMEOUT_S)
