@@ -32,6 +32,7 @@ from fraudstream.shard import (
 from fraudstream.store_line import Argument, Command
 from fraudstream.store_nodes import ScriptCall, StoreNodes
 
+R = TypeVar("R")
 T = TypeVar("T")
 
 # A shard that stood still for longer must be opened as after a loss: its records may be gone.
@@ -197,15 +198,7 @@ class StateStore:
 
         Returns the answers to each shard's rows, or why it has none; the others' stand.
         """
-        now_ms = self._clock_ms()
-        answers = await self.nodes.run_each(
-            "record_decisions",
-            [self._record_call(shard, rows, now_ms) for shard, rows in lots],
-        )
-        return [
-            _each(shard, answer, _record_answers)
-            for (shard, _), answer in zip(lots, answers, strict=True)
-        ]
+        return await self._run_each("record_decisions", lots, self._record_call, _record_answers)
 
     def _record_call(self, shard: ShardRef, rows: Sequence[RecordRow], now_ms: int) -> ScriptCall:
         names = self.keys(shard)
@@ -273,14 +266,7 @@ class StateStore:
 
         Returns the answers to each shard's rows, or why it has none; the others' stand.
         """
-        now_ms = self._clock_ms()
-        answers = await self.nodes.run_each(
-            "admit", [self._admit_call(shard, rows, now_ms) for shard, rows in lots]
-        )
-        return [
-            _each(shard, answer, _door_answers)
-            for (shard, _), answer in zip(lots, answers, strict=True)
-        ]
+        return await self._run_each("admit", lots, self._admit_call, _door_answers)
 
     def _admit_call(self, shard: ShardRef, rows: Sequence[DoorRow], now_ms: int) -> ScriptCall:
         names = self.keys(shard)
@@ -297,6 +283,21 @@ class StateStore:
             entry = pack_pending(row.identity, row.digest, now_ms, row.row)
             arguments += (row.identity, row.digest, entry)
         return keys, arguments
+
+    async def _run_each(
+        self,
+        name: str,
+        lots: Sequence[tuple[ShardRef, Sequence[R]]],
+        call_of: Callable[[ShardRef, Sequence[R], int], ScriptCall],
+        read: Callable[[list[Any]], list[T]],
+    ) -> list[list[T] | FraudStreamError]:
+        """Run a script for each shard's rows, in one round trip a node, and read its answers."""
+        now_ms = self._clock_ms()
+        calls = [call_of(shard, rows, now_ms) for shard, rows in lots]
+        answers = await self.nodes.run_each(name, calls)
+        return [
+            _each(shard, answer, read) for (shard, _), answer in zip(lots, answers, strict=True)
+        ]
 
     async def refuse(self, shard: ShardRef, card_token: str, identity: bytes) -> None:
         """Take a refused transaction out of its card's pending list."""

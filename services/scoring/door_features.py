@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from fraudstream.engines.protocol import FloatArray
-from fraudstream.errors import FraudStreamError, ShardClosed
+from fraudstream.errors import FraudStreamError
 from fraudstream.features.preview import preview_rows
-from fraudstream.shard import AdmitOutcome, DoorAnswer, DoorRow
+from fraudstream.shard import AdmitOutcome, DoorAnswer
 from fraudstream.shared_entities import EntityReader, SharedView
 from fraudstream.state_store import StateStore
 from fraudstream.v1.decision_pb2 import Freshness
@@ -58,7 +58,11 @@ class DoorFeatures:
     async def admit(self, arrivals: Sequence[Arrival]) -> Sequence[Admitted]:
         """Return the admission of each arrival, or the error of its shard."""
         reading = asyncio.create_task(self._read_shared(arrivals))
-        answers = await self._admit_shards(arrivals)
+        answers = await self._shards.work_on(
+            [arrival.partition for arrival in arrivals],
+            [arrival.row for arrival in arrivals],
+            self._store.admit,
+        )
         shared = await reading
         admitted = [
             place
@@ -74,21 +78,6 @@ class DoorFeatures:
         if admitted and isinstance(shared, SharedView):
             self._preview(arrivals, admitted, shared, outcome)
         return outcome
-
-    async def _admit_shards(
-        self, arrivals: Sequence[Arrival]
-    ) -> list[DoorAnswer | FraudStreamError]:
-        """Admit the arrivals; an error of a shard is the answer of its rows only."""
-        places: dict[int, list[int]] = {}
-        lots: dict[int, list[DoorRow]] = {}
-        for place, arrival in enumerate(arrivals):
-            places.setdefault(arrival.partition, []).append(place)
-            lots.setdefault(arrival.partition, []).append(arrival.row)
-        answers: list[DoorAnswer | FraudStreamError] = [ShardClosed("not read")] * len(arrivals)
-        for partition, found in (await self._shards.work_on(lots, self._store.admit)).items():
-            for number, place in enumerate(places[partition]):
-                answers[place] = found if isinstance(found, FraudStreamError) else found[number]
-        return answers
 
     async def _read_shared(self, arrivals: Sequence[Arrival]) -> SharedView | FraudStreamError:
         try:

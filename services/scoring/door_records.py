@@ -13,10 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from fraudstream.crashpoint import crash_point
-from fraudstream.errors import (
-    ConflictingTransaction,
-    FraudStreamError,
-)
+from fraudstream.errors import ConflictingTransaction, FraudStreamError
 from fraudstream.reject_reasons import RejectReason
 from fraudstream.shard import RecordAnswer, RecordOutcome, RecordRow, ShardRef
 from fraudstream.state_store import StateStore
@@ -82,16 +79,9 @@ class DoorRecords:
 
     async def _record(self, rows: Sequence[Placed]) -> list[_Kept | FraudStreamError]:
         """Record rows, a script a shard; an error of a shard is the answer of its rows only."""
-        places: dict[int, list[int]] = {}
-        lots: dict[int, list[RecordRow]] = {}
-        for place, row in enumerate(rows):
-            places.setdefault(row.partition, []).append(place)
-            lots.setdefault(row.partition, []).append(row.written.row)
-        kept: dict[int, _Kept | FraudStreamError] = {}
-        for partition, found in (await self._shards.work_on(lots, self._keep)).items():
-            for number, place in enumerate(places[partition]):
-                kept[place] = found if isinstance(found, FraudStreamError) else found[number]
-        return [kept[place] for place in range(len(rows))]
+        return await self._shards.work_on(
+            [row.partition for row in rows], [row.written.row for row in rows], self._keep
+        )
 
     async def _keep(
         self, lots: Sequence[tuple[ShardRef, Sequence[RecordRow]]]

@@ -13,7 +13,9 @@ from fraudstream.topics import partition_of
 
 R = TypeVar("R")
 A = TypeVar("A")
-ShardWork = Callable[[Sequence[tuple[ShardRef, R]]], Awaitable[Sequence[A | FraudStreamError]]]
+ShardWork = Callable[
+    [Sequence[tuple[ShardRef, Sequence[R]]]], Awaitable[Sequence[Sequence[A] | FraudStreamError]]
+]
 
 
 class CardShards:
@@ -46,21 +48,37 @@ class CardShards:
         return known
 
     async def work_on(
-        self, lots: Mapping[int, R], work: ShardWork[R, A]
-    ) -> dict[int, A | FraudStreamError]:
-        """Work on shards; once more on those whose markers name another generation than was known.
+        self, partitions: Sequence[int], rows: Sequence[R], work: ShardWork[R, A]
+    ) -> list[A | FraudStreamError]:
+        """Work on rows of some shards, all at once; those of a shard in their order.
 
-        A script that says *closed* did nothing, so it is safe to run it again.
+        Once more on shards whose markers name another generation than was known: a script that says
+        *closed* did nothing, so it is safe to run it again.
 
         Args:
-            lots: What to work on, by partition.
-            work: Returns an answer or an error for each shard, in their order.
+            partitions: Of each row's shard.
+            rows: What to work on.
+            work: Returns the answers to each shard's rows, or its error.
 
         Returns:
-            What came of each shard: `ShardClosed` where there is no marker, or one that the work
-            does not pass, `OnlineStoreUnavailable` where the store does not answer.
+            The answer to each row, or its shard's error: `ShardClosed` where there is no marker, or
+            one that the work does not pass, `OnlineStoreUnavailable` where the store does not
+            answer.
         """
-        found: dict[int, A | FraudStreamError] = {}
+        places: dict[int, list[int]] = {}
+        for place, partition in enumerate(partitions):
+            places.setdefault(partition, []).append(place)
+        lots = {partition: [rows[place] for place in lot] for partition, lot in places.items()}
+        answers: dict[int, A | FraudStreamError] = {}
+        for partition, found in (await self._work_on_lots(lots, work)).items():
+            for number, place in enumerate(places[partition]):
+                answers[place] = found if isinstance(found, FraudStreamError) else found[number]
+        return [answers[place] for place in range(len(rows))]
+
+    async def _work_on_lots(
+        self, lots: Mapping[int, Sequence[R]], work: ShardWork[R, A]
+    ) -> dict[int, Sequence[A] | FraudStreamError]:
+        found: dict[int, Sequence[A] | FraudStreamError] = {}
         shards = await self._open(lots, found)
         found |= await _work(shards, lots, work)
         closed = [p for p in shards if isinstance(found[p], ShardClosed)]
@@ -75,7 +93,7 @@ class CardShards:
         return found
 
     async def _open(
-        self, partitions: Iterable[int], found: dict[int, A | FraudStreamError]
+        self, partitions: Iterable[int], found: dict[int, Sequence[A] | FraudStreamError]
     ) -> dict[int, ShardRef]:
         """Return shards as their markers name them; an error goes into `found`."""
         shards: dict[int, ShardRef] = {}
@@ -107,8 +125,8 @@ class CardShards:
 
 
 async def _work(
-    shards: Mapping[int, ShardRef], lots: Mapping[int, R], work: ShardWork[R, A]
-) -> dict[int, A | FraudStreamError]:
+    shards: Mapping[int, ShardRef], lots: Mapping[int, Sequence[R]], work: ShardWork[R, A]
+) -> dict[int, Sequence[A] | FraudStreamError]:
     if not shards:
         return {}
     answers = await work([(shard, lots[partition]) for partition, shard in shards.items()])

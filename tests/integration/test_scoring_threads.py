@@ -28,7 +28,7 @@ asyncio.run(serve())
 """
 
 
-@pytest.mark.skipif(not hasattr(os, "SCHED_BATCH"), reason="Linux schedules threads so")
+@pytest.mark.skipif(not hasattr(os, "SCHED_BATCH"), reason="the policy is Linux's")
 def test_grpcs_threads_are_batch_work_and_the_event_loop_is_not() -> None:
     """What wakes for a packet does not take the core from the event loop."""
     done = subprocess.run(
