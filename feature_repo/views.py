@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from fraudstream.feast_views import card_entity, feature_service, feature_views
+from fraudstream.feast_plugin.views import card_entity, feature_service, feature_views
 from services.archive.settings import ArchiveSettings
 
 _ROOT = Path(__file__).parent.parent

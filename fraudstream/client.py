@@ -17,14 +17,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Final, Self
 
 import grpc
 import grpc.aio
 
-from fraudstream.errors import REASON_KEY, FraudStreamError, error_of
+from fraudstream.errors import (
+    REASON_KEY,
+    DeadlineExceeded,
+    FraudStreamError,
+    ServiceUnavailable,
+    error_of,
+)
 from fraudstream.grpc_access import OPEN, Access
 from fraudstream.v1.decision_pb2 import Decision
 from fraudstream.v1.scoring_pb2 import (
@@ -44,9 +49,12 @@ MAX_BATCH_ROWS: Final = 1024
 MAX_BATCH_BYTES: Final = 4 * 1024 * 1024
 # A whole batch has the deadline of one call: this many rows leave time for other callers' too.
 BATCH_ROWS: Final = 256
-# The server closes a connection after 300 s and 30 s of grace: a stream begins anew before.
+# The server closes a connection after 300 s and 30 s of grace: a stream begins again before.
 STREAM_TIMEOUT_S: Final = 300.0
 
+# Asked of gRPC when a call had no answer: a connection that cannot be made says why at once.
+_PROBE: Final = "/grpc.health.v1.Health/Check"
+_PROBE_S: Final = 0.05
 # Tag and length of a row in its request.
 _ROW_FRAME_BYTES: Final = 6
 # A refusal for load is repeated as well as a lost connection: 0.05 + 0.1 + 0.2 s and their jitter,
@@ -100,6 +108,7 @@ class ScoringClient:
         Raises:
             InvalidSettings: A file is missing, or a token would travel in the clear.
         """
+        self._address = address
         self._timeout_s = timeout_s
         self._metadata = access.metadata(address)
         self._channel = (
@@ -111,12 +120,14 @@ class ScoringClient:
 
     async def score(self, transaction: Transaction) -> Decision:
         """Return the decision of one transaction; the recorded one where it was decided before."""
-        with _errors():
+        try:
             decision: Decision = await self._stub.Score(
                 ScoreRequest(transaction=transaction),
                 timeout=self._timeout_s,
                 metadata=self._metadata,
             )
+        except grpc.RpcError as exc:
+            raise await self._error_of(exc) from exc
         return decision
 
     async def score_batch(
@@ -130,33 +141,47 @@ class ScoringClient:
         answers: list[Answer] = []
         for lot in split_rows(transactions, batch_rows):
             try:
-                with _errors():
-                    response: ScoreBatchResponse = await self._stub.ScoreBatch(
-                        ScoreBatchRequest(transactions=lot),
-                        timeout=self._timeout_s,
-                        metadata=self._metadata,
-                    )
+                response: ScoreBatchResponse = await self._stub.ScoreBatch(
+                    ScoreBatchRequest(transactions=lot),
+                    timeout=self._timeout_s,
+                    metadata=self._metadata,
+                )
                 answers += map(answer_of, response.results)
-            except FraudStreamError as exc:
-                answers += [exc] * len(lot)
+            except grpc.RpcError as exc:
+                answers += [await self._error_of(exc)] * len(lot)
         return answers
 
     async def score_stream(
-        self, transactions: AsyncIterable[Transaction], timeout_s: float = STREAM_TIMEOUT_S
+        self,
+        transactions: AsyncIterable[Transaction] | Iterable[Transaction],
+        timeout_s: float = STREAM_TIMEOUT_S,
     ) -> AsyncGenerator[Answer, None]:
         """Yield decision or error of each transaction, in order, while more are sent.
 
+        They come from an asynchronous iterable, or from one that never waits, such as a list.
         Who reads slowly is sent slowly: at most 64 rows are worked on ahead. A stream that ends
-        with an error is begun anew with the rows that have no answer.
+        with an error is begun again with the rows that have no answer.
         """
-        requests = (ScoreRequest(transaction=transaction) async for transaction in transactions)
+        requests = _requests_of(transactions)
         call = self._stub.ScoreStream(requests, timeout=timeout_s, metadata=self._metadata)
         try:
-            with _errors():
-                async for result in call:
-                    yield answer_of(result)
+            async for result in call:
+                yield answer_of(result)
+        except grpc.RpcError as exc:
+            raise await self._error_of(exc) from exc
         finally:
             call.cancel()
+
+    async def _error_of(self, failed: grpc.RpcError) -> FraudStreamError:
+        """Return a failed call's error; of one without an answer, what the connection says."""
+        if not _is_unanswered(failed):
+            return _error_of(failed, self._address)
+        probe = self._channel.unary_unary(_PROBE, bytes, bytes)
+        try:
+            await probe(b"", timeout=_PROBE_S, wait_for_ready=False)
+        except grpc.RpcError as exc:
+            return _unanswered(self._address, exc)
+        return _unanswered(self._address)
 
     async def close(self) -> None:
         """Close the connection."""
@@ -181,6 +206,7 @@ class BlockingScoringClient:
 
     def __init__(self, address: str, timeout_s: float = 1.0, access: Access = OPEN) -> None:
         """Keep the address; as `ScoringClient`."""
+        self._address = address
         self._timeout_s = timeout_s
         self._metadata = access.metadata(address)
         self._channel = (
@@ -192,12 +218,14 @@ class BlockingScoringClient:
 
     def score(self, transaction: Transaction) -> Decision:
         """Return the decision of one transaction; the recorded one where it was decided before."""
-        with _errors():
+        try:
             decision: Decision = self._stub.Score(
                 ScoreRequest(transaction=transaction),
                 timeout=self._timeout_s,
                 metadata=self._metadata,
             )
+        except grpc.RpcError as exc:
+            raise self._error_of(exc) from exc
         return decision
 
     def score_batch(
@@ -207,16 +235,26 @@ class BlockingScoringClient:
         answers: list[Answer] = []
         for lot in split_rows(transactions, batch_rows):
             try:
-                with _errors():
-                    response: ScoreBatchResponse = self._stub.ScoreBatch(
-                        ScoreBatchRequest(transactions=lot),
-                        timeout=self._timeout_s,
-                        metadata=self._metadata,
-                    )
+                response: ScoreBatchResponse = self._stub.ScoreBatch(
+                    ScoreBatchRequest(transactions=lot),
+                    timeout=self._timeout_s,
+                    metadata=self._metadata,
+                )
                 answers += map(answer_of, response.results)
-            except FraudStreamError as exc:
-                answers += [exc] * len(lot)
+            except grpc.RpcError as exc:
+                answers += [self._error_of(exc)] * len(lot)
         return answers
+
+    def _error_of(self, failed: grpc.RpcError) -> FraudStreamError:
+        """Return a failed call's error; as `ScoringClient`."""
+        if not _is_unanswered(failed):
+            return _error_of(failed, self._address)
+        probe = self._channel.unary_unary(_PROBE, bytes, bytes)
+        try:
+            probe(b"", timeout=_PROBE_S, wait_for_ready=False)
+        except grpc.RpcError as exc:
+            return _unanswered(self._address, exc)
+        return _unanswered(self._address)
 
     def close(self) -> None:
         """Close the connection."""
@@ -272,12 +310,42 @@ def answer_of(result: RowResult) -> Answer:
     return error_of(status.name, error.reason, error.message)
 
 
-@contextmanager
-def _errors() -> Iterator[None]:
-    """Turn a failed call's error into ours."""
-    try:
-        yield
-    except grpc.RpcError as exc:
-        failed: Any = exc  # both kinds of calls have these methods, and no class in common
-        reason = dict(failed.trailing_metadata() or ()).get(REASON_KEY, "")
-        raise error_of(failed.code().name, str(reason), str(failed.details())) from exc
+async def _requests_of(
+    transactions: AsyncIterable[Transaction] | Iterable[Transaction],
+) -> AsyncGenerator[ScoreRequest, None]:
+    if isinstance(transactions, AsyncIterable):
+        async for transaction in transactions:
+            yield ScoreRequest(transaction=transaction)
+        return
+    for transaction in transactions:
+        yield ScoreRequest(transaction=transaction)
+
+
+def _reason_of(failed: Any) -> str:
+    """Return what the server said besides the status; both kinds of calls have these methods."""
+    return str(dict(failed.trailing_metadata() or ()).get(REASON_KEY, ""))
+
+
+def _is_unanswered(failed: Any) -> bool:
+    """Return whether a deadline ended without a word of the service."""
+    return failed.code() is grpc.StatusCode.DEADLINE_EXCEEDED and not _reason_of(failed)
+
+
+def _error_of(failed: Any, address: str) -> FraudStreamError:
+    """Return what the server said of a failed call, or gRPC of its connection."""
+    reason, details = _reason_of(failed), str(failed.details())
+    if failed.code() is grpc.StatusCode.UNAVAILABLE and not reason:
+        return ServiceUnavailable(f"no worker could be reached at {address} ({details})")
+    return error_of(failed.code().name, reason, details)
+
+
+def _unanswered(address: str, probed: Any = None) -> FraudStreamError:
+    """Return the error of a call without an answer: nobody is there, or is too slow.
+
+    Args:
+        address: Who was called.
+        probed: How a second call failed that did not wait for a connection, None where it did not.
+    """
+    if probed is not None and probed.code() is grpc.StatusCode.UNAVAILABLE:
+        return _error_of(probed, address)
+    return DeadlineExceeded(f"no answer from {address} inside the deadline")

@@ -1,4 +1,4 @@
-"""One error tree, beside its mapping to gRPC status, retry advice and outcome on the stream."""
+"""One error tree, beside its mapping to gRPC status, retry advice and exit code."""
 
 from __future__ import annotations
 
@@ -25,28 +25,36 @@ class Outcome:
     Attributes:
         status: Name of the gRPC status code, as in `grpc.StatusCode`.
         retry: What a caller may do.
-        stream: What happens to a record of a topic that met it.
+        exit_code: What a command or service that ends by it exits with (sysexits).
     """
 
     status: str
     retry: Retry
-    stream: str
+    exit_code: int
 
 
 class FraudStreamError(Exception):
     """Base of all errors that a caller can act on. `outcome` says how each boundary shows it."""
 
-    outcome: ClassVar[Outcome] = Outcome("INTERNAL", Retry.NO, "crash and replay")
+    outcome: ClassVar[Outcome] = Outcome("INTERNAL", Retry.NO, os.EX_SOFTWARE)
+
+    @property
+    def exit_code(self) -> int:
+        """What a command or service that ends by it exits with (sysexits).
+
+        >>> BrokerUnavailable("no acknowledgement").exit_code
+        69
+        """
+        return self.outcome.exit_code
 
 
-class InvalidTransaction(FraudStreamError):
-    """A transaction breaks the contract.
+class ErrorWithReason(FraudStreamError):
+    """Base of errors whose cause is one of a few.
 
     Attributes:
-        reason: Machine-readable code such as `AMOUNT_SIGN`; never holds a value of the record.
+        reason: Machine-readable code such as `AMOUNT_SIGN`; never holds a value of a record.
+        message: What was expected and what was found, without the reason.
     """
-
-    outcome = Outcome("INVALID_ARGUMENT", Retry.NO, "dead-letter with its reason")
 
     def __init__(self, reason: str, message: str) -> None:
         """Keep the reason beside a message that says what was expected and found, without a PAN."""
@@ -55,80 +63,76 @@ class InvalidTransaction(FraudStreamError):
         self.message = message
 
 
+class InvalidTransaction(ErrorWithReason):
+    """A transaction breaks the contract; the reason is one of `fraudstream.reject_reasons`."""
+
+    outcome = Outcome("INVALID_ARGUMENT", Retry.NO, os.EX_DATAERR)
+
+
 class LateTransaction(FraudStreamError):
     """A transaction is older than the lateness bound."""
 
-    outcome = Outcome("OUT_OF_RANGE", Retry.NO, "late topic, counted, no decision")
+    outcome = Outcome("OUT_OF_RANGE", Retry.NO, os.EX_DATAERR)
 
 
 class ConflictingTransaction(FraudStreamError):
     """A known transaction id came with another body."""
 
-    outcome = Outcome("ALREADY_EXISTS", Retry.NO, "dead-letter, count")
+    outcome = Outcome("ALREADY_EXISTS", Retry.NO, os.EX_DATAERR)
 
 
-class EntityNotFound(FraudStreamError):
-    """No state is kept for an entity."""
+class UnknownService(FraudStreamError):
+    """A health check asks for a service that is not here."""
 
-    outcome = Outcome("NOT_FOUND", Retry.NO, "default features, flag cold_start")
+    outcome = Outcome("NOT_FOUND", Retry.NO, os.EX_UNAVAILABLE)
 
 
 class CaseNotFound(FraudStreamError):
     """No such alert or case."""
 
-    outcome = Outcome("NOT_FOUND", Retry.NO, "default features, flag cold_start")
+    outcome = Outcome("NOT_FOUND", Retry.NO, os.EX_DATAERR)
 
 
 class OnlineStoreUnavailable(FraudStreamError):
     """The store does not answer in time."""
 
-    outcome = Outcome("UNAVAILABLE", Retry.BACKOFF, "pause the partition")
+    outcome = Outcome("UNAVAILABLE", Retry.BACKOFF, os.EX_UNAVAILABLE)
 
 
 class ShardClosed(FraudStreamError):
     """A shard's marker is missing, or names another log, layout or primary."""
 
-    outcome = Outcome("FAILED_PRECONDITION", Retry.REREAD, "pause the partition")
+    outcome = Outcome("FAILED_PRECONDITION", Retry.REREAD, os.EX_TEMPFAIL)
 
 
 class ShardMoved(FraudStreamError):
     """A shard's marker does not stand where this batch begins: another worker was there."""
 
-    outcome = Outcome("ABORTED", Retry.REREAD, "forget the position, read the marker, seek to it")
+    outcome = Outcome("ABORTED", Retry.REREAD, os.EX_TEMPFAIL)
 
 
 class ModelNotLoaded(FraudStreamError):
     """No model is ready to serve."""
 
-    outcome = Outcome("UNAVAILABLE", Retry.BACKOFF, "pause the partition")
+    outcome = Outcome("UNAVAILABLE", Retry.BACKOFF, os.EX_UNAVAILABLE)
 
 
-class EngineFailed(ModelNotLoaded):
+class EngineFailed(ErrorWithReason, ModelNotLoaded):
     """A GPU engine cannot compute now; another engine may.
 
     Attributes:
         reason: `LIBRARY_ABSENT`, `GPU_ABSENT`, `GPU_MEMORY` or `GPU_FAILED`.
     """
 
-    def __init__(self, reason: str, message: str) -> None:
-        """Keep the reason beside a message that says what was expected and found."""
-        super().__init__(f"{reason}: {message}")
-        self.reason = reason
 
-
-class ModelRefused(FraudStreamError):
+class ModelRefused(ErrorWithReason):
     """A model artefact is not fit to serve.
 
     Attributes:
         reason: Machine-readable code such as `MODEL_CORRUPT`.
     """
 
-    outcome = Outcome("FAILED_PRECONDITION", Retry.NO, "refuse to start")
-
-    def __init__(self, reason: str, message: str) -> None:
-        """Keep the reason beside a message that says what was expected and found."""
-        super().__init__(f"{reason}: {message}")
-        self.reason = reason
+    outcome = Outcome("FAILED_PRECONDITION", Retry.NO, os.EX_DATAERR)
 
     @property
     def exit_code(self) -> int:
@@ -138,10 +142,10 @@ class ModelRefused(FraudStreamError):
         77
         """
         codes = {"MODEL_UNTRUSTED": os.EX_NOPERM, "MODEL_CONFIG": os.EX_CONFIG}
-        return codes.get(self.reason, os.EX_DATAERR)
+        return codes.get(self.reason, self.outcome.exit_code)
 
 
-class RuleSetRefused(FraudStreamError):
+class RuleSetRefused(ErrorWithReason):
     """A rule set is not fit to serve.
 
     Attributes:
@@ -149,13 +153,7 @@ class RuleSetRefused(FraudStreamError):
             `RULES_UNTRUSTED`.
     """
 
-    outcome = Outcome("FAILED_PRECONDITION", Retry.NO, "refuse to start; serving, keep the old one")
-
-    def __init__(self, reason: str, message: str) -> None:
-        """Keep the reason beside a message that says where it is and what was expected."""
-        super().__init__(f"{reason}: {message}")
-        self.reason = reason
-        self.message = message
+    outcome = Outcome("FAILED_PRECONDITION", Retry.NO, os.EX_DATAERR)
 
     @property
     def exit_code(self) -> int:
@@ -164,67 +162,96 @@ class RuleSetRefused(FraudStreamError):
         >>> RuleSetRefused("RULES_FILE", "not TOML").exit_code
         65
         """
-        return os.EX_NOPERM if self.reason == "RULES_UNTRUSTED" else os.EX_DATAERR
+        return os.EX_NOPERM if self.reason == "RULES_UNTRUSTED" else self.outcome.exit_code
+
+
+class SignatureRefused(FraudStreamError):
+    """A signature does not count here; whoever checked it says of what (`fraudstream.signing`)."""
+
+    outcome = Outcome("FAILED_PRECONDITION", Retry.NO, os.EX_NOPERM)
 
 
 class FeatureSpecMismatch(FraudStreamError):
     """The model needs features that are not there, or the vector has another layout."""
 
-    outcome = Outcome("FAILED_PRECONDITION", Retry.NO, "refuse to start")
+    outcome = Outcome("FAILED_PRECONDITION", Retry.NO, os.EX_CONFIG)
 
 
 class CaseChanged(FraudStreamError):
     """Somebody else changed the alert or case first (optimistic lock)."""
 
-    outcome = Outcome("ABORTED", Retry.REREAD, "-")
+    outcome = Outcome("ABORTED", Retry.REREAD, os.EX_TEMPFAIL)
 
 
 class Overloaded(FraudStreamError):
     """The in-flight cap is reached."""
 
-    outcome = Outcome("RESOURCE_EXHAUSTED", Retry.LATER, "backpressure")
+    outcome = Outcome("RESOURCE_EXHAUSTED", Retry.LATER, os.EX_TEMPFAIL)
+
+
+class QuotaExceeded(FraudStreamError):
+    """A caller had as many card numbers turned into tokens as it may in this time.
+
+    Attributes:
+        retry_after_ms: When it has one more; 0 where that is not known.
+    """
+
+    outcome = Outcome("RESOURCE_EXHAUSTED", Retry.LATER, os.EX_TEMPFAIL)
+    retry_after_ms: int = 0
 
 
 class DeadlineExceeded(FraudStreamError):
     """The deadline had passed on arrival."""
 
-    outcome = Outcome("DEADLINE_EXCEEDED", Retry.IF_IDEMPOTENT, "stand-in decision, flag degraded")
+    outcome = Outcome("DEADLINE_EXCEEDED", Retry.IF_IDEMPOTENT, os.EX_TEMPFAIL)
 
 
 class BrokerUnavailable(FraudStreamError):
     """Kafka did not acknowledge in time."""
 
-    outcome = Outcome("UNAVAILABLE", Retry.BACKOFF, "pause the partition")
+    outcome = Outcome("UNAVAILABLE", Retry.BACKOFF, os.EX_UNAVAILABLE)
+
+
+class StreamStalled(FraudStreamError):
+    """A stream does not go on though its broker answers: a new start mends it (exit 75)."""
+
+    outcome = Outcome("UNAVAILABLE", Retry.BACKOFF, os.EX_TEMPFAIL)
 
 
 class LogReplaced(FraudStreamError):
-    """A topic was made anew while it was read: a new start begins with the new one (exit 75)."""
+    """A topic was made again while it was read: a new start begins with the new one (exit 75)."""
 
-    outcome = Outcome("ABORTED", Retry.LATER, "end without keeping the rows; start again")
+    outcome = Outcome("ABORTED", Retry.LATER, os.EX_TEMPFAIL)
 
 
 class Unauthenticated(FraudStreamError):
     """A call brings no token or certificate that is known here and still counts."""
 
-    outcome = Outcome("UNAUTHENTICATED", Retry.NO, "-")
+    outcome = Outcome("UNAUTHENTICATED", Retry.NO, os.EX_NOPERM)
 
 
 class PermissionDenied(FraudStreamError):
     """A caller is known, and may not call this method."""
 
-    outcome = Outcome("PERMISSION_DENIED", Retry.NO, "-")
+    outcome = Outcome("PERMISSION_DENIED", Retry.NO, os.EX_NOPERM)
 
 
 class ServiceUnavailable(FraudStreamError):
     """No scorer answers a client's call."""
 
-    outcome = Outcome("UNAVAILABLE", Retry.BACKOFF, "pause the partition")
+    outcome = Outcome("UNAVAILABLE", Retry.BACKOFF, os.EX_UNAVAILABLE)
 
 
 class InvalidSettings(FraudStreamError):
-    """A setting, key file or topic is not as it must be; the service does not start (exit 78)."""
+    """A setting, key file or topic is missing or invalid; the service does not start (exit 78)."""
 
-    outcome = Outcome("FAILED_PRECONDITION", Retry.NO, "refuse to start")
+    outcome = Outcome("FAILED_PRECONDITION", Retry.NO, os.EX_CONFIG)
+
+
+class MissingFile(InvalidSettings):
+    """A file that a command line names cannot be read (exit 66)."""
+
+    outcome = Outcome("FAILED_PRECONDITION", Retry.NO, os.EX_NOINPUT)
 
 
 # gRPC trailing metadata that says which error it was.
@@ -238,6 +265,7 @@ CALLER_ERRORS: Final[tuple[type[FraudStreamError], ...]] = (
     Unauthenticated,
     PermissionDenied,
     Overloaded,
+    QuotaExceeded,
     DeadlineExceeded,
     BrokerUnavailable,
     ServiceUnavailable,

@@ -10,7 +10,7 @@ from typing import Final
 import grpc
 
 from fraudstream.errors import InvalidSettings
-from fraudstream.privacy import read_secret
+from fraudstream.keys.secret_files import read_secret
 
 AUTHORIZATION: Final = "authorization"
 BEARER: Final = "bearer"

@@ -19,8 +19,8 @@ from nacl.exceptions import BadSignatureError
 from nacl.signing import SigningKey, VerifyKey
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from fraudstream.errors import InvalidSettings, ModelRefused
-from fraudstream.privacy import read_secret, write_secret
+from fraudstream.errors import InvalidSettings, SignatureRefused
+from fraudstream.keys.secret_files import Purpose, read_secret, write_secret
 
 _STRICT: Final = ConfigDict(frozen=True, extra="forbid", strict=True)
 _NAME: Final = r"^[a-z0-9][a-z0-9._-]{0,63}$"
@@ -49,6 +49,20 @@ class SignerRole(StrEnum):
     PUBLISHER = "publisher"  # rule sets
 
 
+class FormerKey(BaseModel):
+    """A key that its owner has put another in the place of.
+
+    Attributes:
+        public_key: Ed25519, 32 bytes in base64.
+        until: Last day on which its signatures count, UTC, YYYY-MM-DD.
+    """
+
+    model_config = _STRICT
+
+    public_key: _Base64 = Field(min_length=44, max_length=44)
+    until: str = Field(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$")
+
+
 class Person(BaseModel):
     """One person in the file of people.
 
@@ -57,6 +71,7 @@ class Person(BaseModel):
         public_key: Ed25519, 32 bytes in base64.
         roles: What they may sign.
         until: Last day on which their signatures count, UTC, YYYY-MM-DD.
+        former_keys: Of before; what was signed by one still counts until its own last day.
     """
 
     model_config = _STRICT
@@ -64,7 +79,19 @@ class Person(BaseModel):
     name: str = Field(pattern=_NAME)
     public_key: _Base64 = Field(min_length=44, max_length=44)
     roles: tuple[SignerRole, ...] = Field(min_length=1)
+    former_keys: tuple[FormerKey, ...] = Field(default=(), max_length=100)
     until: str = Field(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$")
+
+    def keys_on(self, day: str) -> list[str]:
+        """Return the public keys whose signatures count on a day, YYYY-MM-DD."""
+        former = [one.public_key for one in self.former_keys if day <= one.until]
+        return [self.public_key, *former] if day <= self.until else []
+
+    def with_key(self, public_key: str, former_until: str) -> Person:
+        """Return the entry with another key; the one of before counts until a day."""
+        former = FormerKey(public_key=self.public_key, until=former_until)
+        update = {"public_key": public_key, "former_keys": (*self.former_keys, former)}
+        return self.model_copy(update=update)
 
 
 class Signature(BaseModel):
@@ -109,10 +136,12 @@ class Signer:
             InvalidSettings: It is missing, others may read it, or it holds no key.
         """
         try:
-            found = _KeyFile.model_validate_json(read_secret(path))
+            found = _KeyFile.model_validate_json(read_secret(path, Purpose.SIGNING_KEY))
             key = SigningKey(base64.b64decode(found.private_key, validate=True))
         except (ValidationError, binascii.Error, ValueError) as exc:
-            msg = f"{path}: expected a person's key file, as `python -m training person` writes it"
+            msg = (
+                f"{path}: expected a person's key file, as `fraudstream training person` writes it"
+            )
             raise InvalidSettings(msg) from exc
         return cls(found.name, key)
 
@@ -140,7 +169,8 @@ def make_signer(path: Path, name: str) -> Signer:
     """
     key = SigningKey.generate()
     private = base64.b64encode(key.encode()).decode()
-    write_secret(path, _KeyFile(name=name, private_key=private).model_dump_json() + "\n")
+    text = _KeyFile(name=name, private_key=private).model_dump_json() + "\n"
+    write_secret(path, text, Purpose.SIGNING_KEY)
     return Signer(name, key)
 
 
@@ -158,8 +188,9 @@ class People:
             InvalidSettings: A name or a key stands twice: one person could pass for two.
         """
         by_name = {person.name: person for person in people}
-        keys = {person.public_key for person in people}
-        if not len(by_name) == len(keys) == len(people):
+        keys = [person.public_key for person in people]
+        keys += [former.public_key for person in people for former in person.former_keys]
+        if len(by_name) != len(people) or len({*keys}) != len(keys):
             raise InvalidSettings("people: expected each name and each public key once")
         return cls(by_name)
 
@@ -180,7 +211,8 @@ class People:
     def save(self, path: Path) -> None:
         """Write the file of people."""
         people = _PeopleFile(people=tuple(self.by_name.values()))
-        path.write_text(people.model_dump_json(indent=1) + "\n")
+        # An entry without former keys is written as older releases know it.
+        path.write_text(people.model_dump_json(indent=1, exclude_defaults=True) + "\n")
 
     def check(
         self, signature: Signature, purpose: str, message: bytes, role: SignerRole, at_ms: int
@@ -195,28 +227,33 @@ class People:
             at_ms: When the signature must count, epoch milliseconds.
 
         Raises:
-            ModelRefused: `MODEL_UNTRUSTED`: nobody here, not in that role, not any more, or the
-                signature stands under other bytes.
+            SignatureRefused: Nobody here, not in that role, not any more, or the signature stands
+                under other bytes.
         """
         person = self.by_name.get(signature.signer)
         if person is None:
-            raise _untrusted(f"{signature.signer!r} is not in the file of people")
+            # The name may be anything: a card number too.
+            known = len(self.by_name)
+            raise SignatureRefused(f"the signer is none of the {known} in the file of people")
         if role not in person.roles:
-            raise _untrusted(f"{person.name!r} may not sign as {role}")
+            raise SignatureRefused(f"{person.name!r} may not sign as {role}")
         day = datetime.fromtimestamp(at_ms / 1000, UTC).date().isoformat()
-        if day > person.until:
-            raise _untrusted(f"signatures of {person.name!r} count until {person.until}")
-        try:
-            key = VerifyKey(base64.b64decode(person.public_key, validate=True))
-            key.verify(_text_of(purpose) + message, base64.b64decode(signature.value))
-        except (BadSignatureError, ValueError, binascii.Error) as exc:
-            raise _untrusted(f"the signature of {person.name!r} is not under this content") from exc
+        keys = person.keys_on(day)
+        if not keys:
+            raise SignatureRefused(f"signatures of {person.name!r} count until {person.until}")
+        if not any(_is_under(key, signature, _text_of(purpose) + message) for key in keys):
+            raise SignatureRefused(f"the signature of {person.name!r} is not under this content")
         return person
+
+
+def _is_under(public_key: str, signature: Signature, message: bytes) -> bool:
+    try:
+        key = VerifyKey(base64.b64decode(public_key, validate=True))
+        key.verify(message, base64.b64decode(signature.value))
+    except (BadSignatureError, ValueError, binascii.Error):
+        return False
+    return True
 
 
 def _text_of(purpose: str) -> bytes:
     return f"{_PREFIX}{purpose}\0".encode()
-
-
-def _untrusted(message: str) -> ModelRefused:
-    return ModelRefused("MODEL_UNTRUSTED", message)

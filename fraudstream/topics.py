@@ -1,4 +1,18 @@
-"""Every topic: name, key, retention, compaction and who writes it; and where a key lies."""
+"""Every topic: name, key, retention and who writes it; and where a key lies.
+
+Every topic of live traffic has `message.timestamp.type=LogAppendTime`, because each is judged by
+its records' timestamps, and no writer's clock may move them:
+
+- raw: lateness, and how long a record waited for ingest. Banks write it.
+- accepted, labels: order of arrival, what was known when, and the progress of shared entities.
+- decisions: how long the record of a decision lives after a rebuild.
+- rules: when a version was taken, whatever its signer says.
+- entities, late, dlq, quarantine and the rest: retention. A stamp in the past would delete a record
+  at once.
+
+Topics of a replay (`KafkaSettings.is_replay`) have `CreateTime` and no expiry instead: the old
+records bring their own clock.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +22,7 @@ from functools import lru_cache
 from typing import Final
 
 DAY_MS: Final = 86_400_000
+_COUNT_DIGITS: Final = 10
 
 _MASK: Final = 0xFFFFFFFF
 _MURMUR: Final = 0x5BD1E995
@@ -22,43 +37,114 @@ class Topic:
         name: `<noun>.<past participle>.v<n>`, without the deployment's prefix.
         key: What its records are keyed by.
         retention_ms: How long records are kept; -1 for ever.
-        is_compacted: Whether only the last record of a key is kept.
         writers: The rooms that write it.
+        is_signed: Whether its records carry a MAC of their writer, which every reader checks.
     """
 
     name: str
     key: str
     retention_ms: int
-    is_compacted: bool
     writers: tuple[str, ...]
+    is_signed: bool = False
 
 
-RAW: Final = Topic("transactions.raw.v1", "any", 3 * DAY_MS, False, ("banks",))
+RAW: Final = Topic("transactions.raw.v1", "any", 3 * DAY_MS, ("banks",))
 ACCEPTED: Final = Topic(
-    "transactions.accepted.v1", "card token", 45 * DAY_MS, False, ("ingest", "scoring")
+    name="transactions.accepted.v1",
+    key="card token",
+    retention_ms=45 * DAY_MS,
+    writers=("ingest", "scoring"),
+    is_signed=True,
 )
-LATE: Final = Topic(
-    "transactions.late.v1", "as the source", 30 * DAY_MS, False, ("ingest", "features")
-)
+LATE: Final = Topic("transactions.late.v1", "as the source", 30 * DAY_MS, ("ingest", "features"))
+# `dlq replay` sends what is in a letter on, and writes a mark behind it.
 DLQ: Final = Topic(
-    "transactions.dlq.v1", "as the source", 30 * DAY_MS, False, ("ingest", "features")
+    name="transactions.dlq.v1",
+    key="as the source",
+    retention_ms=30 * DAY_MS,
+    writers=("ingest", "features", "operator"),
+    is_signed=True,
 )
-ENTITIES: Final = Topic("entities.keyed.v1", "entity", 45 * DAY_MS, False, ("features",))
-DECISIONS: Final = Topic("decisions.made.v1", "card token", 45 * DAY_MS, False, ("scoring",))
-STAND_INS: Final = Topic("decisions.stood_in.v1", "card token", 30 * DAY_MS, False, ("scoring",))
-RESCORES: Final = Topic("decisions.rescored.v1", "card token", 45 * DAY_MS, False, ("scoring",))
-SHADOWED: Final = Topic("decisions.shadowed.v1", "card token", 45 * DAY_MS, False, ("scoring",))
-ALERTS: Final = Topic("alerts.raised.v1", "card token", 30 * DAY_MS, False, ("scoring",))
+ENTITIES: Final = Topic(
+    name="entities.keyed.v1",
+    key="entity",
+    retention_ms=45 * DAY_MS,
+    writers=("features",),
+    is_signed=True,
+)
+DECISIONS: Final = Topic(
+    name="decisions.made.v1",
+    key="card token",
+    retention_ms=45 * DAY_MS,
+    writers=("scoring",),
+    is_signed=True,
+)
+STAND_INS: Final = Topic(
+    name="decisions.stood_in.v1",
+    key="card token",
+    retention_ms=30 * DAY_MS,
+    writers=("scoring",),
+    is_signed=True,
+)
+RESCORES: Final = Topic(
+    name="decisions.rescored.v1",
+    key="card token",
+    retention_ms=45 * DAY_MS,
+    writers=("scoring",),
+    is_signed=True,
+)
+SHADOWED: Final = Topic(
+    name="decisions.shadowed.v1",
+    key="card token",
+    retention_ms=45 * DAY_MS,
+    writers=("scoring",),
+    is_signed=True,
+)
+ALERTS: Final = Topic(
+    name="alerts.raised.v1",
+    key="card token",
+    retention_ms=30 * DAY_MS,
+    writers=("scoring",),
+    is_signed=True,
+)
 LABELS: Final = Topic(
-    "labels.settled.v1", "card token", 400 * DAY_MS, False, ("console", "chargeback import")
+    name="labels.settled.v1",
+    key="card token",
+    retention_ms=400 * DAY_MS,
+    writers=("console", "ingest"),
+    is_signed=True,
 )
-RULES: Final = Topic("rules.published.v1", "rule-set id", -1, True, ("console", "command line"))
+LABELS_RAW: Final = Topic("labels.raw.v1", "any", 7 * DAY_MS, ("banks",))
+QUARANTINE: Final = Topic(
+    "quarantine.v1",
+    "as the source",
+    30 * DAY_MS,
+    ("features", "scoring", "archive", "console"),
+)
+# Its records carry the signature of a person, which is more than a writer's MAC. Not compacted:
+# whoever may write would take the last good version away by junk under its key.
+RULES: Final = Topic("rules.published.v1", "rule-set id", -1, ("console", "command line"))
 
 ALL: Final = (
     RAW,
     ACCEPTED,
     LATE,
     DLQ,
+    QUARANTINE,
+    ENTITIES,
+    DECISIONS,
+    STAND_INS,
+    RESCORES,
+    SHADOWED,
+    ALERTS,
+    LABELS_RAW,
+    LABELS,
+    RULES,
+)
+
+# What our services read of each other.
+BEHIND_INGEST: Final = (
+    ACCEPTED,
     ENTITIES,
     DECISIONS,
     STAND_INS,
@@ -68,6 +154,16 @@ ALL: Final = (
     LABELS,
     RULES,
 )
+
+
+@lru_cache(maxsize=256)
+def base_name(name: str) -> str:
+    """Return the name of a topic without the prefix of its deployment.
+
+    >>> base_name("bank-labels.settled.v1"), base_name("others.v1")
+    ('labels.settled.v1', 'others.v1')
+    """
+    return next((topic.name for topic in ALL if name.endswith(topic.name)), name)
 
 
 def _murmur2(key: bytes) -> int:
@@ -99,3 +195,31 @@ def partition_of(key: bytes, partitions: int) -> int:
     3
     """
     return (_murmur2(key) & 0x7FFFFFFF) % partitions
+
+
+def incarnation_of(topic_id: bytes, partitions: int) -> str:
+    """Return the name of a log's incarnation: a topic made again or widened has another.
+
+    >>> incarnation_of(bytes(2), 4)
+    '0000:4'
+    """
+    return f"{topic_id.hex()}:{partitions}"
+
+
+def topic_id_of(incarnation: str) -> bytes:
+    """Return the topic id inside an incarnation.
+
+    >>> topic_id_of(incarnation_of(bytes(16), 4)) == bytes(16)
+    True
+    """
+    return bytes.fromhex(incarnation.partition(":")[0])
+
+
+def partitions_of(incarnation: str) -> int:
+    """Return the partition count inside an incarnation; 0 for what no service of ours wrote.
+
+    >>> partitions_of(incarnation_of(bytes(16), 4)), partitions_of("00:many")
+    (4, 0)
+    """
+    count = incarnation.rpartition(":")[2]
+    return int(count) if count.isdecimal() and len(count) < _COUNT_DIGITS else 0

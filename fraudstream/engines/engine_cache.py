@@ -103,7 +103,7 @@ class EngineCache:
     def _read(self, key: PlanKey, description: Path) -> Plan:
         found = json.loads(_read_plain(description, _MAX_JSON_BYTES))
         if found["key"] != key.fields():
-            msg = "the key beside it is another one"
+            msg = "the plan file does not match its key file"
             raise ValueError(msg)
         content = _read_plain(self._folder / f"{key.name}.plan", MAX_PLAN_BYTES)
         if [len(content), _sha256(content)] != [found["bytes"], found["sha256"]]:

@@ -2,7 +2,7 @@
 
 The CPU engine serves from the first row. Meanwhile a thread opens the other one (which may build it
 for minutes), and the batch after that goes there. A batch that it fails on is scored by the CPU at
-once, which serves until the thread has opened it anew. `version` says who computed the last batch.
+once, which serves until the thread has opened it again. `version` says who computed the last batch.
 
 Axes: `B` rows of a batch, `T` sequence length, `C` sequence channels, `F` the model's features.
 """
@@ -34,7 +34,7 @@ class Retries:
 
     Attributes:
         first_s: After the first failure; doubled by each one that follows.
-        most_s: At most, and how long an engine must have served to be trusted anew.
+        most_s: At most, and how long an engine must have served to be trusted again.
     """
 
     first_s: float = 1.0
@@ -243,7 +243,7 @@ class _Opener:
     def _complain(self, exc: ModelNotLoaded) -> None:
         """Say why it does not open, once for each reason."""
         if _reason_of(exc) != self._last_fault:
-            _LOG.error("the ordered engine does not open, it is tried again: %s", exc)
+            _LOG.error("cannot open the configured GPU engine, will retry: %s", exc)
         self._last_fault = _reason_of(exc)
 
 

@@ -17,6 +17,7 @@ from fraudstream.errors import ModelNotLoaded, ModelRefused
 # All sessions of a process together: an LSTM 2 x 128 takes 20 MiB, and a graph that asks for more
 # than is left fails as a batch does, where the process would be killed.
 MEMORY_BYTES: Final = 2 << 30
+_REASON_CHARACTERS: Final = 500
 
 
 @functools.cache
@@ -26,6 +27,16 @@ def _bound_memory() -> None:
         "Cpu", ort.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, ort.OrtMemType.DEFAULT
     )
     ort.create_and_register_allocator(memory, ort.OrtArenaCfg({"max_mem": MEMORY_BYTES}))
+
+
+def reason_of(exc: Exception) -> str:
+    """Return ONNX Runtime's own words on one line, without where in its source they stand.
+
+    >>> reason_of(RuntimeError("[ONNXRuntimeError] : 1 : FAIL : /a/model.cc:1 Unsupported IR"))
+    'FAIL : /a/model.cc:1 Unsupported IR'
+    """
+    words = " ".join(str(exc).split())[:_REASON_CHARACTERS]
+    return words.removeprefix("[ONNXRuntimeError] : ").partition(" : ")[2] or words
 
 
 class OnnxEngine:
@@ -51,7 +62,7 @@ class OnnxEngine:
                 model, sess_options=options, providers=["CPUExecutionProvider"]
             )
         except Exception as exc:  # ONNX Runtime's errors share no base of their own
-            msg = f"ONNX Runtime does not load the model: {type(exc).__name__}"
+            msg = f"ONNX Runtime {ort.__version__} does not load the model: {reason_of(exc)}"
             raise ModelRefused("MODEL_CORRUPT", msg) from exc
 
     @property
@@ -68,7 +79,7 @@ class OnnxEngine:
         try:
             (scores,) = self._session.run(["raw_score"], {"vector": vectors, "sequence": sequences})
         except Exception as exc:  # as above
-            msg = f"ONNX Runtime failed: {type(exc).__name__}"
+            msg = f"ONNX Runtime failed: {reason_of(exc)}"
             raise ModelNotLoaded(msg) from exc
         return np.asarray(scores, np.float32).reshape(-1)
 

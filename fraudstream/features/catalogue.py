@@ -85,7 +85,16 @@ class Aggregation(IntEnum):
 
 
 _A: Final = Aggregation
-_OF_LABELS: Final = frozenset(_A(number) for number in range(_A.FRAUD_COUNT, _A.FRAUD_RUN_DAYS + 1))
+_OF_LABELS: Final = frozenset(
+    (
+        _A.FRAUD_COUNT,
+        _A.FRAUD_SHARE,
+        _A.UNEXPLAINED_FRAUD_COUNT,
+        _A.DAYS_SINCE_GENUINE,
+        _A.FRAUD_RUN,
+        _A.FRAUD_RUN_DAYS,
+    )
+)
 _OF_SHARED: Final = _OF_LABELS | {
     _A.COUNT,
     _A.SUM,
@@ -106,7 +115,12 @@ _WINDOWED: Final = frozenset(
         _A.FRAUD_COUNT,
         _A.FRAUD_SHARE,
         _A.UNEXPLAINED_FRAUD_COUNT,
-        *(_A(number) for number in range(_A.DISTINCT_TERMINALS, _A.DISTINCT_MCCS + 1)),
+        _A.DISTINCT_TERMINALS,
+        _A.DISTINCT_MERCHANTS,
+        _A.DISTINCT_DEVICES,
+        _A.DISTINCT_IPS,
+        _A.DISTINCT_COUNTRIES,
+        _A.DISTINCT_MCCS,
     )
 )
 

@@ -13,9 +13,9 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from fraudstream.features.card_kernel import advance_cards, empty_outputs
 from fraudstream.features.catalogue import SEQUENCE_LENGTH, SHARED_ENTITIES, Entity
-from fraudstream.features.kernel import advance_cards, empty_outputs
-from fraudstream.features.shared_kernel import Readers, replay_shared
+from fraudstream.features.entity_kernel import Readers, replay_shared
 from fraudstream.features.state import CARD_STATE, SHARED_ROW, SHARED_STATE
 
 Ints = npt.NDArray[np.int64]

@@ -175,7 +175,7 @@ def mcc_number(mcc: str) -> int:
 
 
 def is_packable(transaction: Transaction) -> bool:
-    """Tell whether a packed row can hold the numbers: one that cannot must not stop its shard.
+    """Return whether a packed row can hold the numbers: one that cannot must not stop its shard.
 
     >>> is_packable(Transaction()), is_packable(Transaction(utc_offset_minutes=40_000))
     (True, False)
@@ -252,10 +252,13 @@ def _float_words(dtype: np.dtype[np.void]) -> npt.NDArray[np.intp]:
 
 _CARD_FLOATS: Final = _float_words(CARD_STATE)
 _CARD_WORDS: Final = CARD_STATE.itemsize // 4
+# What the compiled kernel reckons places of its arrays from, which it does not check.
+_COUNTS: Final = ("rows", "purchases")
+_COUNT_END: Final = 1 << 62
 
 
 def is_sound(states: npt.NDArray[np.void]) -> npt.NDArray[np.bool_]:
-    """Tell which stored states of cards hold finite numbers only; bool [n].
+    """Return which stored states of cards hold finite numbers and possible counts; bool [n].
 
     Args:
         states: `CARD_STATE` [n]. A float64 beyond 10^306 counts as infinite.
@@ -264,7 +267,15 @@ def is_sound(states: npt.NDArray[np.void]) -> npt.NDArray[np.bool_]:
     >>> broken["ring_amount"][0, 3] = np.nan
     >>> is_sound(broken).tolist()
     [False]
+    >>> broken = np.zeros(1, CARD_STATE)
+    >>> broken["rows"] = -2
+    >>> is_sound(broken).tolist()
+    [False]
     """
     # A float64's upper half is a float32 that is not finite where the float64 is not.
     words = np.ascontiguousarray(states).view(np.float32).reshape(len(states), _CARD_WORDS)
-    return np.asarray(np.isfinite(words[:, _CARD_FLOATS]).all(axis=1))
+    sound = np.asarray(np.isfinite(words[:, _CARD_FLOATS]).all(axis=1))
+    for name in _COUNTS:
+        # A negative number is a large one without its sign.
+        sound &= states[name].view(np.uint64) < _COUNT_END
+    return sound

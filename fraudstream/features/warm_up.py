@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 
-from fraudstream.features import kernel, shared_kernel
+from fraudstream.features import card_kernel, entity_kernel
 from fraudstream.features.state import CARD_STATE, ROW
 
 
 def warm_up() -> None:
     """Run every kernel once. Takes seconds without a cache, milliseconds with one."""
     one = np.zeros(1, np.int64)
-    kernel.advance_cards(
-        np.zeros(1, CARD_STATE), one, np.zeros(1, ROW), kernel.empty_outputs(1), one
+    card_kernel.advance_cards(
+        np.zeros(1, CARD_STATE), one, np.zeros(1, ROW), card_kernel.empty_outputs(1), one
     )
-    shared_kernel.warm_up()
+    entity_kernel.warm_up()
 
 
 if __name__ == "__main__":

@@ -10,25 +10,37 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
-from fraudstream.entity_log import decode_entity_row, fresh_rows, pack_entity_rows
+from fraudstream.broker.log_reader import LogRecord
+from fraudstream.features.card_kernel import advance_cards, empty_outputs
 from fraudstream.features.catalogue import SHARED_ENTITIES, Entity
-from fraudstream.features.codec import ENTITY_OF_KIND, KIND_OF_ENTITY, entity_keys, log_key
-from fraudstream.features.kernel import advance_cards, empty_outputs
-from fraudstream.features.shared_kernel import Readers, replay_shared
+from fraudstream.features.entity_kernel import Readers, replay_shared
 from fraudstream.features.state import CARD_STATE, SHARED_STATE, rows_of
-from fraudstream.log_reader import LogRecord
+from fraudstream.features.stored_values import (
+    CARD,
+    ENTITY_OF_KIND,
+    KIND_OF_ENTITY,
+    entity_keys,
+    log_key,
+    unpack_values,
+)
+from fraudstream.parity.initial import InitialStates
 from fraudstream.parity.recorded import DoorRead, PartitionLog
-from fraudstream.shared_entities import HighMark
+from fraudstream.store.entity_reader import HighMark
+from fraudstream.store.entity_rows import decode_entity_row, fresh_rows, pack_entity_rows
+from fraudstream.store.shard import Role
 from fraudstream.topics import partition_of
 from fraudstream.v1.decision_pb2 import Decision
 from fraudstream.v1.features_pb2 import EntityKind, EntityRow
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float32]
+
+WIDENED: Final = "entities.keyed.v1 was widened, and rows that it read lie in two partitions"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,13 +61,14 @@ class CardRows:
 
 
 def rebuild_cards(
-    log: PartitionLog, change: Callable[[CardRows], CardRows]
+    log: PartitionLog, change: Callable[[CardRows], CardRows], initial: InitialStates
 ) -> tuple[Floats, Floats]:
     """Compute what every proven decision of a partition saw of its card.
 
     Args:
         log: The partition.
         change: What is done to the rows first; only a planted bug does anything.
+        initial: States that were loaded beside the log.
 
     Returns:
         Vectors float32 [D, F], shared entities still missing, and sequences float32 [D, T, C].
@@ -76,7 +89,8 @@ def rebuild_cards(
             np.array(log.counted.places, np.int64),
         )
     )
-    states = np.zeros(len(numbers), CARD_STATE)
+    loaded = initial.of(Role.CARD, CARD)
+    states = unpack_values([loaded.get(token) for token in numbers], CARD_STATE)
     outputs = empty_outputs(len(log.decisions))
     done = 0
     for read, card in zip(log.door_reads, door_cards, strict=True):
@@ -168,28 +182,50 @@ class EntityLog:
         state_of: int64 [n], the entity of each row.
         rows: `SHARED_ROW` [n], in order.
         offsets: int64 [n], where each lies.
+        loaded: States before the first row, by key.
     """
 
     keys: dict[str, int]
     state_of: Ints
     rows: npt.NDArray[np.void]
     offsets: Ints
+    loaded: Mapping[str, bytes]
 
 
 class EntityPartition:
-    """The fresh rows of an entities partition, as its shard counted them."""
+    """The fresh rows of an entities partition, as its shard counted them.
 
-    def __init__(self, records: Iterable[LogRecord]) -> None:
-        decoded = ((record.offset, decode_entity_row(record.value)) for record in records)
+    Args:
+        records: Of the partition, in order.
+        initial: States that were loaded beside the log.
+    """
+
+    def __init__(self, records: Iterable[LogRecord], initial: InitialStates) -> None:
+        self._initial = initial
+        decoded = ((record.offset, decode_entity_row(record)) for record in records)
         marks: dict[str, HighMark] = {}
         self.fresh, _ = fresh_rows([(at, row) for at, row in decoded if row], marks)
 
     def by_kind(self) -> dict[Entity, EntityLog]:
-        """Return the log of each kind of entity."""
+        """Return the log of each kind of entity; an empty one where it has no rows."""
         lots: dict[EntityKind, list[tuple[int, EntityRow]]] = defaultdict(list)
         for at, row in self.fresh:
             lots[row.entity_kind].append((at, row))
-        return {ENTITY_OF_KIND[kind]: _log_of(lot) for kind, lot in lots.items()}
+        return {
+            entity: _log_of(lots[kind], self._initial.of(Role.ENTITY, entity.value))
+            for kind, entity in ENTITY_OF_KIND.items()
+        }
+
+    def moved(self, partition: int, partitions: int) -> set[bytes]:
+        """Return keys with rows here whose partition is another one now: the topic was widened."""
+        keys = {log_key(ENTITY_OF_KIND[row.entity_kind], row.entity_key) for _, row in self.fresh}
+        return {key for key in keys if partition_of(key, partitions) != partition}
+
+
+def log_keys_of(decision: Decision) -> set[bytes]:
+    """Return the keys, in the entities topic, of what a decision read."""
+    keys = zip(SHARED_ENTITIES, entity_keys(decision.transaction), strict=True)
+    return {log_key(entity, key) for entity, key in keys if key}
 
 
 def rebuild_entities(
@@ -208,20 +244,15 @@ def rebuild_entities(
     """
     logs = log.by_kind()
     for entity, found in reads.items():
-        rebuild_shared(entity, logs.get(entity, EMPTY_LOG), found, change, vectors)
+        rebuild_shared(entity, logs[entity], found, change, vectors)
 
 
-def _log_of(lot: list[tuple[int, EntityRow]]) -> EntityLog:
+def _log_of(lot: list[tuple[int, EntityRow]], loaded: Mapping[str, bytes]) -> EntityLog:
     keys: dict[str, int] = {}
     state_of = [keys.setdefault(row.entity_key, len(keys)) for _, row in lot]
     offsets = [at for at, _ in lot]
     rows = pack_entity_rows([row for _, row in lot], offsets, {})
-    return EntityLog(keys, np.array(state_of, np.int64), rows, np.array(offsets, np.int64))
-
-
-EMPTY_LOG = EntityLog(
-    {}, np.zeros(0, np.int64), pack_entity_rows((), (), {}), np.zeros(0, np.int64)
-)
+    return EntityLog(keys, np.array(state_of, np.int64), rows, np.array(offsets, np.int64), loaded)
 
 
 def rebuild_shared(
@@ -252,5 +283,5 @@ def rebuild_shared(
         np.array(reads.amounts, np.int64)[order],
         np.array(reads.places, np.int64)[order],
     )
-    states = np.zeros(len(keys), SHARED_STATE)
+    states = unpack_values([log.loaded.get(key) for key in keys], SHARED_STATE)
     replay_shared(entity, states, (log.state_of, log.rows), readers, vectors)

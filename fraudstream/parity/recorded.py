@@ -15,11 +15,12 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from fraudstream.broker.log_reader import LogReader, LogRecord
+from fraudstream.broker.messages import message_of
 from fraudstream.features.state import ROW, pack_row, rows_of
-from fraudstream.identity import digest_of, identity_of
-from fraudstream.log_reader import LogReader, LogRecord
 from fraudstream.settings import KafkaSettings
 from fraudstream.topics import ACCEPTED, DECISIONS
+from fraudstream.transaction.identity import digest_of, identity_of
 from fraudstream.v1.decision_pb2 import AcceptedTransaction, Decision
 from fraudstream.v1.transaction_pb2 import Transaction
 
@@ -78,6 +79,7 @@ class PartitionLog:
         counted: Rows that counted.
         door_reads: Decisions by gRPC, in the order of what they saw.
         unprovable: Why decisions of the span cannot be compared, with how many.
+        unseen: Places of decisions by gRPC, what they saw being unknown: not to be compared.
         first_offset: Where the accepted topic begins now: what was before it is gone.
     """
 
@@ -86,6 +88,7 @@ class PartitionLog:
     counted: CountedRows = field(default_factory=CountedRows)
     door_reads: list[DoorRead] = field(default_factory=list)
     unprovable: dict[str, int] = field(default_factory=dict)
+    unseen: set[int] = field(default_factory=set)
     first_offset: int = 0
 
 
@@ -146,7 +149,9 @@ class LogPartitions:
         self, log: PartitionLog, decided: _Decided, records: Iterable[LogRecord]
     ) -> None:
         for record in records:
-            decision = Decision.FromString(record.value)
+            decision = message_of(Decision, record)
+            if decision is None:
+                continue
             identity = identity_of(decision.bank_id, decision.card_token, decision.transaction_id)
             if identity in decided.digests:
                 continue  # the first record of an identity is its decision
@@ -169,6 +174,7 @@ def _add_door_read(log: PartitionLog, decided: _Decided, place: int) -> None:
     if len(rows) < len(pending):
         fault = "a pending transaction that it saw was never decided"
         log.unprovable[fault] = log.unprovable.get(fault, 0) + 1
+        log.unseen.add(place)
         return
     log.door_reads.append(DoorRead(freshness.applied_offset, rows, place))
 
@@ -176,7 +182,10 @@ def _add_door_read(log: PartitionLog, decided: _Decided, place: int) -> None:
 def _take_rows(log: PartitionLog, decided: _Decided, records: Iterable[LogRecord]) -> None:
     counted: set[bytes] = set()
     for record in records:
-        transaction = AcceptedTransaction.FromString(record.value).transaction
+        accepted = message_of(AcceptedTransaction, record)
+        if accepted is None:
+            continue
+        transaction = accepted.transaction
         identity = identity_of(
             transaction.bank_id, transaction.card_token, transaction.transaction_id
         )

@@ -164,7 +164,7 @@ def _parts(tokens: Sequence[Token]) -> list[tuple[Token, ...]]:
         return _parts(inner[1:-1])
     for token in tokens:
         if token.text in LOGIC:
-            msg = "&& and || join whole conditions, they are not compared or passed on"
+            msg = "a && or || expression cannot be compared or used as an argument"
             raise condition_refused(token.place, msg)
     return [tuple(tokens)]
 
@@ -221,7 +221,9 @@ def _check_kinds(part: Sequence[Token], samples: Mapping[str, Mapping[str, Value
     known = WORDS_OF.get(named[0].removeprefix("transaction_")) if len(named) == 1 else None
     for token in part:
         if not kinds.get(token.kind, True):
-            msg = f"{token.text} is a {token.kind}, and nothing beside it is"
+            msg = (
+                f"{token.kind} {token.text} is compared with no {token.kind}: they are never equal"
+            )
             raise condition_refused(token.place, msg)
         if token.kind == "text" and known and _unquoted(token) not in known:
             hint = nearest(_unquoted(token), sorted(known - {""}))

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
-import socket
 from enum import StrEnum
-from typing import Final
 
-from fraudstream.iso_codes import COUNTRIES
-from fraudstream.privacy import CARD_TOKEN
+from fraudstream.errors import InvalidTransaction
+from fraudstream.names import canonical_address, canonical_name
+from fraudstream.transaction.card_token import CARD_TOKEN
+from fraudstream.transaction.iso_codes import COUNTRIES
+from fraudstream.transaction.limits import MCC
 
 
 class EntryField(StrEnum):
@@ -25,43 +25,47 @@ class EntryField(StrEnum):
     COUNTRY = "country"
 
 
-_MCC: Final = re.compile(r"[0-9]{4}")
-_LONGEST: Final = 64
-
-
-def entry_key(field: EntryField, value: str) -> str | bytes:
-    """Return what is looked up for a value; an address has many spellings and one key.
+def entry_key(field: EntryField, value: str) -> str:
+    """Return the one spelling of a value, in which transactions have it.
 
     Raises:
         ValueError: The field never has such a value.
 
     >>> entry_key(EntryField.IP, "::1") == entry_key(EntryField.IP, "0:0:0:0:0:0:0:1")
     True
+    >>> entry_key(EntryField.MERCHANT_ID, "SHOP01   ")
+    'SHOP01'
     """
     if field is EntryField.IP:
-        packed = packed_address(value)
-        if not packed:
+        address = address_key(value)
+        if not address:
             msg = "entries of ip: expected IPv4 or IPv6 addresses"
             raise ValueError(msg)
-        return packed
+        return address
     is_fit = {
         EntryField.CARD_TOKEN: CARD_TOKEN.fullmatch(value) is not None,
-        EntryField.MCC: _MCC.fullmatch(value) is not None,
+        EntryField.MCC: MCC.fullmatch(value) is not None,
         EntryField.COUNTRY: value in COUNTRIES,
-    }.get(field, 0 < len(value) <= _LONGEST and value.isprintable() and value == value.strip())
+    }.get(field)
+    if is_fit is None:
+        try:
+            value = canonical_name(field, value)
+        except InvalidTransaction:
+            value = ""
+        is_fit = value != ""
     if not is_fit:
         msg = f"entries of {field}: not all are values that a {field} can have"
         raise ValueError(msg)
     return value
 
 
-def packed_address(text: str) -> bytes:
-    """Return the bytes of an IPv4 or IPv6 address; none where it is no address.
+def address_key(text: str) -> str:
+    """Return the one spelling of an address; nothing where it is no address.
 
-    >>> packed_address("192.0.2.1").hex(), packed_address("here")
-    ('c0000201', b'')
+    >>> address_key("::ffff:192.0.2.1"), address_key("here")
+    ('192.0.2.1', '')
     """
     try:
-        return socket.inet_pton(socket.AF_INET6 if ":" in text else socket.AF_INET, text)
-    except (OSError, ValueError):
-        return b""
+        return canonical_address(text)
+    except ValueError:
+        return ""

@@ -4,8 +4,8 @@ Each condition is read and tried alone first, so an error names its rule; then a
 one list, whose values say which rules fire. A second, shorter list holds what needs no model: it
 stands in where there is none.
 
-Budget: 50 rules on one transaction in 60 microseconds (`loadtest/figures/rules_50.py`). Most of it
-is the copy of the variables into the evaluator, so it gets only those that the set names.
+Budget: 50 rules on one transaction in 60 microseconds (`loadtest/figures/scoring/rules_50.py`).
+Most of it is the copy of the variables into the evaluator, which gets only what the set names.
 """
 
 from __future__ import annotations
@@ -17,16 +17,15 @@ from dataclasses import dataclass
 from itertools import compress
 from typing import Final
 
-import cel
-
 from fraudstream.errors import RuleSetRefused
+from fraudstream.rules.cel_library import cel
 from fraudstream.rules.conditions import Condition, flat_name, read_condition
 from fraudstream.rules.reading import ModelInputs, VariableReader
 from fraudstream.rules.rule_set import Rule, RuleSet
 from fraudstream.rules.signals import Lookup, Signal
 from fraudstream.rules.tokens import condition_refused
 from fraudstream.rules.variables import SCORE, Value, samples_of
-from fraudstream.telemetry import RULE_FAULTS
+from fraudstream.telemetry.metrics import RULE_FAULTS
 from fraudstream.v1.transaction_pb2 import Transaction
 
 # Of all conditions together. A set of this size takes half a millisecond.

@@ -1,9 +1,9 @@
 """A published version of a rule set: signed by one person, checked by everyone who reads it.
 
-Key: rule-set id, on a compacted topic. Order: versions only grow, so a version that is not above
-the one in force is refused, whoever signed it; to go back, publish the older content under a new
-version. The signature must count on the day on which the broker took the record, which no signer
-can choose.
+Key: rule-set id, on a topic that keeps every record. Order: versions only grow, so a version that
+is not above the one in force is refused, whoever signed it; to go back, publish the older content
+under a new version. The signature must count on the day on which the broker took the record, which
+no signer can choose.
 """
 
 from __future__ import annotations
@@ -15,14 +15,16 @@ from typing import Final
 
 from google.protobuf.message import DecodeError
 
-from fraudstream.errors import ModelRefused, RuleSetRefused
+from fraudstream.errors import RuleSetRefused, SignatureRefused
 from fraudstream.rules.program import RuleProgram
-from fraudstream.rules.rule_set import RuleSet, parse_rule_set
+from fraudstream.rules.rule_set import MAX_BYTES, RuleSet, parse_rule_set
 from fraudstream.signing import People, Signature, Signer, SignerRole
 from fraudstream.v1.rules_pb2 import PublishedRuleSet
 
 MAX_WHY: Final = 500
 PURPOSE: Final = "rule set"
+# The file, and what stands beside it.
+_MAX_VALUE_BYTES: Final = MAX_BYTES + 8_192
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +84,9 @@ def check_version(
         RuleSetRefused: `RULES_UNTRUSTED`, `RULES_VERSION`, `RULES_HASH`, or what is wrong with the
             set itself.
     """
+    if len(value) > _MAX_VALUE_BYTES:
+        msg = f"expected a record of at most {_MAX_VALUE_BYTES} bytes, found {len(value)}"
+        raise RuleSetRefused("RULES_FILE", msg)
     try:
         published = PublishedRuleSet.FromString(value)
     except DecodeError as exc:
@@ -109,9 +114,8 @@ def _check_signature(published: PublishedRuleSet, people: People, taken_at_ms: i
     except ValueError as exc:
         msg = "expected a signer's name and a signature of 64 bytes"
         raise RuleSetRefused("RULES_UNTRUSTED", msg) from exc
-    except ModelRefused as exc:
-        reason = str(exc).partition(": ")[2]
-        raise RuleSetRefused("RULES_UNTRUSTED", reason) from exc
+    except SignatureRefused as exc:
+        raise RuleSetRefused("RULES_UNTRUSTED", str(exc)) from exc
 
 
 def signed_bytes(published: PublishedRuleSet) -> bytes:

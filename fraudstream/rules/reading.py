@@ -13,7 +13,7 @@ import numpy.typing as npt
 from fraudstream.errors import FeatureSpecMismatch
 from fraudstream.features.catalogue import FEATURE_HASHES, FEATURE_NAMES
 from fraudstream.rules.variables import SCORE, Value
-from fraudstream.transaction_json import ENUM_WORDS
+from fraudstream.transaction.json_form import ENUM_WORDS
 from fraudstream.v1.transaction_pb2 import Transaction
 
 # Features workers of two releases send two lists; more than a few is a mistake, not a cache.

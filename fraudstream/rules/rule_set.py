@@ -16,10 +16,12 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
+from fraudstream.card_data.detector import kind_of
 from fraudstream.errors import RuleSetRefused
-from fraudstream.privacy import CARD_TOKEN, holds_pan, holds_track
 from fraudstream.rules.entries import EntryField, entry_key
 from fraudstream.rules.variables import WORDS_OF
+from fraudstream.transaction.card_token import CARD_TOKEN
+from fraudstream.transaction.limits import TIMES_MS
 from fraudstream.v1.decision_pb2 import Action
 
 MAX_BYTES: Final = 512 * 1024
@@ -27,11 +29,12 @@ MAX_RULES: Final = 300
 MAX_LISTS: Final = 50
 MAX_ENTRIES: Final = 20_000
 MAX_CAPS: Final = 100
+# Of the dots of each line, squared, in all: what a key of 4,000 parts has, 64 MB.
+MAX_SQUARED_DOTS: Final = 16_000_000
 
 _STRICT: Final = ConfigDict(frozen=True, extra="forbid", strict=True)
 _CODE: Final = r"^[A-Z][A-Z0-9_]{2,39}$"
 _NAME: Final = r"^[a-z][a-z0-9_]{0,38}$"
-_TIMES_MS: Final = range(946_684_800_000, 4_102_444_800_000)  # 2000 to 2100
 _ACTIONS: Final = {
     "approve": Action.ACTION_APPROVE,
     "challenge": Action.ACTION_CHALLENGE,
@@ -64,7 +67,7 @@ def _until_ms(value: object) -> object:
         end = datetime.combine(value, time(), UTC) + timedelta(days=1)
     else:
         end = None
-    if end is None or int(end.timestamp() * 1_000) not in _TIMES_MS:
+    if end is None or int(end.timestamp() * 1_000) not in TIMES_MS:
         msg = "expected the end of the entry: 2027-01-31, or 2027-01-31T12:00:00Z"
         raise ValueError(msg)
     return int(end.timestamp() * 1_000)
@@ -218,21 +221,49 @@ def parse_rule_set(content: str) -> RuleSet:
     size = len(content.encode("utf-8", "surrogatepass"))
     if size > MAX_BYTES:
         raise _refused(f"expected at most {MAX_BYTES} bytes, found {size}")
-    _refuse_cards(content)
+    _refuse_deep_keys(content)
+    for number, line in enumerate(content.splitlines(), 1):
+        _refuse_card(line, f"line {number}")
     try:
-        return RuleSet.model_validate(tomllib.loads(content))
+        written = tomllib.loads(content)
+        _refuse_cards(written)
+        return RuleSet.model_validate(written)
     except ValidationError as exc:
         raise _refused(_first_fault(exc)) from exc
     except (ValueError, RecursionError, OverflowError) as exc:  # of TOML; the message has no value
         raise _refused(f"expected TOML: {exc}") from exc
 
 
-def _refuse_cards(content: str) -> None:
-    """Refuse a card number or track anywhere, in a comment too; tokens may stand there."""
-    for number, line in enumerate(content.splitlines(), 1):
-        bare = CARD_TOKEN.sub("", line)
-        if holds_pan(bare) or holds_track(bare):
-            raise _refused(f"line {number} holds a card number; write its card token")
+def _refuse_deep_keys(content: str) -> None:
+    """Refuse keys of many parts: the TOML reader keeps the beginnings of each, squared memory.
+
+    20,000 parts, a key of 40 kB, take it 1.6 GB. Dots in texts count too, for whether one stands in
+    a text only the reader knows.
+    """
+    squared = sum(line.count(".") ** 2 for line in content.splitlines())
+    if squared > MAX_SQUARED_DOTS:
+        raise _refused("a line has thousands of dots; expected keys of a few parts")
+
+
+def _refuse_cards(written: dict[str, object]) -> None:
+    """Refuse card data in any name or text as TOML means it: its escapes hide them in a line."""
+    waiting: list[tuple[str, object]] = [("", written)]
+    while waiting:
+        place, value = waiting.pop()
+        if isinstance(value, dict):
+            for name in value:
+                _refuse_card(str(name), f"a name in {place or 'the file'}")
+            waiting += [(f"{place}.{name}".lstrip("."), inner) for name, inner in value.items()]
+        elif isinstance(value, list):
+            waiting += [(place, inner) for inner in value]
+        elif isinstance(value, str):
+            _refuse_card(value, place)
+
+
+def _refuse_card(text: str, place: str) -> None:
+    """Refuse card data; card tokens may stand there."""
+    if kind_of(CARD_TOKEN.sub("", text)):
+        raise _refused(f"{place} holds a card number; write its card token")
 
 
 def _first_fault(exc: ValidationError) -> str:

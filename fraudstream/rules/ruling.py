@@ -19,7 +19,7 @@ from typing import Final
 
 from fraudstream.rules.rule_set import Cap, StandIn
 from fraudstream.rules.signals import Signal
-from fraudstream.transaction_json import ENUM_WORDS
+from fraudstream.transaction.json_form import ENUM_WORDS
 from fraudstream.v1.decision_pb2 import Action
 from fraudstream.v1.transaction_pb2 import Transaction
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final, Self
 
 from fraudstream.rules.conditions import flat_name
-from fraudstream.rules.entries import EntryField, entry_key, packed_address
+from fraudstream.rules.entries import EntryField, address_key, entry_key
 from fraudstream.rules.rule_set import EntityList, ListKind, Rule, code_of_list
 from fraudstream.v1.decision_pb2 import Action, Reason
 from fraudstream.v1.transaction_pb2 import Transaction
@@ -54,7 +54,7 @@ class Lookup:
     signal: Signal
     variable: str
     field: EntryField
-    until_ms: Mapping[str | bytes, int]
+    until_ms: Mapping[str, int]
 
     @classmethod
     def of_list(cls, name: str, found: EntityList) -> Self:
@@ -62,13 +62,16 @@ class Lookup:
         code = code_of_list(name)
         reason = Reason(code=code, text=found.text, from_rule=True)
         signal = Signal(code, _ACTION_OF_LIST[found.kind], reason)
-        until_ms = {entry_key(found.of, value): end for value, end in found.entries.items()}
+        until_ms: dict[str, int] = {}
+        for value, end_ms in found.entries.items():  # several spellings of one: the longest counts
+            key = entry_key(found.of, value)
+            until_ms[key] = max(end_ms, until_ms.get(key, 0))
         return cls(signal, flat_name(f"lists.{name}"), found.of, until_ms)
 
     def names(self, transaction: Transaction) -> bool:
         """Return whether an entry names a transaction, and has not ended by its event time."""
         value = getattr(transaction, self.field)
-        if value and self.field is EntryField.IP:  # one address, many spellings
-            value = packed_address(value)
+        if value and self.field is EntryField.IP:  # of a record from before addresses had one
+            value = address_key(value)
         until_ms = self.until_ms.get(value) if value else None
         return until_ms is not None and transaction.event_time_ms < until_ms

@@ -6,7 +6,7 @@ from difflib import get_close_matches
 from typing import Final
 
 from fraudstream.features.catalogue import FEATURE_NAMES
-from fraudstream.transaction_json import ENUM_WORDS
+from fraudstream.transaction.json_form import ENUM_WORDS
 
 Value = str | int | float | bool
 

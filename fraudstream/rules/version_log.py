@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from fraudstream.broker.log_reader import LogRecord
 from fraudstream.errors import RuleSetRefused
-from fraudstream.log_reader import LogRecord
 from fraudstream.rules.published import GoodVersion, check_version
 from fraudstream.signing import People
 
@@ -11,7 +11,7 @@ from fraudstream.signing import People
 class VersionLog:
     """Takes the records of `rules.published.v1` in their order; the last good version counts.
 
-    A record that comes again, after a reader began anew or a producer sent it twice, is no news.
+    A record that comes again, after a reader began again or a producer sent it twice, is no news.
 
     Args:
         rule_set_id: Whose versions count; other sets' are passed over.
@@ -23,7 +23,6 @@ class VersionLog:
         self._people = people
         self._next: dict[int, int] = {}
         self.newest: GoodVersion | None = None
-        self.refusal: RuleSetRefused | None = None
 
     def take(self, record: LogRecord) -> GoodVersion | RuleSetRefused | None:
         """Take a record; return the version that is in force from now on, or why it is refused."""
@@ -35,7 +34,6 @@ class VersionLog:
         try:
             self.newest = self._check(record)
         except RuleSetRefused as exc:
-            self.refusal = exc
             return exc
         return self.newest
 

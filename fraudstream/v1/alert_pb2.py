@@ -27,13 +27,14 @@ from fraudstream.v1 import features_pb2 as fraudstream_dot_v1_dot_features__pb2
 from fraudstream.v1 import rescore_pb2 as fraudstream_dot_v1_dot_rescore__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1a\x66raudstream/v1/alert.proto\x12\x0e\x66raudstream.v1\x1a\x1d\x66raudstream/v1/decision.proto\x1a\x1d\x66raudstream/v1/features.proto\x1a\x1c\x66raudstream/v1/rescore.proto\"\x82\x02\n\x05\x41lert\x12\x10\n\x08\x61lert_id\x18\x01 \x01(\t\x12*\n\x08\x64\x65\x63ision\x18\x02 \x01(\x0b\x32\x18.fraudstream.v1.Decision\x12.\n\x08sequence\x18\x03 \x03(\x0b\x32\x1c.fraudstream.v1.SequenceStep\x12.\n\x08\x66\x65\x61tures\x18\x04 \x03(\x0b\x32\x1c.fraudstream.v1.FeatureValue\x12\x14\n\x0craised_at_ms\x18\x05 \x01(\x03\x12\x1b\n\x13\x65xpected_loss_minor\x18\x06 \x01(\x03\x12(\n\x07rescore\x18\x07 \x01(\x0b\x32\x17.fraudstream.v1.Rescoreb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1a\x66raudstream/v1/alert.proto\x12\x0e\x66raudstream.v1\x1a\x1d\x66raudstream/v1/decision.proto\x1a\x1d\x66raudstream/v1/features.proto\x1a\x1c\x66raudstream/v1/rescore.proto\"\x82\x02\n\x05\x41lert\x12\x10\n\x08\x61lert_id\x18\x01 \x01(\t\x12*\n\x08\x64\x65\x63ision\x18\x02 \x01(\x0b\x32\x18.fraudstream.v1.Decision\x12.\n\x08sequence\x18\x03 \x03(\x0b\x32\x1c.fraudstream.v1.SequenceStep\x12.\n\x08\x66\x65\x61tures\x18\x04 \x03(\x0b\x32\x1c.fraudstream.v1.FeatureValue\x12\x14\n\x0craised_at_ms\x18\x05 \x01(\x03\x12\x1b\n\x13\x65xpected_loss_minor\x18\x06 \x01(\x03\x12(\n\x07rescore\x18\x07 \x01(\x0b\x32\x17.fraudstream.v1.RescoreB0\n\x0e\x66raudstream.v1P\x01Z\x1c\x66raudstream/v1;fraudstreamv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'fraudstream.v1.alert_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
-  DESCRIPTOR._loaded_options = None
+  _globals['DESCRIPTOR']._loaded_options = None
+  _globals['DESCRIPTOR']._serialized_options = b'\n\016fraudstream.v1P\001Z\034fraudstream/v1;fraudstreamv1'
   _globals['_ALERT']._serialized_start=139
   _globals['_ALERT']._serialized_end=397
 # @@protoc_insertion_point(module_scope)

@@ -118,7 +118,7 @@ class StageTimings(_message.Message):
     def __init__(self, raw_appended_us: _Optional[int] = ..., ingest_started_us: _Optional[int] = ..., ingest_ended_us: _Optional[int] = ..., features_started_us: _Optional[int] = ..., features_ended_us: _Optional[int] = ..., scoring_started_us: _Optional[int] = ..., engine_started_us: _Optional[int] = ..., engine_ended_us: _Optional[int] = ..., scoring_ended_us: _Optional[int] = ...) -> None: ...
 
 class Decision(_message.Message):
-    __slots__ = ("decision_id", "bank_id", "transaction_id", "card_token", "digest", "action", "score", "raw_score", "reasons", "model_hash", "rule_set_hash", "feature_set_hash", "sequence_hash", "coordinates", "freshness", "timings", "degraded", "stand_in", "stand_in_cause", "replayed", "trace_id", "engine_version", "cpu_class", "batch_bucket", "event_time_ms", "vector", "sequence", "transaction", "past", "reasons_estimated")
+    __slots__ = ("decision_id", "bank_id", "transaction_id", "card_token", "digest", "action", "score", "raw_score", "reasons", "model_hash", "rule_set_hash", "feature_set_hash", "sequence_hash", "coordinates", "freshness", "timings", "degraded", "stand_in", "stand_in_cause", "replayed", "trace_id", "engine_version", "cpu_class", "batch_bucket", "event_time_ms", "vector", "sequence", "transaction", "past", "reasons_estimated", "provisional", "asked_by", "seal")
     DECISION_ID_FIELD_NUMBER: _ClassVar[int]
     BANK_ID_FIELD_NUMBER: _ClassVar[int]
     TRANSACTION_ID_FIELD_NUMBER: _ClassVar[int]
@@ -149,6 +149,9 @@ class Decision(_message.Message):
     TRANSACTION_FIELD_NUMBER: _ClassVar[int]
     PAST_FIELD_NUMBER: _ClassVar[int]
     REASONS_ESTIMATED_FIELD_NUMBER: _ClassVar[int]
+    PROVISIONAL_FIELD_NUMBER: _ClassVar[int]
+    ASKED_BY_FIELD_NUMBER: _ClassVar[int]
+    SEAL_FIELD_NUMBER: _ClassVar[int]
     decision_id: str
     bank_id: str
     transaction_id: str
@@ -179,21 +182,26 @@ class Decision(_message.Message):
     transaction: _transaction_pb2.Transaction
     past: _containers.RepeatedCompositeFieldContainer[PastContribution]
     reasons_estimated: bool
-    def __init__(self, decision_id: _Optional[str] = ..., bank_id: _Optional[str] = ..., transaction_id: _Optional[str] = ..., card_token: _Optional[str] = ..., digest: _Optional[bytes] = ..., action: _Optional[_Union[Action, str]] = ..., score: _Optional[float] = ..., raw_score: _Optional[float] = ..., reasons: _Optional[_Iterable[_Union[Reason, _Mapping]]] = ..., model_hash: _Optional[str] = ..., rule_set_hash: _Optional[str] = ..., feature_set_hash: _Optional[str] = ..., sequence_hash: _Optional[str] = ..., coordinates: _Optional[_Union[LogCoordinates, _Mapping]] = ..., freshness: _Optional[_Union[Freshness, _Mapping]] = ..., timings: _Optional[_Union[StageTimings, _Mapping]] = ..., degraded: _Optional[bool] = ..., stand_in: _Optional[bool] = ..., stand_in_cause: _Optional[_Union[StandInCause, str]] = ..., replayed: _Optional[bool] = ..., trace_id: _Optional[str] = ..., engine_version: _Optional[str] = ..., cpu_class: _Optional[str] = ..., batch_bucket: _Optional[int] = ..., event_time_ms: _Optional[int] = ..., vector: _Optional[bytes] = ..., sequence: _Optional[bytes] = ..., transaction: _Optional[_Union[_transaction_pb2.Transaction, _Mapping]] = ..., past: _Optional[_Iterable[_Union[PastContribution, _Mapping]]] = ..., reasons_estimated: _Optional[bool] = ...) -> None: ...
+    provisional: bool
+    asked_by: str
+    seal: bytes
+    def __init__(self, decision_id: _Optional[str] = ..., bank_id: _Optional[str] = ..., transaction_id: _Optional[str] = ..., card_token: _Optional[str] = ..., digest: _Optional[bytes] = ..., action: _Optional[_Union[Action, str]] = ..., score: _Optional[float] = ..., raw_score: _Optional[float] = ..., reasons: _Optional[_Iterable[_Union[Reason, _Mapping]]] = ..., model_hash: _Optional[str] = ..., rule_set_hash: _Optional[str] = ..., feature_set_hash: _Optional[str] = ..., sequence_hash: _Optional[str] = ..., coordinates: _Optional[_Union[LogCoordinates, _Mapping]] = ..., freshness: _Optional[_Union[Freshness, _Mapping]] = ..., timings: _Optional[_Union[StageTimings, _Mapping]] = ..., degraded: _Optional[bool] = ..., stand_in: _Optional[bool] = ..., stand_in_cause: _Optional[_Union[StandInCause, str]] = ..., replayed: _Optional[bool] = ..., trace_id: _Optional[str] = ..., engine_version: _Optional[str] = ..., cpu_class: _Optional[str] = ..., batch_bucket: _Optional[int] = ..., event_time_ms: _Optional[int] = ..., vector: _Optional[bytes] = ..., sequence: _Optional[bytes] = ..., transaction: _Optional[_Union[_transaction_pb2.Transaction, _Mapping]] = ..., past: _Optional[_Iterable[_Union[PastContribution, _Mapping]]] = ..., reasons_estimated: _Optional[bool] = ..., provisional: _Optional[bool] = ..., asked_by: _Optional[str] = ..., seal: _Optional[bytes] = ...) -> None: ...
 
 class AcceptedTransaction(_message.Message):
-    __slots__ = ("transaction", "raw_append_time_ms", "ingest_started_us", "ingest_ended_us", "decision")
+    __slots__ = ("transaction", "raw_append_time_ms", "ingest_started_us", "ingest_ended_us", "decision", "feed")
     TRANSACTION_FIELD_NUMBER: _ClassVar[int]
     RAW_APPEND_TIME_MS_FIELD_NUMBER: _ClassVar[int]
     INGEST_STARTED_US_FIELD_NUMBER: _ClassVar[int]
     INGEST_ENDED_US_FIELD_NUMBER: _ClassVar[int]
     DECISION_FIELD_NUMBER: _ClassVar[int]
+    FEED_FIELD_NUMBER: _ClassVar[int]
     transaction: _transaction_pb2.Transaction
     raw_append_time_ms: int
     ingest_started_us: int
     ingest_ended_us: int
     decision: Decision
-    def __init__(self, transaction: _Optional[_Union[_transaction_pb2.Transaction, _Mapping]] = ..., raw_append_time_ms: _Optional[int] = ..., ingest_started_us: _Optional[int] = ..., ingest_ended_us: _Optional[int] = ..., decision: _Optional[_Union[Decision, _Mapping]] = ...) -> None: ...
+    feed: str
+    def __init__(self, transaction: _Optional[_Union[_transaction_pb2.Transaction, _Mapping]] = ..., raw_append_time_ms: _Optional[int] = ..., ingest_started_us: _Optional[int] = ..., ingest_ended_us: _Optional[int] = ..., decision: _Optional[_Union[Decision, _Mapping]] = ..., feed: _Optional[str] = ...) -> None: ...
 
 class ShadowScore(_message.Message):
     __slots__ = ("decision_id", "bank_id", "transaction_id", "card_token", "event_time_ms", "model_hash", "score", "raw_score", "action", "engine_version", "cpu_class", "batch_bucket")

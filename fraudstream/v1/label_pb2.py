@@ -24,17 +24,20 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1a\x66raudstream/v1/label.proto\x12\x0e\x66raudstream.v1\"\xd2\x02\n\x05Label\x12\x10\n\x08label_id\x18\x01 \x01(\t\x12\x0f\n\x07\x62\x61nk_id\x18\x02 \x01(\t\x12\x16\n\x0etransaction_id\x18\x03 \x01(\t\x12\x12\n\ncard_token\x18\x04 \x01(\t\x12\x15\n\revent_time_ms\x18\x05 \x01(\x03\x12\x30\n\x0b\x64isposition\x18\x06 \x01(\x0e\x32\x1b.fraudstream.v1.Disposition\x12+\n\x06source\x18\x07 \x01(\x0e\x32\x1b.fraudstream.v1.LabelSource\x12\x13\n\x0b\x63ustomer_id\x18\x08 \x01(\t\x12\x13\n\x0bmerchant_id\x18\t \x01(\t\x12\x13\n\x0bterminal_id\x18\n \x01(\t\x12\x0f\n\x07\x61nalyst\x18\x0b \x01(\t\x12\x15\n\rsettled_at_ms\x18\x0c \x01(\x03\x12\x11\n\tdevice_id\x18\r \x01(\t\x12\n\n\x02ip\x18\x0e \x01(\t*\x82\x01\n\x0b\x44isposition\x12\x1b\n\x17\x44ISPOSITION_UNSPECIFIED\x10\x00\x12\x1f\n\x1b\x44ISPOSITION_CONFIRMED_FRAUD\x10\x01\x12\x17\n\x13\x44ISPOSITION_GENUINE\x10\x02\x12\x1c\n\x18\x44ISPOSITION_UNDETERMINED\x10\x03*b\n\x0bLabelSource\x12\x1c\n\x18LABEL_SOURCE_UNSPECIFIED\x10\x00\x12\x18\n\x14LABEL_SOURCE_ANALYST\x10\x01\x12\x1b\n\x17LABEL_SOURCE_CHARGEBACK\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1a\x66raudstream/v1/label.proto\x12\x0e\x66raudstream.v1\"\xd2\x02\n\x05Label\x12\x10\n\x08label_id\x18\x01 \x01(\t\x12\x0f\n\x07\x62\x61nk_id\x18\x02 \x01(\t\x12\x16\n\x0etransaction_id\x18\x03 \x01(\t\x12\x12\n\ncard_token\x18\x04 \x01(\t\x12\x15\n\revent_time_ms\x18\x05 \x01(\x03\x12\x30\n\x0b\x64isposition\x18\x06 \x01(\x0e\x32\x1b.fraudstream.v1.Disposition\x12+\n\x06source\x18\x07 \x01(\x0e\x32\x1b.fraudstream.v1.LabelSource\x12\x13\n\x0b\x63ustomer_id\x18\x08 \x01(\t\x12\x13\n\x0bmerchant_id\x18\t \x01(\t\x12\x13\n\x0bterminal_id\x18\n \x01(\t\x12\x0f\n\x07\x61nalyst\x18\x0b \x01(\t\x12\x15\n\rsettled_at_ms\x18\x0c \x01(\x03\x12\x11\n\tdevice_id\x18\r \x01(\t\x12\n\n\x02ip\x18\x0e \x01(\t\"\xef\x01\n\tBankLabel\x12\x0f\n\x07\x62\x61nk_id\x18\x01 \x01(\t\x12\x16\n\x0etransaction_id\x18\x02 \x01(\t\x12\x0b\n\x03pan\x18\x03 \x01(\t\x12\x12\n\ncard_token\x18\x04 \x01(\t\x12\x15\n\revent_time_ms\x18\x05 \x01(\x03\x12\x30\n\x0b\x64isposition\x18\x06 \x01(\x0e\x32\x1b.fraudstream.v1.Disposition\x12\x15\n\rsettled_at_ms\x18\x07 \x01(\x03\x12\x10\n\x08label_id\x18\x08 \x01(\t\x12\x12\n\npan_sealed\x18\t \x01(\x0c\x12\x12\n\npan_key_id\x18\n \x01(\t*\x82\x01\n\x0b\x44isposition\x12\x1b\n\x17\x44ISPOSITION_UNSPECIFIED\x10\x00\x12\x1f\n\x1b\x44ISPOSITION_CONFIRMED_FRAUD\x10\x01\x12\x17\n\x13\x44ISPOSITION_GENUINE\x10\x02\x12\x1c\n\x18\x44ISPOSITION_UNDETERMINED\x10\x03*b\n\x0bLabelSource\x12\x1c\n\x18LABEL_SOURCE_UNSPECIFIED\x10\x00\x12\x18\n\x14LABEL_SOURCE_ANALYST\x10\x01\x12\x1b\n\x17LABEL_SOURCE_CHARGEBACK\x10\x02\x42\x30\n\x0e\x66raudstream.v1P\x01Z\x1c\x66raudstream/v1;fraudstreamv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'fraudstream.v1.label_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
-  DESCRIPTOR._loaded_options = None
-  _globals['_DISPOSITION']._serialized_start=388
-  _globals['_DISPOSITION']._serialized_end=518
-  _globals['_LABELSOURCE']._serialized_start=520
-  _globals['_LABELSOURCE']._serialized_end=618
+  _globals['DESCRIPTOR']._loaded_options = None
+  _globals['DESCRIPTOR']._serialized_options = b'\n\016fraudstream.v1P\001Z\034fraudstream/v1;fraudstreamv1'
+  _globals['_DISPOSITION']._serialized_start=630
+  _globals['_DISPOSITION']._serialized_end=760
+  _globals['_LABELSOURCE']._serialized_start=762
+  _globals['_LABELSOURCE']._serialized_end=860
   _globals['_LABEL']._serialized_start=47
   _globals['_LABEL']._serialized_end=385
+  _globals['_BANKLABEL']._serialized_start=388
+  _globals['_BANKLABEL']._serialized_end=627
 # @@protoc_insertion_point(module_scope)

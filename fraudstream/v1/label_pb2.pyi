@@ -56,3 +56,27 @@ class Label(_message.Message):
     device_id: str
     ip: str
     def __init__(self, label_id: _Optional[str] = ..., bank_id: _Optional[str] = ..., transaction_id: _Optional[str] = ..., card_token: _Optional[str] = ..., event_time_ms: _Optional[int] = ..., disposition: _Optional[_Union[Disposition, str]] = ..., source: _Optional[_Union[LabelSource, str]] = ..., customer_id: _Optional[str] = ..., merchant_id: _Optional[str] = ..., terminal_id: _Optional[str] = ..., analyst: _Optional[str] = ..., settled_at_ms: _Optional[int] = ..., device_id: _Optional[str] = ..., ip: _Optional[str] = ...) -> None: ...
+
+class BankLabel(_message.Message):
+    __slots__ = ("bank_id", "transaction_id", "pan", "card_token", "event_time_ms", "disposition", "settled_at_ms", "label_id", "pan_sealed", "pan_key_id")
+    BANK_ID_FIELD_NUMBER: _ClassVar[int]
+    TRANSACTION_ID_FIELD_NUMBER: _ClassVar[int]
+    PAN_FIELD_NUMBER: _ClassVar[int]
+    CARD_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    EVENT_TIME_MS_FIELD_NUMBER: _ClassVar[int]
+    DISPOSITION_FIELD_NUMBER: _ClassVar[int]
+    SETTLED_AT_MS_FIELD_NUMBER: _ClassVar[int]
+    LABEL_ID_FIELD_NUMBER: _ClassVar[int]
+    PAN_SEALED_FIELD_NUMBER: _ClassVar[int]
+    PAN_KEY_ID_FIELD_NUMBER: _ClassVar[int]
+    bank_id: str
+    transaction_id: str
+    pan: str
+    card_token: str
+    event_time_ms: int
+    disposition: Disposition
+    settled_at_ms: int
+    label_id: str
+    pan_sealed: bytes
+    pan_key_id: str
+    def __init__(self, bank_id: _Optional[str] = ..., transaction_id: _Optional[str] = ..., pan: _Optional[str] = ..., card_token: _Optional[str] = ..., event_time_ms: _Optional[int] = ..., disposition: _Optional[_Union[Disposition, str]] = ..., settled_at_ms: _Optional[int] = ..., label_id: _Optional[str] = ..., pan_sealed: _Optional[bytes] = ..., pan_key_id: _Optional[str] = ...) -> None: ...

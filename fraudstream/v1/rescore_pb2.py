@@ -25,13 +25,14 @@ _sym_db = _symbol_database.Default()
 from fraudstream.v1 import decision_pb2 as fraudstream_dot_v1_dot_decision__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1c\x66raudstream/v1/rescore.proto\x12\x0e\x66raudstream.v1\x1a\x1d\x66raudstream/v1/decision.proto\"M\n\x07StandIn\x12*\n\x08\x64\x65\x63ision\x18\x01 \x01(\x0b\x32\x18.fraudstream.v1.Decision\x12\x16\n\x0e\x66\x65\x61ture_hashes\x18\x02 \x03(\x06\"\xb8\x03\n\x07Rescore\x12\x13\n\x0b\x64\x65\x63ision_id\x18\x01 \x01(\t\x12\x0f\n\x07\x62\x61nk_id\x18\x02 \x01(\t\x12\x16\n\x0etransaction_id\x18\x03 \x01(\t\x12\x12\n\ncard_token\x18\x04 \x01(\t\x12.\n\x0e\x64\x65\x63ided_action\x18\x05 \x01(\x0e\x32\x16.fraudstream.v1.Action\x12\x34\n\x0estand_in_cause\x18\x06 \x01(\x0e\x32\x1c.fraudstream.v1.StandInCause\x12&\n\x06\x61\x63tion\x18\x07 \x01(\x0e\x32\x16.fraudstream.v1.Action\x12\r\n\x05score\x18\x08 \x01(\x01\x12\x11\n\traw_score\x18\t \x01(\x01\x12\'\n\x07reasons\x18\n \x03(\x0b\x32\x16.fraudstream.v1.Reason\x12\x12\n\nmodel_hash\x18\x0b \x01(\t\x12\x15\n\rrule_set_hash\x18\x0c \x01(\t\x12\x16\n\x0e\x65ngine_version\x18\r \x01(\t\x12\x15\n\revent_time_ms\x18\x0e \x01(\x03\x12\x16\n\x0erescored_at_ms\x18\x0f \x01(\x03\x12\x10\n\x08trace_id\x18\x10 \x01(\tb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1c\x66raudstream/v1/rescore.proto\x12\x0e\x66raudstream.v1\x1a\x1d\x66raudstream/v1/decision.proto\"M\n\x07StandIn\x12*\n\x08\x64\x65\x63ision\x18\x01 \x01(\x0b\x32\x18.fraudstream.v1.Decision\x12\x16\n\x0e\x66\x65\x61ture_hashes\x18\x02 \x03(\x06\"\xb8\x03\n\x07Rescore\x12\x13\n\x0b\x64\x65\x63ision_id\x18\x01 \x01(\t\x12\x0f\n\x07\x62\x61nk_id\x18\x02 \x01(\t\x12\x16\n\x0etransaction_id\x18\x03 \x01(\t\x12\x12\n\ncard_token\x18\x04 \x01(\t\x12.\n\x0e\x64\x65\x63ided_action\x18\x05 \x01(\x0e\x32\x16.fraudstream.v1.Action\x12\x34\n\x0estand_in_cause\x18\x06 \x01(\x0e\x32\x1c.fraudstream.v1.StandInCause\x12&\n\x06\x61\x63tion\x18\x07 \x01(\x0e\x32\x16.fraudstream.v1.Action\x12\r\n\x05score\x18\x08 \x01(\x01\x12\x11\n\traw_score\x18\t \x01(\x01\x12\'\n\x07reasons\x18\n \x03(\x0b\x32\x16.fraudstream.v1.Reason\x12\x12\n\nmodel_hash\x18\x0b \x01(\t\x12\x15\n\rrule_set_hash\x18\x0c \x01(\t\x12\x16\n\x0e\x65ngine_version\x18\r \x01(\t\x12\x15\n\revent_time_ms\x18\x0e \x01(\x03\x12\x16\n\x0erescored_at_ms\x18\x0f \x01(\x03\x12\x10\n\x08trace_id\x18\x10 \x01(\tB0\n\x0e\x66raudstream.v1P\x01Z\x1c\x66raudstream/v1;fraudstreamv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'fraudstream.v1.rescore_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
-  DESCRIPTOR._loaded_options = None
+  _globals['DESCRIPTOR']._loaded_options = None
+  _globals['DESCRIPTOR']._serialized_options = b'\n\016fraudstream.v1P\001Z\034fraudstream/v1;fraudstreamv1'
   _globals['_STANDIN']._serialized_start=79
   _globals['_STANDIN']._serialized_end=156
   _globals['_RESCORE']._serialized_start=159

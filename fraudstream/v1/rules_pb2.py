@@ -24,13 +24,14 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1a\x66raudstream/v1/rules.proto\x12\x0e\x66raudstream.v1\"\xa9\x01\n\x10PublishedRuleSet\x12\x13\n\x0brule_set_id\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x03\x12\x0f\n\x07\x63ontent\x18\x03 \x01(\t\x12\x15\n\rrule_set_hash\x18\x04 \x01(\t\x12\x0e\n\x06signer\x18\x05 \x01(\t\x12\x0b\n\x03why\x18\x06 \x01(\t\x12\x17\n\x0fpublished_at_ms\x18\x07 \x01(\x03\x12\x11\n\tsignature\x18\x08 \x01(\x0c\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1a\x66raudstream/v1/rules.proto\x12\x0e\x66raudstream.v1\"\xa9\x01\n\x10PublishedRuleSet\x12\x13\n\x0brule_set_id\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x03\x12\x0f\n\x07\x63ontent\x18\x03 \x01(\t\x12\x15\n\rrule_set_hash\x18\x04 \x01(\t\x12\x0e\n\x06signer\x18\x05 \x01(\t\x12\x0b\n\x03why\x18\x06 \x01(\t\x12\x17\n\x0fpublished_at_ms\x18\x07 \x01(\x03\x12\x11\n\tsignature\x18\x08 \x01(\x0c\x42\x30\n\x0e\x66raudstream.v1P\x01Z\x1c\x66raudstream/v1;fraudstreamv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'fraudstream.v1.rules_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
-  DESCRIPTOR._loaded_options = None
+  _globals['DESCRIPTOR']._loaded_options = None
+  _globals['DESCRIPTOR']._serialized_options = b'\n\016fraudstream.v1P\001Z\034fraudstream/v1;fraudstreamv1'
   _globals['_PUBLISHEDRULESET']._serialized_start=47
   _globals['_PUBLISHEDRULESET']._serialized_end=216
 # @@protoc_insertion_point(module_scope)

@@ -26,13 +26,14 @@ from fraudstream.v1 import decision_pb2 as fraudstream_dot_v1_dot_decision__pb2
 from fraudstream.v1 import transaction_pb2 as fraudstream_dot_v1_dot_transaction__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1c\x66raudstream/v1/scoring.proto\x12\x0e\x66raudstream.v1\x1a\x1d\x66raudstream/v1/decision.proto\x1a fraudstream/v1/transaction.proto\"@\n\x0cScoreRequest\x12\x30\n\x0btransaction\x18\x01 \x01(\x0b\x32\x1b.fraudstream.v1.Transaction\"F\n\x11ScoreBatchRequest\x12\x31\n\x0ctransactions\x18\x01 \x03(\x0b\x32\x1b.fraudstream.v1.Transaction\"9\n\x08RowError\x12\x0c\n\x04\x63ode\x18\x01 \x01(\x05\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x0f\n\x07message\x18\x03 \x01(\t\"o\n\tRowResult\x12,\n\x08\x64\x65\x63ision\x18\x01 \x01(\x0b\x32\x18.fraudstream.v1.DecisionH\x00\x12)\n\x05\x65rror\x18\x02 \x01(\x0b\x32\x18.fraudstream.v1.RowErrorH\x00\x42\t\n\x07outcome\"@\n\x12ScoreBatchResponse\x12*\n\x07results\x18\x01 \x03(\x0b\x32\x19.fraudstream.v1.RowResult\"\xa6\x02\n\nFeatureRow\x12\x30\n\x0btransaction\x18\x01 \x01(\x0b\x32\x1b.fraudstream.v1.Transaction\x12\x0e\n\x06\x64igest\x18\x02 \x01(\x0c\x12\x0e\n\x06vector\x18\x03 \x01(\x0c\x12\x10\n\x08sequence\x18\x04 \x01(\x0c\x12\x0e\n\x06offset\x18\x05 \x01(\x03\x12\x13\n\x0btraceparent\x18\x06 \x01(\t\x12,\n\tfreshness\x18\x07 \x01(\x0b\x32\x19.fraudstream.v1.Freshness\x12-\n\x07timings\x18\x08 \x01(\x0b\x32\x1c.fraudstream.v1.StageTimings\x12\x32\n\x10\x63\x61rried_decision\x18\t \x01(\x0b\x32\x18.fraudstream.v1.Decision\"\xbc\x01\n\x13\x46\x65\x61tureBatchRequest\x12\x10\n\x08topic_id\x18\x01 \x01(\x0c\x12\x11\n\tpartition\x18\x02 \x01(\x05\x12\x13\n\x0b\x66rom_offset\x18\x03 \x01(\x03\x12\x12\n\ngeneration\x18\x04 \x01(\t\x12(\n\x04rows\x18\x05 \x03(\x0b\x32\x1a.fraudstream.v1.FeatureRow\x12\x16\n\x0e\x66\x65\x61ture_hashes\x18\x06 \x03(\x06\x12\x15\n\rsequence_hash\x18\x07 \x01(\t2\xeb\x01\n\x07Scoring\x12?\n\x05Score\x12\x1c.fraudstream.v1.ScoreRequest\x1a\x18.fraudstream.v1.Decision\x12S\n\nScoreBatch\x12!.fraudstream.v1.ScoreBatchRequest\x1a\".fraudstream.v1.ScoreBatchResponse\x12J\n\x0bScoreStream\x12\x1c.fraudstream.v1.ScoreRequest\x1a\x19.fraudstream.v1.RowResult(\x01\x30\x01\x32h\n\x0fInternalScoring\x12U\n\nScoreBatch\x12#.fraudstream.v1.FeatureBatchRequest\x1a\".fraudstream.v1.ScoreBatchResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1c\x66raudstream/v1/scoring.proto\x12\x0e\x66raudstream.v1\x1a\x1d\x66raudstream/v1/decision.proto\x1a fraudstream/v1/transaction.proto\"@\n\x0cScoreRequest\x12\x30\n\x0btransaction\x18\x01 \x01(\x0b\x32\x1b.fraudstream.v1.Transaction\"F\n\x11ScoreBatchRequest\x12\x31\n\x0ctransactions\x18\x01 \x03(\x0b\x32\x1b.fraudstream.v1.Transaction\"9\n\x08RowError\x12\x0c\n\x04\x63ode\x18\x01 \x01(\x05\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x0f\n\x07message\x18\x03 \x01(\t\"o\n\tRowResult\x12,\n\x08\x64\x65\x63ision\x18\x01 \x01(\x0b\x32\x18.fraudstream.v1.DecisionH\x00\x12)\n\x05\x65rror\x18\x02 \x01(\x0b\x32\x18.fraudstream.v1.RowErrorH\x00\x42\t\n\x07outcome\"@\n\x12ScoreBatchResponse\x12*\n\x07results\x18\x01 \x03(\x0b\x32\x19.fraudstream.v1.RowResult\"\xb4\x02\n\nFeatureRow\x12\x30\n\x0btransaction\x18\x01 \x01(\x0b\x32\x1b.fraudstream.v1.Transaction\x12\x0e\n\x06\x64igest\x18\x02 \x01(\x0c\x12\x0e\n\x06vector\x18\x03 \x01(\x0c\x12\x10\n\x08sequence\x18\x04 \x01(\x0c\x12\x0e\n\x06offset\x18\x05 \x01(\x03\x12\x13\n\x0btraceparent\x18\x06 \x01(\t\x12,\n\tfreshness\x18\x07 \x01(\x0b\x32\x19.fraudstream.v1.Freshness\x12-\n\x07timings\x18\x08 \x01(\x0b\x32\x1c.fraudstream.v1.StageTimings\x12\x32\n\x10\x63\x61rried_decision\x18\t \x01(\x0b\x32\x18.fraudstream.v1.Decision\x12\x0c\n\x04\x66\x65\x65\x64\x18\n \x01(\t\"\xbc\x01\n\x13\x46\x65\x61tureBatchRequest\x12\x10\n\x08topic_id\x18\x01 \x01(\x0c\x12\x11\n\tpartition\x18\x02 \x01(\x05\x12\x13\n\x0b\x66rom_offset\x18\x03 \x01(\x03\x12\x12\n\ngeneration\x18\x04 \x01(\t\x12(\n\x04rows\x18\x05 \x03(\x0b\x32\x1a.fraudstream.v1.FeatureRow\x12\x16\n\x0e\x66\x65\x61ture_hashes\x18\x06 \x03(\x06\x12\x15\n\rsequence_hash\x18\x07 \x01(\t\"<\n\x13\x43heckRecordsRequest\x12\x11\n\tpartition\x18\x01 \x01(\x05\x12\x12\n\nidentities\x18\x02 \x03(\x0c\")\n\x14\x43heckRecordsResponse\x12\x11\n\ttaken_out\x18\x01 \x01(\x05\x32\xeb\x01\n\x07Scoring\x12?\n\x05Score\x12\x1c.fraudstream.v1.ScoreRequest\x1a\x18.fraudstream.v1.Decision\x12S\n\nScoreBatch\x12!.fraudstream.v1.ScoreBatchRequest\x1a\".fraudstream.v1.ScoreBatchResponse\x12J\n\x0bScoreStream\x12\x1c.fraudstream.v1.ScoreRequest\x1a\x19.fraudstream.v1.RowResult(\x01\x30\x01\x32\xc3\x01\n\x0fInternalScoring\x12U\n\nScoreBatch\x12#.fraudstream.v1.FeatureBatchRequest\x1a\".fraudstream.v1.ScoreBatchResponse\x12Y\n\x0c\x43heckRecords\x12#.fraudstream.v1.CheckRecordsRequest\x1a$.fraudstream.v1.CheckRecordsResponseB0\n\x0e\x66raudstream.v1P\x01Z\x1c\x66raudstream/v1;fraudstreamv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'fraudstream.v1.scoring_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
-  DESCRIPTOR._loaded_options = None
+  _globals['DESCRIPTOR']._loaded_options = None
+  _globals['DESCRIPTOR']._serialized_options = b'\n\016fraudstream.v1P\001Z\034fraudstream/v1;fraudstreamv1'
   _globals['_SCOREREQUEST']._serialized_start=113
   _globals['_SCOREREQUEST']._serialized_end=177
   _globals['_SCOREBATCHREQUEST']._serialized_start=179
@@ -44,11 +45,15 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SCOREBATCHRESPONSE']._serialized_start=423
   _globals['_SCOREBATCHRESPONSE']._serialized_end=487
   _globals['_FEATUREROW']._serialized_start=490
-  _globals['_FEATUREROW']._serialized_end=784
-  _globals['_FEATUREBATCHREQUEST']._serialized_start=787
-  _globals['_FEATUREBATCHREQUEST']._serialized_end=975
-  _globals['_SCORING']._serialized_start=978
-  _globals['_SCORING']._serialized_end=1213
-  _globals['_INTERNALSCORING']._serialized_start=1215
-  _globals['_INTERNALSCORING']._serialized_end=1319
+  _globals['_FEATUREROW']._serialized_end=798
+  _globals['_FEATUREBATCHREQUEST']._serialized_start=801
+  _globals['_FEATUREBATCHREQUEST']._serialized_end=989
+  _globals['_CHECKRECORDSREQUEST']._serialized_start=991
+  _globals['_CHECKRECORDSREQUEST']._serialized_end=1051
+  _globals['_CHECKRECORDSRESPONSE']._serialized_start=1053
+  _globals['_CHECKRECORDSRESPONSE']._serialized_end=1094
+  _globals['_SCORING']._serialized_start=1097
+  _globals['_SCORING']._serialized_end=1332
+  _globals['_INTERNALSCORING']._serialized_start=1335
+  _globals['_INTERNALSCORING']._serialized_end=1530
 # @@protoc_insertion_point(module_scope)

@@ -45,7 +45,7 @@ class ScoreBatchResponse(_message.Message):
     def __init__(self, results: _Optional[_Iterable[_Union[RowResult, _Mapping]]] = ...) -> None: ...
 
 class FeatureRow(_message.Message):
-    __slots__ = ("transaction", "digest", "vector", "sequence", "offset", "traceparent", "freshness", "timings", "carried_decision")
+    __slots__ = ("transaction", "digest", "vector", "sequence", "offset", "traceparent", "freshness", "timings", "carried_decision", "feed")
     TRANSACTION_FIELD_NUMBER: _ClassVar[int]
     DIGEST_FIELD_NUMBER: _ClassVar[int]
     VECTOR_FIELD_NUMBER: _ClassVar[int]
@@ -55,6 +55,7 @@ class FeatureRow(_message.Message):
     FRESHNESS_FIELD_NUMBER: _ClassVar[int]
     TIMINGS_FIELD_NUMBER: _ClassVar[int]
     CARRIED_DECISION_FIELD_NUMBER: _ClassVar[int]
+    FEED_FIELD_NUMBER: _ClassVar[int]
     transaction: _transaction_pb2.Transaction
     digest: bytes
     vector: bytes
@@ -64,7 +65,8 @@ class FeatureRow(_message.Message):
     freshness: _decision_pb2.Freshness
     timings: _decision_pb2.StageTimings
     carried_decision: _decision_pb2.Decision
-    def __init__(self, transaction: _Optional[_Union[_transaction_pb2.Transaction, _Mapping]] = ..., digest: _Optional[bytes] = ..., vector: _Optional[bytes] = ..., sequence: _Optional[bytes] = ..., offset: _Optional[int] = ..., traceparent: _Optional[str] = ..., freshness: _Optional[_Union[_decision_pb2.Freshness, _Mapping]] = ..., timings: _Optional[_Union[_decision_pb2.StageTimings, _Mapping]] = ..., carried_decision: _Optional[_Union[_decision_pb2.Decision, _Mapping]] = ...) -> None: ...
+    feed: str
+    def __init__(self, transaction: _Optional[_Union[_transaction_pb2.Transaction, _Mapping]] = ..., digest: _Optional[bytes] = ..., vector: _Optional[bytes] = ..., sequence: _Optional[bytes] = ..., offset: _Optional[int] = ..., traceparent: _Optional[str] = ..., freshness: _Optional[_Union[_decision_pb2.Freshness, _Mapping]] = ..., timings: _Optional[_Union[_decision_pb2.StageTimings, _Mapping]] = ..., carried_decision: _Optional[_Union[_decision_pb2.Decision, _Mapping]] = ..., feed: _Optional[str] = ...) -> None: ...
 
 class FeatureBatchRequest(_message.Message):
     __slots__ = ("topic_id", "partition", "from_offset", "generation", "rows", "feature_hashes", "sequence_hash")
@@ -83,3 +85,17 @@ class FeatureBatchRequest(_message.Message):
     feature_hashes: _containers.RepeatedScalarFieldContainer[int]
     sequence_hash: str
     def __init__(self, topic_id: _Optional[bytes] = ..., partition: _Optional[int] = ..., from_offset: _Optional[int] = ..., generation: _Optional[str] = ..., rows: _Optional[_Iterable[_Union[FeatureRow, _Mapping]]] = ..., feature_hashes: _Optional[_Iterable[int]] = ..., sequence_hash: _Optional[str] = ...) -> None: ...
+
+class CheckRecordsRequest(_message.Message):
+    __slots__ = ("partition", "identities")
+    PARTITION_FIELD_NUMBER: _ClassVar[int]
+    IDENTITIES_FIELD_NUMBER: _ClassVar[int]
+    partition: int
+    identities: _containers.RepeatedScalarFieldContainer[bytes]
+    def __init__(self, partition: _Optional[int] = ..., identities: _Optional[_Iterable[bytes]] = ...) -> None: ...
+
+class CheckRecordsResponse(_message.Message):
+    __slots__ = ("taken_out",)
+    TAKEN_OUT_FIELD_NUMBER: _ClassVar[int]
+    taken_out: int
+    def __init__(self, taken_out: _Optional[int] = ...) -> None: ...

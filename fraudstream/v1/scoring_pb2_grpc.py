@@ -205,6 +205,11 @@ class InternalScoringStub:
                 request_serializer=fraudstream_dot_v1_dot_scoring__pb2.FeatureBatchRequest.SerializeToString,
                 response_deserializer=fraudstream_dot_v1_dot_scoring__pb2.ScoreBatchResponse.FromString,
                 _registered_method=True)
+        self.CheckRecords = channel.unary_unary(
+                '/fraudstream.v1.InternalScoring/CheckRecords',
+                request_serializer=fraudstream_dot_v1_dot_scoring__pb2.CheckRecordsRequest.SerializeToString,
+                response_deserializer=fraudstream_dot_v1_dot_scoring__pb2.CheckRecordsResponse.FromString,
+                _registered_method=True)
 
 
 class InternalScoringServicer:
@@ -219,6 +224,13 @@ class InternalScoringServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def CheckRecords(self, request, context):
+        """Take records out of the store that scoring did not write. Read what is left, then go on.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_InternalScoringServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -226,6 +238,11 @@ def add_InternalScoringServicer_to_server(servicer, server):
                     servicer.ScoreBatch,
                     request_deserializer=fraudstream_dot_v1_dot_scoring__pb2.FeatureBatchRequest.FromString,
                     response_serializer=fraudstream_dot_v1_dot_scoring__pb2.ScoreBatchResponse.SerializeToString,
+            ),
+            'CheckRecords': grpc.unary_unary_rpc_method_handler(
+                    servicer.CheckRecords,
+                    request_deserializer=fraudstream_dot_v1_dot_scoring__pb2.CheckRecordsRequest.FromString,
+                    response_serializer=fraudstream_dot_v1_dot_scoring__pb2.CheckRecordsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -256,6 +273,33 @@ class InternalScoring:
             '/fraudstream.v1.InternalScoring/ScoreBatch',
             fraudstream_dot_v1_dot_scoring__pb2.FeatureBatchRequest.SerializeToString,
             fraudstream_dot_v1_dot_scoring__pb2.ScoreBatchResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CheckRecords(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fraudstream.v1.InternalScoring/CheckRecords',
+            fraudstream_dot_v1_dot_scoring__pb2.CheckRecordsRequest.SerializeToString,
+            fraudstream_dot_v1_dot_scoring__pb2.CheckRecordsResponse.FromString,
             options,
             channel_credentials,
             insecure,

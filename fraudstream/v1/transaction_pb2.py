@@ -24,21 +24,22 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n fraudstream/v1/transaction.proto\x12\x0e\x66raudstream.v1\"/\n\x08Location\x12\x10\n\x08latitude\x18\x01 \x01(\x01\x12\x11\n\tlongitude\x18\x02 \x01(\x01\"\xe0\x04\n\x0bTransaction\x12\x0f\n\x07\x62\x61nk_id\x18\x01 \x01(\t\x12\x16\n\x0etransaction_id\x18\x02 \x01(\t\x12\r\n\x03pan\x18\x03 \x01(\tH\x00\x12\x14\n\ncard_token\x18\x04 \x01(\tH\x00\x12-\n\x04kind\x18\x05 \x01(\x0e\x32\x1f.fraudstream.v1.TransactionKind\x12\x13\n\x0b\x63ustomer_id\x18\x06 \x01(\t\x12\x13\n\x0bmerchant_id\x18\x07 \x01(\t\x12\x13\n\x0bterminal_id\x18\x08 \x01(\t\x12\x0b\n\x03mcc\x18\t \x01(\t\x12\x14\n\x0c\x61mount_minor\x18\n \x01(\x03\x12\x10\n\x08\x63urrency\x18\x0b \x01(\t\x12\x1e\n\x16\x61mount_reference_minor\x18\x0c \x01(\x03\x12\x15\n\revent_time_ms\x18\r \x01(\x03\x12\x1a\n\x12utc_offset_minutes\x18\x0e \x01(\x11\x12(\n\x07\x63hannel\x18\x0f \x01(\x0e\x32\x17.fraudstream.v1.Channel\x12-\n\nentry_mode\x18\x10 \x01(\x0e\x32\x19.fraudstream.v1.EntryMode\x12\x0f\n\x07\x63ountry\x18\x11 \x01(\t\x12\x11\n\tdevice_id\x18\x12 \x01(\t\x12\n\n\x02ip\x18\x13 \x01(\t\x12*\n\x08location\x18\x14 \x01(\x0b\x32\x18.fraudstream.v1.Location\x12\x1e\n\x11\x63urrency_exponent\x18\x15 \x01(\rH\x01\x88\x01\x01\x12\x1a\n\x12rate_table_version\x18\x16 \x01(\tB\x06\n\x04\x63\x61rdB\x14\n\x12_currency_exponent*\xb1\x01\n\x0fTransactionKind\x12 \n\x1cTRANSACTION_KIND_UNSPECIFIED\x10\x00\x12\x1d\n\x19TRANSACTION_KIND_PURCHASE\x10\x01\x12\x1b\n\x17TRANSACTION_KIND_REFUND\x10\x02\x12\x1d\n\x19TRANSACTION_KIND_REVERSAL\x10\x03\x12!\n\x1dTRANSACTION_KIND_VERIFICATION\x10\x04*\x84\x01\n\x07\x43hannel\x12\x17\n\x13\x43HANNEL_UNSPECIFIED\x10\x00\x12\x0f\n\x0b\x43HANNEL_POS\x10\x01\x12\x15\n\x11\x43HANNEL_ECOMMERCE\x10\x02\x12\x0f\n\x0b\x43HANNEL_ATM\x10\x03\x12\x10\n\x0c\x43HANNEL_MOTO\x10\x04\x12\x15\n\x11\x43HANNEL_RECURRING\x10\x05*\xa0\x01\n\tEntryMode\x12\x1a\n\x16\x45NTRY_MODE_UNSPECIFIED\x10\x00\x12\x13\n\x0f\x45NTRY_MODE_CHIP\x10\x01\x12\x1a\n\x16\x45NTRY_MODE_CONTACTLESS\x10\x02\x12\x18\n\x14\x45NTRY_MODE_MAGSTRIPE\x10\x03\x12\x15\n\x11\x45NTRY_MODE_MANUAL\x10\x04\x12\x15\n\x11\x45NTRY_MODE_STORED\x10\x05\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n fraudstream/v1/transaction.proto\x12\x0e\x66raudstream.v1\"/\n\x08Location\x12\x10\n\x08latitude\x18\x01 \x01(\x01\x12\x11\n\tlongitude\x18\x02 \x01(\x01\"\x88\x05\n\x0bTransaction\x12\x0f\n\x07\x62\x61nk_id\x18\x01 \x01(\t\x12\x16\n\x0etransaction_id\x18\x02 \x01(\t\x12\r\n\x03pan\x18\x03 \x01(\tH\x00\x12\x14\n\ncard_token\x18\x04 \x01(\tH\x00\x12-\n\x04kind\x18\x05 \x01(\x0e\x32\x1f.fraudstream.v1.TransactionKind\x12\x13\n\x0b\x63ustomer_id\x18\x06 \x01(\t\x12\x13\n\x0bmerchant_id\x18\x07 \x01(\t\x12\x13\n\x0bterminal_id\x18\x08 \x01(\t\x12\x0b\n\x03mcc\x18\t \x01(\t\x12\x14\n\x0c\x61mount_minor\x18\n \x01(\x03\x12\x10\n\x08\x63urrency\x18\x0b \x01(\t\x12\x1e\n\x16\x61mount_reference_minor\x18\x0c \x01(\x03\x12\x15\n\revent_time_ms\x18\r \x01(\x03\x12\x1a\n\x12utc_offset_minutes\x18\x0e \x01(\x11\x12(\n\x07\x63hannel\x18\x0f \x01(\x0e\x32\x17.fraudstream.v1.Channel\x12-\n\nentry_mode\x18\x10 \x01(\x0e\x32\x19.fraudstream.v1.EntryMode\x12\x0f\n\x07\x63ountry\x18\x11 \x01(\t\x12\x11\n\tdevice_id\x18\x12 \x01(\t\x12\n\n\x02ip\x18\x13 \x01(\t\x12*\n\x08location\x18\x14 \x01(\x0b\x32\x18.fraudstream.v1.Location\x12\x1e\n\x11\x63urrency_exponent\x18\x15 \x01(\rH\x01\x88\x01\x01\x12\x1a\n\x12rate_table_version\x18\x16 \x01(\t\x12\x12\n\npan_sealed\x18\x17 \x01(\x0c\x12\x12\n\npan_key_id\x18\x18 \x01(\tB\x06\n\x04\x63\x61rdB\x14\n\x12_currency_exponent*\xb1\x01\n\x0fTransactionKind\x12 \n\x1cTRANSACTION_KIND_UNSPECIFIED\x10\x00\x12\x1d\n\x19TRANSACTION_KIND_PURCHASE\x10\x01\x12\x1b\n\x17TRANSACTION_KIND_REFUND\x10\x02\x12\x1d\n\x19TRANSACTION_KIND_REVERSAL\x10\x03\x12!\n\x1dTRANSACTION_KIND_VERIFICATION\x10\x04*\x84\x01\n\x07\x43hannel\x12\x17\n\x13\x43HANNEL_UNSPECIFIED\x10\x00\x12\x0f\n\x0b\x43HANNEL_POS\x10\x01\x12\x15\n\x11\x43HANNEL_ECOMMERCE\x10\x02\x12\x0f\n\x0b\x43HANNEL_ATM\x10\x03\x12\x10\n\x0c\x43HANNEL_MOTO\x10\x04\x12\x15\n\x11\x43HANNEL_RECURRING\x10\x05*\xa0\x01\n\tEntryMode\x12\x1a\n\x16\x45NTRY_MODE_UNSPECIFIED\x10\x00\x12\x13\n\x0f\x45NTRY_MODE_CHIP\x10\x01\x12\x1a\n\x16\x45NTRY_MODE_CONTACTLESS\x10\x02\x12\x18\n\x14\x45NTRY_MODE_MAGSTRIPE\x10\x03\x12\x15\n\x11\x45NTRY_MODE_MANUAL\x10\x04\x12\x15\n\x11\x45NTRY_MODE_STORED\x10\x05\x42\x30\n\x0e\x66raudstream.v1P\x01Z\x1c\x66raudstream/v1;fraudstreamv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'fraudstream.v1.transaction_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
-  DESCRIPTOR._loaded_options = None
-  _globals['_TRANSACTIONKIND']._serialized_start=713
-  _globals['_TRANSACTIONKIND']._serialized_end=890
-  _globals['_CHANNEL']._serialized_start=893
-  _globals['_CHANNEL']._serialized_end=1025
-  _globals['_ENTRYMODE']._serialized_start=1028
-  _globals['_ENTRYMODE']._serialized_end=1188
+  _globals['DESCRIPTOR']._loaded_options = None
+  _globals['DESCRIPTOR']._serialized_options = b'\n\016fraudstream.v1P\001Z\034fraudstream/v1;fraudstreamv1'
+  _globals['_TRANSACTIONKIND']._serialized_start=753
+  _globals['_TRANSACTIONKIND']._serialized_end=930
+  _globals['_CHANNEL']._serialized_start=933
+  _globals['_CHANNEL']._serialized_end=1065
+  _globals['_ENTRYMODE']._serialized_start=1068
+  _globals['_ENTRYMODE']._serialized_end=1228
   _globals['_LOCATION']._serialized_start=52
   _globals['_LOCATION']._serialized_end=99
   _globals['_TRANSACTION']._serialized_start=102
-  _globals['_TRANSACTION']._serialized_end=710
+  _globals['_TRANSACTION']._serialized_end=750
 # @@protoc_insertion_point(module_scope)

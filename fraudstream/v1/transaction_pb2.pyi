@@ -58,7 +58,7 @@ class Location(_message.Message):
     def __init__(self, latitude: _Optional[float] = ..., longitude: _Optional[float] = ...) -> None: ...
 
 class Transaction(_message.Message):
-    __slots__ = ("bank_id", "transaction_id", "pan", "card_token", "kind", "customer_id", "merchant_id", "terminal_id", "mcc", "amount_minor", "currency", "amount_reference_minor", "event_time_ms", "utc_offset_minutes", "channel", "entry_mode", "country", "device_id", "ip", "location", "currency_exponent", "rate_table_version")
+    __slots__ = ("bank_id", "transaction_id", "pan", "card_token", "kind", "customer_id", "merchant_id", "terminal_id", "mcc", "amount_minor", "currency", "amount_reference_minor", "event_time_ms", "utc_offset_minutes", "channel", "entry_mode", "country", "device_id", "ip", "location", "currency_exponent", "rate_table_version", "pan_sealed", "pan_key_id")
     BANK_ID_FIELD_NUMBER: _ClassVar[int]
     TRANSACTION_ID_FIELD_NUMBER: _ClassVar[int]
     PAN_FIELD_NUMBER: _ClassVar[int]
@@ -81,6 +81,8 @@ class Transaction(_message.Message):
     LOCATION_FIELD_NUMBER: _ClassVar[int]
     CURRENCY_EXPONENT_FIELD_NUMBER: _ClassVar[int]
     RATE_TABLE_VERSION_FIELD_NUMBER: _ClassVar[int]
+    PAN_SEALED_FIELD_NUMBER: _ClassVar[int]
+    PAN_KEY_ID_FIELD_NUMBER: _ClassVar[int]
     bank_id: str
     transaction_id: str
     pan: str
@@ -103,4 +105,6 @@ class Transaction(_message.Message):
     location: Location
     currency_exponent: int
     rate_table_version: str
-    def __init__(self, bank_id: _Optional[str] = ..., transaction_id: _Optional[str] = ..., pan: _Optional[str] = ..., card_token: _Optional[str] = ..., kind: _Optional[_Union[TransactionKind, str]] = ..., customer_id: _Optional[str] = ..., merchant_id: _Optional[str] = ..., terminal_id: _Optional[str] = ..., mcc: _Optional[str] = ..., amount_minor: _Optional[int] = ..., currency: _Optional[str] = ..., amount_reference_minor: _Optional[int] = ..., event_time_ms: _Optional[int] = ..., utc_offset_minutes: _Optional[int] = ..., channel: _Optional[_Union[Channel, str]] = ..., entry_mode: _Optional[_Union[EntryMode, str]] = ..., country: _Optional[str] = ..., device_id: _Optional[str] = ..., ip: _Optional[str] = ..., location: _Optional[_Union[Location, _Mapping]] = ..., currency_exponent: _Optional[int] = ..., rate_table_version: _Optional[str] = ...) -> None: ...
+    pan_sealed: bytes
+    pan_key_id: str
+    def __init__(self, bank_id: _Optional[str] = ..., transaction_id: _Optional[str] = ..., pan: _Optional[str] = ..., card_token: _Optional[str] = ..., kind: _Optional[_Union[TransactionKind, str]] = ..., customer_id: _Optional[str] = ..., merchant_id: _Optional[str] = ..., terminal_id: _Optional[str] = ..., mcc: _Optional[str] = ..., amount_minor: _Optional[int] = ..., currency: _Optional[str] = ..., amount_reference_minor: _Optional[int] = ..., event_time_ms: _Optional[int] = ..., utc_offset_minutes: _Optional[int] = ..., channel: _Optional[_Union[Channel, str]] = ..., entry_mode: _Optional[_Union[EntryMode, str]] = ..., country: _Optional[str] = ..., device_id: _Optional[str] = ..., ip: _Optional[str] = ..., location: _Optional[_Union[Location, _Mapping]] = ..., currency_exponent: _Optional[int] = ..., rate_table_version: _Optional[str] = ..., pan_sealed: _Optional[bytes] = ..., pan_key_id: _Optional[str] = ...) -> None: ...

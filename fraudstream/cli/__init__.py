@@ -1,0 +1,1 @@
+"""The command `fraudstream`: one way to every program of the project."""

@@ -1,0 +1,1 @@
+"""The Feast store, provider and history of this project."""

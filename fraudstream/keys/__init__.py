@@ -1,0 +1,1 @@
+"""Secret files, and the keys that protect card numbers: made, wrapped, read and rotated."""

@@ -1,0 +1,1 @@
+"""Model artefacts: format, checks, ledger, promotion and opening."""

@@ -1,0 +1,1 @@
+"""What any process of this project needs of its machine."""

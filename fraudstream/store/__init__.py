@@ -1,0 +1,1 @@
+"""The online store: keys, scripts, shards and shared entities."""

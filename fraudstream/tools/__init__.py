@@ -1,0 +1,1 @@
+"""Makers of documents from the code; no service imports them."""

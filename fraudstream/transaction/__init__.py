@@ -1,0 +1,1 @@
+"""Transactions: their fields, identity, money, card tokens and reasons for refusal."""
