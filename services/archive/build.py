@@ -10,8 +10,12 @@ from typing import Final
 from kafka import KafkaConsumer
 from kafka.structs import TopicPartition
 
-from fraudstream.bus import fetch_wait_ms, kafka_python_options, subscribe
+from fraudstream.broker.clients import broker_faults, kafka_python_consumer_options, subscribe
+from fraudstream.broker.quarantine import open_quarantine
+from fraudstream.broker.wire.record_keys import hold_as
 from fraudstream.settings import KafkaSettings
+from fraudstream.topics import DECISIONS
+from services.archive.fork_watch import ForkWatch
 from services.archive.loop import ArchiveLoop, Assignment
 from services.archive.partition_archive import FileRules, PartitionArchive
 from services.archive.place import Place
@@ -27,12 +31,10 @@ _POLL_RECORDS: Final = 5_000
 def archive_consumer(kafka: KafkaSettings) -> KafkaConsumer:
     """Return a consumer of the archive's group: it commits nothing by itself."""
     return KafkaConsumer(
-        **kafka_python_options(kafka),
+        **kafka_python_consumer_options(kafka),
         group_id=kafka.group("archive"),
-        enable_auto_commit=False,
         auto_offset_reset="earliest",
         allow_auto_create_topics=False,
-        fetch_max_wait_ms=fetch_wait_ms(kafka),
         fetch_max_bytes=_FETCH_BYTES,
         max_partition_fetch_bytes=_PARTITION_FETCH_BYTES,
         max_poll_records=_POLL_RECORDS,
@@ -54,27 +56,36 @@ def build(
         announce: Called once, when the group has taken this worker in.
 
     Raises:
-        InvalidSettings: A topic is missing.
+        InvalidSettings: A topic or a key of records' MACs is missing.
         BrokerUnavailable: The broker is not there.
     """
+    open_quarantine(kafka, "archive")
+    hold_as(kafka, "archive")
     ids = TopicIds(kafka)
     rules = FileRules(settings.max_rows, settings.max_age_s, ids.confirm, time.monotonic)
+    watch = ForkWatch()
     streams = {kafka.topic(stream.topic): stream for stream in STREAMS}
 
     def open_partition(place: TopicPartition) -> PartitionArchive | None:
         stream = streams[place.topic]
         where = Place(settings.root, stream, ids.of(stream.noun), place.partition)
-        return PartitionArchive.open(where, rules)
+        return PartitionArchive.open(where, rules, watch if stream.topic is DECISIONS else None)
 
     try:
-        consumer = archive_consumer(kafka)
-        try:
-            assignment = Assignment(consumer, announce)
-            subscribe(consumer, streams, assignment)
-            yield ArchiveLoop(
-                consumer, assignment, open_partition, settings.pending_bytes, kafka.is_embedded
-            )
-        finally:
-            consumer.close(autocommit=False)
+        with broker_faults(kafka, "reading for the archive"):
+            consumer = archive_consumer(kafka)
+            try:
+                assignment = Assignment(consumer, announce)
+                subscribe(consumer, streams, assignment)
+                yield ArchiveLoop(
+                    consumer,
+                    assignment,
+                    open_partition,
+                    settings.pending_bytes,
+                    kafka.is_embedded,
+                    ids.look,
+                )
+            finally:
+                consumer.close(autocommit=False)
     finally:
         ids.close()

@@ -18,11 +18,13 @@ from kafka import ConsumerRebalanceListener, KafkaConsumer
 from kafka.errors import KafkaError
 from kafka.structs import OffsetAndMetadata, TopicPartition
 
-from fraudstream.crashpoint import crash_point
+from fraudstream.broker.group_reading import positions
+from fraudstream.broker.messages import StampedRecord
 from fraudstream.errors import BrokerUnavailable
-from fraudstream.telemetry import ARCHIVE_LAG
+from fraudstream.runtime.crashpoint import crash_point
+from fraudstream.telemetry.metrics import ARCHIVE_LAG
 from services.archive.partition_archive import PartitionArchive
-from services.archive.streams import STREAMS, LogRecord
+from services.archive.streams import STREAMS
 
 _LOG: Final = logging.getLogger(__name__)
 _POLL_MS: Final = 200
@@ -31,7 +33,7 @@ Open = Callable[[TopicPartition], PartitionArchive | None]
 
 
 class Assignment(ConsumerRebalanceListener):  # type: ignore[misc]  # kafka-python has no types
-    """Notes that the group dealt partitions out anew, and holds them until the loop is ready.
+    """Notes that the group dealt partitions out again, and holds them until the loop is ready.
 
     Args:
         consumer: Whose partitions they are.
@@ -74,6 +76,7 @@ class ArchiveLoop:
         open: Takes a partition over; None while another worker holds it.
         pending_bytes: Bytes of records that may wait in memory.
         is_embedded: The broker is the embedded one, which is not exact about the ends of logs.
+        idle: Called after a poll that brought nothing.
     """
 
     consumer: KafkaConsumer
@@ -81,6 +84,7 @@ class ArchiveLoop:
     open: Open
     pending_bytes: int
     is_embedded: bool
+    idle: Callable[[], None]
     _held: dict[TopicPartition, _Held] = field(default_factory=dict)
     _waiting: set[TopicPartition] = field(default_factory=set)
 
@@ -89,7 +93,7 @@ class ArchiveLoop:
 
         Raises:
             InvalidSettings: Files overlap, or a log ends before its files do.
-            LogReplaced: A topic was made anew; a new start takes the new one.
+            LogReplaced: A topic was made again; a new start takes the new one.
         """
         try:
             while not stop.is_set():
@@ -107,6 +111,8 @@ class ArchiveLoop:
         self._claim()
         if polled:
             crash_point("archive.after_read")
+        else:
+            self.idle()
         for place, records in polled.items():
             self._take(place, records)
         if sum(held.archive.pending_bytes for held in self._held.values()) > self.pending_bytes:
@@ -154,7 +160,7 @@ class ArchiveLoop:
             self.consumer.seek(place, archive.position)
             self.consumer.resume(place)
 
-    def _take(self, place: TopicPartition, records: Sequence[LogRecord]) -> None:
+    def _take(self, place: TopicPartition, records: Sequence[StampedRecord]) -> None:
         held = self._held.get(place)
         if held is None:
             return
@@ -181,8 +187,10 @@ class ArchiveLoop:
     def _commit(self) -> None:
         """Tell the group where files end: only those who watch its lag want to know."""
         offsets = {}
+        read_to = positions(self.consumer)
         for place, held in self._held.items():
-            at = held.archive.published
+            # Behind the last record may lie markers of transactions and what cannot be read.
+            at = read_to.get(place) if held.archive.is_empty else held.archive.published
             if at is not None and at != held.committed:
                 offsets[place] = OffsetAndMetadata(at, "", -1)
                 held.committed = at
@@ -194,9 +202,9 @@ class ArchiveLoop:
 
     def _observe_lag(self) -> None:
         lags: dict[str, int] = defaultdict(int)
-        for place, held in self._held.items():
-            end = self.consumer.highwater(place) if place in self.consumer.assignment() else None
-            if end is not None and held.archive.position is not None:
-                lags[held.archive.place.stream.noun] += max(0, end - held.archive.position)
+        for place, at in positions(self.consumer).items():
+            end = self.consumer.highwater(place)
+            if end is not None and place in self._held:
+                lags[self._held[place].archive.place.stream.noun] += max(0, end - at)
         for stream in STREAMS:
             ARCHIVE_LAG.labels(stream.noun).set(lags[stream.noun])

@@ -10,9 +10,9 @@ from typing import Final
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from fraudstream.archive_files import file_path
-from fraudstream.crashpoint import crash_point
+from fraudstream.archive.files import file_path
 from fraudstream.errors import InvalidSettings
+from fraudstream.runtime.crashpoint import crash_point
 from services.archive.place import Place
 
 _COMPRESSION: Final = "zstd"
@@ -35,8 +35,9 @@ class OpenFile:
         schema = place.stream.schema
         # Packed numbers do not repeat; a dictionary of them only costs.
         repeating = [f.name for f in schema if not pa.types.is_binary(f.type)]
+        self._sink = pa.OSFile(str(self._temporary), "wb")
         self._writer = pq.ParquetWriter(
-            self._temporary,
+            self._sink,
             schema,
             compression=_COMPRESSION,
             use_dictionary=repeating,  # pyright: ignore[reportArgumentType]  # its stubs: bool only
@@ -57,6 +58,7 @@ class OpenFile:
             InvalidSettings: Such a file is there.
         """
         self._writer.close()
+        self._sink.close()
         _synchronise(self._temporary)
         crash_point("archive.before_rename")
         place = self._place
@@ -71,8 +73,9 @@ class OpenFile:
         crash_point("archive.after_rename")
 
     def discard(self) -> None:
-        """Close and remove it: its records will be read again."""
-        self._writer.close()
+        """Remove it as it is; its records will be read again. Writes nothing, for a full disk."""
+        self._writer.is_open = False  # else it writes the file's end when it is freed
+        self._sink.close()
         self._temporary.unlink(missing_ok=True)
 
 

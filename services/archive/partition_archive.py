@@ -12,16 +12,19 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import IO, Final, Self
 
-from fraudstream.archive_files import missing_offsets, next_offset
+from fraudstream.archive.files import missing_offsets, next_offset
+from fraudstream.broker.messages import StampedRecord
 from fraudstream.errors import InvalidSettings
-from fraudstream.telemetry import ARCHIVE_FILES, ARCHIVE_LOST, ARCHIVE_ROWS
+from fraudstream.telemetry.metrics import ARCHIVE_FILES, ARCHIVE_LOST, ARCHIVE_ROWS
+from services.archive.fork_watch import ForkWatch
 from services.archive.open_file import OpenFile
 from services.archive.place import Place
-from services.archive.streams import LogRecord
 
 _LOG: Final = logging.getLogger(__name__)
 # Large enough for columns to compress well, small enough for a reader's memory.
 GROUP_ROWS: Final = 8_192
+# Midnight of the last day that a date can name.
+_LAST_MS: Final = 253_402_214_400_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +52,7 @@ class PartitionArchive:
         lock: The partition's lock, held.
         position: The first offset that no file holds; None where there is no file.
         rules: When a file is finished.
+        watch: Looks for forks; None where the records are no decisions.
 
     Attributes:
         place: Whose records.
@@ -58,7 +62,12 @@ class PartitionArchive:
     """
 
     def __init__(
-        self, place: Place, lock: IO[bytes], position: int | None, rules: FileRules
+        self,
+        place: Place,
+        lock: IO[bytes],
+        position: int | None,
+        rules: FileRules,
+        watch: ForkWatch | None = None,
     ) -> None:
         self.place = place
         self.position = position
@@ -66,13 +75,14 @@ class PartitionArchive:
         self.pending_bytes = 0
         self._lock = lock
         self._rules = rules
+        self._watch = watch
         self._file: OpenFile | None = None
-        self._pending: list[LogRecord] = []
+        self._pending: list[StampedRecord] = []
         self._rows = 0
         self._due_s = 0.0
 
     @classmethod
-    def open(cls, place: Place, rules: FileRules) -> Self | None:
+    def open(cls, place: Place, rules: FileRules, watch: ForkWatch | None = None) -> Self | None:
         """Take a partition over; None where another worker has it still.
 
         Raises:
@@ -86,7 +96,14 @@ class PartitionArchive:
         lost = missing_offsets(files)
         if lost:
             _LOG.error("%s lacks %d offsets between its files", place.name, lost)
-        return cls(place, lock, next_offset(files), rules)
+        if watch is not None:
+            watch.read_back(place.name, files)
+        return cls(place, lock, next_offset(files), rules, watch)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether every record that was taken is in a finished file."""
+        return self._file is None
 
     @property
     def is_due(self) -> bool:
@@ -120,12 +137,12 @@ class PartitionArchive:
         self._rules.confirm()
         msg = (
             f"{self.place.name}: the archive holds offsets below {self.position}, but the log ends"
-            f" at {end}: it lost records, and gives their offsets to others. Make the topic anew,"
+            f" at {end}: it lost records, and gives their offsets to others. Make the topic again,"
             " so that it has another id, or set another FRAUD_ARCHIVE_ROOT"
         )
         raise InvalidSettings(msg)
 
-    def take(self, records: Sequence[LogRecord]) -> None:
+    def take(self, records: Sequence[StampedRecord]) -> None:
         """Take records in order, from the position on; those below it are known already.
 
         Raises:
@@ -142,6 +159,8 @@ class PartitionArchive:
             return
         stream = self.place.stream
         batch = stream.rows_of(self.place.partition, self._pending)
+        if self._watch is not None:
+            self._watch.look(self.place.name, batch)
         self._file.write(batch)
         ARCHIVE_ROWS.labels(stream.noun, "written").inc(batch.num_rows)
         ARCHIVE_ROWS.labels(stream.noun, "unreadable").inc(len(self._pending) - batch.num_rows)
@@ -173,7 +192,7 @@ class PartitionArchive:
             self._file = None
         self._lock.close()
 
-    def _take_one(self, record: LogRecord) -> None:
+    def _take_one(self, record: StampedRecord) -> None:
         day = _day_of(record.timestamp)
         if self._file is not None and (day > self._file.day or self._rows >= self._rules.max_rows):
             self.publish()
@@ -186,7 +205,7 @@ class PartitionArchive:
         if len(self._pending) >= GROUP_ROWS:
             self.flush()
 
-    def _begin(self, record: LogRecord, day: date) -> None:
+    def _begin(self, record: StampedRecord, day: date) -> None:
         # Offsets without a record (a transaction's marker) belong to the file after them.
         first = record.offset if self.position is None else self.position
         self._file = OpenFile(self.place, first, day)
@@ -195,5 +214,5 @@ class PartitionArchive:
 
 
 def _day_of(time_ms: int) -> date:
-    """Return the UTC day of a time."""
-    return datetime.fromtimestamp(time_ms / 1_000, UTC).date()
+    """Return the UTC day of a time; a stamp that is no time belongs to the first or last day."""
+    return datetime.fromtimestamp(min(max(time_ms, 0), _LAST_MS) / 1_000, UTC).date()

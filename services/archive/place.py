@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from fraudstream.archive_files import WORK_FOLDER, ArchiveFile, partition_files
+from fraudstream.archive.files import WORK_FOLDER, ArchiveFile, partition_files
 from services.archive.streams import Stream
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
-from fraudstream.settings import StrictSettings
+from fraudstream.strict_settings import StrictSettings
 
 
 class ArchiveSettings(StrictSettings):

@@ -1,17 +1,22 @@
-"""Which incarnation of each topic there is: a topic made anew has another id."""
+"""Which incarnation of each topic there is: a topic made again has another id."""
 
 from __future__ import annotations
 
-import uuid
+import logging
+import time
 from collections.abc import Mapping
+from typing import Final
 
 from kafka.admin import KafkaAdminClient
-from kafka.errors import KafkaError
 
-from fraudstream.bus import kafka_python_options
+from fraudstream.broker.clients import broker_faults, kafka_python_options
+from fraudstream.broker.topic_info import describe
 from fraudstream.errors import BrokerUnavailable, InvalidSettings, LogReplaced
 from fraudstream.settings import KafkaSettings
 from services.archive.streams import STREAMS
+
+_LOG: Final = logging.getLogger(__name__)
+_LOOK_S: Final = 5.0
 
 
 class TopicIds:
@@ -27,11 +32,10 @@ class TopicIds:
 
     def __init__(self, settings: KafkaSettings) -> None:
         self._names = {stream.noun: settings.topic(stream.topic) for stream in STREAMS}
-        try:
+        self._settings = settings
+        self._looked_s = time.monotonic()
+        with broker_faults(settings):
             self._admin = KafkaAdminClient(**kafka_python_options(settings))
-        except KafkaError as exc:
-            msg = f"the broker at {settings.bootstrap} does not answer: {type(exc).__name__}"
-            raise BrokerUnavailable(msg) from exc
         try:
             self._known = self._read()
         except (InvalidSettings, BrokerUnavailable):
@@ -43,7 +47,7 @@ class TopicIds:
         return self._known[noun]
 
     def confirm(self) -> None:
-        """Check that no topic was made anew: so all that was read before is of the logs known.
+        """Check that no topic was made again: so all that was read before is of the logs known.
 
         Raises:
             LogReplaced: One was.
@@ -56,26 +60,34 @@ class TopicIds:
         for noun, topic_id in self._known.items():
             if found[noun] != topic_id:
                 msg = (
-                    f"topic {self._names[noun]} was made anew: it had id {topic_id} at the start,"
+                    f"topic {self._names[noun]} was made again: it had id {topic_id} at the start,"
                     f" now {found[noun]}. What was read and is not in a file yet is left out"
                 )
                 raise LogReplaced(msg)
+
+    def look(self) -> None:
+        """Confirm now and then; call it when a poll brought nothing, for it may be for that.
+
+        Raises:
+            LogReplaced: A topic was made again.
+        """
+        now_s = time.monotonic()
+        if now_s - self._looked_s < _LOOK_S:
+            return
+        self._looked_s = now_s
+        try:
+            self.confirm()
+        except BrokerUnavailable as exc:
+            _LOG.warning("%s", exc)
 
     def close(self) -> None:
         """Disconnect."""
         self._admin.close()
 
     def _read(self) -> Mapping[str, str]:
-        try:
-            answer = self._admin.describe_topics(list(self._names.values()))
-        except KafkaError as exc:
-            msg = f"the broker tells no topic ids: {type(exc).__name__}"
-            raise BrokerUnavailable(msg) from exc
-        by_name = {one["name"]: one for one in answer}
-        found = {}
-        for noun, name in self._names.items():
-            if by_name[name]["error_code"]:
-                msg = f"topic {name} is not there; `python -m services.ingest topics create`"
+        logs = describe(self._settings, self._admin, list(self._names.values()))
+        for name in self._names.values():
+            if name not in logs:
+                msg = f"topic {name} is not there; `fraudstream ingest topics create`"
                 raise InvalidSettings(msg)
-            found[noun] = uuid.UUID(str(by_name[name]["topic_id"])).hex
-        return found
+        return {noun: logs[name].topic_id.hex() for noun, name in self._names.items()}

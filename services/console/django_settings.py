@@ -5,19 +5,15 @@ from __future__ import annotations
 import secrets
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import parse_qsl, unquote, urlsplit
 
 import django
 from django.conf import settings as django_settings
 
 from fraudstream.errors import InvalidSettings
-from fraudstream.privacy import read_secret
+from fraudstream.keys.secret_files import Purpose, read_secret
+from services.console.database import databases
 from services.console.settings import ConsoleSettings
 
-_HERE: Final = Path(__file__).parent
-# A lock on SQLite is held for the length of one short transaction; 20 s outlasts any queue of them.
-_SQLITE_BUSY_S: Final = 20
-_STATEMENT_TIMEOUT_MS: Final = 5_000
 MAX_BODY_BYTES: Final = 65_536
 
 
@@ -25,7 +21,10 @@ def configure_django(settings: ConsoleSettings) -> None:
     """Configure Django once for this process and load its applications."""
     if not django_settings.configured:
         django_settings.configure(
-            **_web(settings), **_security(settings), **_storage(settings), **_applications()
+            **_web(settings),
+            **_security(settings),
+            **_applications(),
+            DATABASES=databases(settings),
         )
         django.setup()
 
@@ -39,19 +38,24 @@ def _applications() -> dict[str, Any]:
             "django.contrib.sessions",
             "django.contrib.messages",
             "django.contrib.staticfiles",
+            "django_otp",
+            "django_otp.plugins.otp_totp",
             "services.console.apps.ConsoleConfig",
         ],
         "MIDDLEWARE": [
             "django.middleware.security.SecurityMiddleware",
-            "services.console.middleware.limit_bodies",
-            "services.console.middleware.secure_responses",
+            "services.console.web.middleware.limit_bodies",
+            "services.console.web.middleware.secure_responses",
+            "services.console.plain_text.take_plain_text",
             "whitenoise.middleware.WhiteNoiseMiddleware",
             "django.contrib.sessions.middleware.SessionMiddleware",
             "django.middleware.common.CommonMiddleware",
             "django.middleware.csrf.CsrfViewMiddleware",
             "django.contrib.auth.middleware.AuthenticationMiddleware",
+            "django_otp.middleware.OTPMiddleware",
             "django.contrib.auth.middleware.LoginRequiredMiddleware",
-            "services.console.middleware.prolong_sessions",
+            "services.console.web.middleware.complete_sign_in",
+            "services.console.web.middleware.prolong_sessions",
             "django.contrib.messages.middleware.MessageMiddleware",
             "django.middleware.clickjacking.XFrameOptionsMiddleware",
         ],
@@ -100,8 +104,10 @@ def _web(settings: ConsoleSettings) -> dict[str, Any]:
 def _security(settings: ConsoleSettings) -> dict[str, Any]:
     """Return keys, cookies and headers."""
     host_prefix = "__Host-" if settings.is_https else ""
+    key, *former_keys = _secret_keys(settings)
     return {
-        "SECRET_KEY": _secret_key(settings),
+        "SECRET_KEY": key,
+        "SECRET_KEY_FALLBACKS": former_keys,
         "SESSION_COOKIE_NAME": f"{host_prefix}session",
         "SESSION_COOKIE_AGE": settings.session_idle_s,
         "SESSION_COOKIE_HTTPONLY": True,
@@ -126,7 +132,12 @@ def _security(settings: ConsoleSettings) -> dict[str, Any]:
             },
             {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
             {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
+            {"NAME": "services.console.sign_in.password_rules.LetterAndDigitValidator"},
+            {"NAME": "services.console.sign_in.password_rules.FormerPasswordValidator"},
         ],
+        "OTP_TOTP_ISSUER": "fraudstream",
+        # Wrong codes are counted with all other guesses.
+        "OTP_TOTP_THROTTLE_FACTOR": 0,
     }
 
 
@@ -137,59 +148,13 @@ def _trusted_origins(settings: ConsoleSettings) -> list[str]:
     return [f"https://{name.strip()}" for name in settings.allowed_hosts.split(",")]
 
 
-def _secret_key(settings: ConsoleSettings) -> str:
-    """Return the signing key from its file, or a new one."""
+def _secret_keys(settings: ConsoleSettings) -> list[str]:
+    """Return the signing keys of the file, a line each, or a new one; the first one signs."""
     if not settings.secret_key_file:
-        return secrets.token_urlsafe(48)
-    key = read_secret(Path(settings.secret_key_file)).strip()
-    if len(key) < 32:
-        msg = f"the key in {settings.secret_key_file} has {len(key)} characters; 32 are needed"
+        return [secrets.token_urlsafe(48)]
+    keys = read_secret(Path(settings.secret_key_file), Purpose.CONSOLE_KEY).split()
+    shortest = min(map(len, keys), default=0)
+    if shortest < 32:
+        msg = f"a key in {settings.secret_key_file} has {shortest} characters; 32 are needed"
         raise InvalidSettings(msg)
-    return key
-
-
-def _storage(settings: ConsoleSettings) -> dict[str, Any]:
-    """Return the database."""
-    url = urlsplit(settings.database_url.get_secret_value())
-    if url.scheme == "sqlite":
-        return {"DATABASES": {"default": _sqlite(url.path[1:])}}
-    if url.scheme in {"postgresql", "postgres"}:
-        password = unquote(url.password or "")
-        if settings.database_password_file:
-            password = read_secret(Path(settings.database_password_file)).strip()
-        return {
-            "DATABASES": {
-                "default": {
-                    "ENGINE": "django.db.backends.postgresql",
-                    "NAME": url.path[1:],
-                    "USER": unquote(url.username or ""),
-                    "PASSWORD": password,
-                    "HOST": url.hostname or "",
-                    "PORT": str(url.port or ""),
-                    "CONN_MAX_AGE": 60,
-                    "CONN_HEALTH_CHECKS": True,
-                    "OPTIONS": {
-                        "connect_timeout": 5,
-                        "options": f"-c statement_timeout={_STATEMENT_TIMEOUT_MS}",
-                    }
-                    | dict(parse_qsl(url.query)),
-                }
-            }
-        }
-    msg = f"database_url begins with {url.scheme!r}; sqlite and postgresql are known"
-    raise InvalidSettings(msg)
-
-
-def _sqlite(path: str) -> dict[str, Any]:
-    """Return SQLite with a write-ahead log: readers never wait, writers wait for each other."""
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    return {
-        "ENGINE": "django.db.backends.sqlite3",
-        "NAME": path,
-        "CONN_MAX_AGE": None,
-        "OPTIONS": {
-            "timeout": _SQLITE_BUSY_S,
-            "transaction_mode": "IMMEDIATE",
-            "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;",
-        },
-    }
+    return keys

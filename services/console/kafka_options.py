@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from fraudstream.bus import kafka_python_options, kafka_python_producer_options
+from fraudstream.broker.clients import kafka_python_consumer_options, kafka_python_producer_options
 from fraudstream.settings import KafkaSettings
 
 CONSOLE_GROUP: Final = "console"
@@ -15,10 +15,9 @@ _RECONNECT_MS: Final = 5_000
 def alert_consumer_options(kafka: KafkaSettings) -> dict[str, Any]:
     """Return the options of the alert consumer: offsets are committed by hand only."""
     return {
-        **kafka_python_options(kafka),
+        **kafka_python_consumer_options(kafka),
         "group_id": kafka.group(CONSOLE_GROUP),
-        "enable_auto_commit": False,
-        "auto_offset_reset": "earliest",
+        "auto_offset_reset": "none",
         "max_poll_interval_ms": _MAX_POLL_INTERVAL_MS,
         "session_timeout_ms": 10_000,
         "heartbeat_interval_ms": 2_000,

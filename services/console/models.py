@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from django.contrib.auth.models import User
 from django.db import models
 from django.db.models import Index, Q, UniqueConstraint
 
@@ -113,20 +114,86 @@ class OutboxLabel(models.Model):
         return self.label_id
 
 
-class FailedLogin(models.Model):
-    """A failed login, kept for as long as it counts. Names and addresses are stored hashed."""
+class GuessCounter(models.Model):
+    """Failed guesses at a name, from an address, by a browser or at a code; all stored hashed."""
 
-    name_hash: models.CharField[str, str] = models.CharField(max_length=64, db_index=True)
-    address_hash: models.CharField[str, str] = models.CharField(max_length=64, db_index=True)
+    key: models.CharField[str, str] = models.CharField(primary_key=True, max_length=64)
+    failures: models.IntegerField[int, int] = models.IntegerField()
     failed_at_ms: models.BigIntegerField[int, int] = models.BigIntegerField(db_index=True)
 
-    objects: ClassVar[models.Manager[FailedLogin]] = models.Manager()
+    objects: ClassVar[models.Manager[GuessCounter]] = models.Manager()
 
     class Meta:
         """Table name."""
 
-        db_table = "failed_login"
+        db_table = "guess_counter"
 
     def __str__(self) -> str:
-        """Return when it was."""
-        return str(self.failed_at_ms)
+        """Return how many failed."""
+        return str(self.failures)
+
+
+class Account(models.Model):
+    """What signing in must know of a user beside Django's own columns."""
+
+    user: models.OneToOneField[User, User] = models.OneToOneField(
+        User, on_delete=models.CASCADE, primary_key=True
+    )
+    password_set_at_ms: models.BigIntegerField[int, int] = models.BigIntegerField()
+    must_change_password: models.BooleanField[bool, bool] = models.BooleanField(default=False)
+    signed_in_at_ms: models.BigIntegerField[int, int] = models.BigIntegerField()
+
+    objects: ClassVar[models.Manager[Account]] = models.Manager()
+
+    class Meta:
+        """Table name."""
+
+        db_table = "account"
+
+    def __str__(self) -> str:
+        """Return the user's name."""
+        return self.user.get_username()
+
+
+class FormerPassword(models.Model):
+    """The hash of a password that a user had before."""
+
+    id: models.BigAutoField[int, int] = models.BigAutoField(primary_key=True)
+    user: models.ForeignKey[User, User] = models.ForeignKey(User, on_delete=models.CASCADE)
+    password: models.CharField[str, str] = models.CharField(max_length=128)
+    set_at_ms: models.BigIntegerField[int, int] = models.BigIntegerField()
+
+    objects: ClassVar[models.Manager[FormerPassword]] = models.Manager()
+
+    class Meta:
+        """Table name."""
+
+        db_table = "former_password"
+
+    def __str__(self) -> str:
+        """Return when it was replaced."""
+        return str(self.set_at_ms)
+
+
+class AuditEvent(models.Model):
+    """Who did what, when, from where, to what, and whether it was done. Only ever appended."""
+
+    id: models.BigAutoField[int, int] = models.BigAutoField(primary_key=True)
+    at_ms: models.BigIntegerField[int, int] = models.BigIntegerField(db_index=True)
+    who: models.CharField[str, str] = models.CharField(max_length=150)
+    origin: models.CharField[str, str] = models.CharField(max_length=64)
+    event: models.CharField[str, str] = models.CharField(max_length=32)
+    outcome: models.CharField[str, str] = models.CharField(max_length=64)
+    resource: models.CharField[str, str] = models.CharField(max_length=160)
+    chain_hash: models.CharField[str, str] = models.CharField(max_length=64)
+
+    objects: ClassVar[models.Manager[AuditEvent]] = models.Manager()
+
+    class Meta:
+        """Table name."""
+
+        db_table = "audit_event"
+
+    def __str__(self) -> str:
+        """Return what was done."""
+        return f"{self.event}: {self.outcome}"

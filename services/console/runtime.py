@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from threading import Event
@@ -10,17 +9,10 @@ from typing import Final, cast
 
 from django.http import HttpRequest
 
+from fraudstream.runtime.clock import epoch_ms
+from services.console.sign_in_policy import SignInPolicy
+
 ENVIRON_KEY: Final = "console.runtime"
-
-
-def epoch_ms() -> int:
-    """Return the time in epoch milliseconds."""
-    return time.time_ns() // 1_000_000
-
-
-def epoch_us() -> int:
-    """Return the time in epoch microseconds."""
-    return time.time_ns() // 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,11 +23,15 @@ class Runtime:
         clock_ms: Epoch milliseconds.
         wake_publisher: Set when a label was put into the outbox.
         reference_currency: Currency of expected losses and of a card's history.
+        policy: What signing in demands.
+        security_contact: Where a weakness is reported; empty for nowhere.
     """
 
     clock_ms: Callable[[], int] = epoch_ms
     wake_publisher: Event = field(default_factory=Event)
     reference_currency: str = "EUR"
+    policy: SignInPolicy = field(default_factory=SignInPolicy)
+    security_contact: str = ""
 
 
 def runtime_of(request: HttpRequest) -> Runtime:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import ipaddress
 from typing import Self
 
-from pydantic import Field, SecretStr, model_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import SettingsConfigDict
 
-from fraudstream.settings import StrictSettings
+from fraudstream.errors import InvalidSettings
+from fraudstream.strict_settings import StrictSettings
+from fraudstream.transaction.money import RateTable
+from services.console.sign_in_policy import Network, SignInPolicy
 
 
 class ConsoleSettings(StrictSettings):
@@ -22,7 +25,18 @@ class ConsoleSettings(StrictSettings):
     threads: int = Field(default=8, ge=1, le=64, description="Requests answered at the same time.")
     database_url: SecretStr = Field(
         default=SecretStr("sqlite:///var/console.sqlite3"),
-        description="sqlite:///relative/path, sqlite:////absolute/path or postgresql://user@host/db.",
+        description="sqlite:///relative/path, sqlite:////absolute/path or"
+        " postgresql://user@host/db?sslmode=verify-full&sslrootcert=FILE.",
+    )
+    database_trusts_network: bool = Field(
+        default=False,
+        description="Speak to a PostgreSQL beyond loopback without verified TLS, because a mesh or"
+        " the machine's own network keeps others out.",
+    )
+    database_migrates: bool = Field(
+        default=True,
+        description="Bring the tables up to date at the start. False where the role may not make"
+        " tables: `migrate` does it as their owner, and tables of another release are refused.",
     )
     database_password_file: str = Field(
         default="",
@@ -30,7 +44,8 @@ class ConsoleSettings(StrictSettings):
     )
     secret_key_file: str = Field(
         default="",
-        description="File with the key that signs sessions; empty for a new one at each start.",
+        description="File with the key that signs sessions; below it former ones that still"
+        " count, one a line; empty for a new one at each start.",
     )
     allowed_hosts: str = Field(
         default="127.0.0.1,localhost",
@@ -45,12 +60,49 @@ class ConsoleSettings(StrictSettings):
     reference_currency: str = Field(
         default="EUR",
         pattern="^[A-Z]{3}$",
-        description="Currency of expected losses, as ingest has it.",
+        description="Currency of expected losses; that of FRAUD_RATES_TABLE_FILE where it is set.",
+    )
+    trusted_proxies: str = Field(
+        default="",
+        description="Networks of the proxies in front, such as 10.0.0.0/8, comma-separated: their"
+        " X-Forwarded-For says where a browser is.",
+    )
+    requires_second_factor: bool | None = Field(
+        default=None,
+        description="Whether the code of an authenticator follows the password; unset for yes"
+        " beyond loopback.",
+    )
+    password_days: int = Field(
+        default=90, ge=1, le=3_650, description="Days after which a password must be changed."
+    )
+    inactive_days: int = Field(
+        default=90, ge=1, le=3_650, description="Days without a login that close an account."
+    )
+    security_contact: str = Field(
+        default="",
+        pattern=r"^(|(mailto:|https://)[!-~]{3,200})$",
+        description="Where a weakness is reported, mailto: or https:; /.well-known/security.txt"
+        " shows it.",
     )
     demo_logins: bool = Field(
         default=False,
         description="Make users with published passwords; only on a loopback address.",
     )
+
+    def with_currency_of(self, rate_table: RateTable) -> Self:
+        """Return these settings with the reference currency of a rate table.
+
+        Raises:
+            InvalidSettings: They name another one.
+        """
+        found = rate_table.reference_currency
+        if "reference_currency" in self.model_fields_set and self.reference_currency != found:
+            msg = (
+                f"FRAUD_CONSOLE_REFERENCE_CURRENCY is {self.reference_currency}, that of rate table"
+                f" {rate_table.version} is {found}: leave the variable out"
+            )
+            raise InvalidSettings(msg)
+        return self.model_copy(update={"reference_currency": found})
 
     @model_validator(mode="after")
     def _check_exposure(self) -> Self:
@@ -64,6 +116,23 @@ class ConsoleSettings(StrictSettings):
             raise ValueError(msg)
         return self
 
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _check_networks(cls, text: str) -> str:
+        _networks(text)
+        return text
+
+    @property
+    def sign_in_policy(self) -> SignInPolicy:
+        """What signing in demands."""
+        told = self.requires_second_factor
+        return SignInPolicy(
+            needs_second_factor=not self.is_loopback if told is None else told,
+            password_days=self.password_days,
+            inactive_days=self.inactive_days,
+            trusted_proxies=_networks(self.trusted_proxies),
+        )
+
     @property
     def is_loopback(self) -> bool:
         """Whether only this machine can reach the console."""
@@ -73,3 +142,7 @@ class ConsoleSettings(StrictSettings):
             return ipaddress.ip_address(self.host).is_loopback
         except ValueError:
             return False
+
+
+def _networks(text: str) -> tuple[Network, ...]:
+    return tuple(ipaddress.ip_network(one.strip()) for one in text.split(",") if one.strip())

@@ -6,15 +6,15 @@ import logging
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from threading import Event, Thread
 from typing import Final
 
 from django.db import DatabaseError, connections
-from kafka.errors import KafkaError
 
 from fraudstream.errors import BrokerUnavailable
+from services.console.loop_health import LoopHealth
 
 _LOG: Final = logging.getLogger(__name__)
 _FIRST_DELAY_S: Final = 0.5
@@ -27,20 +27,20 @@ class Streams:
     """Runs named loops in threads until stopped.
 
     Attributes:
-        loops: What to run: each gets `stop`, and is run again with a growing delay when the broker
-            or the database is out of reach.
+        loops: What to run, with the health that it tells: each gets `stop`, and is run again with a
+            growing delay when the broker or the database is out of reach.
         wake: Set on stopping, so that a waiting loop looks at `stop`.
     """
 
-    loops: dict[str, Callable[[Event], None]]
+    loops: Sequence[tuple[LoopHealth, Callable[[Event], None]]]
     wake: Event
     stop_asked: Event = field(default_factory=Event)
     threads: list[Thread] = field(default_factory=list)
 
     def start(self) -> None:
         """Start one thread for each loop."""
-        for name, loop in self.loops.items():
-            thread = Thread(target=self._guard, args=(name, loop), name=name, daemon=True)
+        for health, loop in self.loops:
+            thread = Thread(target=self._guard, args=(health, loop), name=health.name, daemon=True)
             self.threads.append(thread)
             thread.start()
 
@@ -51,31 +51,38 @@ class Streams:
         for thread in self.threads:
             thread.join(_JOIN_S)
 
-    def silent(self) -> list[str]:
-        """Return the names of loops that no longer run."""
-        return [thread.name for thread in self.threads if not thread.is_alive()]
+    def faults(self) -> list[str]:
+        """Return the loops that no longer run, and those whose work the database refuses."""
+        silent = [thread.name for thread in self.threads if not thread.is_alive()]
+        refused = [f"{h.name}: {h.database}" for h, _ in self.loops if h.database]
+        return [*silent, *refused]
 
-    def _guard(self, name: str, loop: Callable[[Event], None]) -> None:
+    def waiting(self) -> list[str]:
+        """Return the loops that wait for the broker, and what it said."""
+        return [f"{h.name}: {h.broker}" for h, _ in self.loops if h.broker]
+
+    def _guard(self, health: LoopHealth, loop: Callable[[Event], None]) -> None:
         """Run a loop; should it fail in a way it does not know, end this worker with it.
 
         Gunicorn then starts another worker: start-up and recovery are one path.
         """
         try:
-            self._repeat(name, loop)
+            self._repeat(health, loop)
         finally:
             connections.close_all()
             if not self.stop_asked.is_set():
                 os.kill(os.getpid(), signal.SIGTERM)
 
-    def _repeat(self, name: str, loop: Callable[[Event], None]) -> None:
+    def _repeat(self, health: LoopHealth, loop: Callable[[Event], None]) -> None:
         delay_s = _FIRST_DELAY_S
         while not self.stop_asked.is_set():
             started_s = time.monotonic()
             try:
                 loop(self.stop_asked)
-            except (BrokerUnavailable, KafkaError, DatabaseError) as exc:
+            except (BrokerUnavailable, DatabaseError) as exc:
                 if time.monotonic() - started_s > _LONGEST_DELAY_S:
                     delay_s = _FIRST_DELAY_S
-                _LOG.warning("%s: %s; again in %.1f s", name, type(exc).__name__, delay_s)
+                cause = health.fail(exc)
+                _LOG.warning("%s: %s; again in %.1f s", health.name, cause, delay_s)
                 self.stop_asked.wait(delay_s)
                 delay_s = min(2 * delay_s, _LONGEST_DELAY_S)

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
-from django.contrib.auth.views import LogoutView
 from django.urls import path, re_path
 
-from services.console.pages import alert_page, login_page, queue_page, search_page
+from services.console.pages import (
+    account_page,
+    alert_page,
+    login_page,
+    queue_page,
+    search_page,
+    security_txt,
+)
 
 _ALERT = r"^alerts/(?P<alert_id>[0-9a-f]{32})"
 
@@ -14,9 +20,12 @@ urlpatterns = [
     path("queue/newer", queue_page.count_newer_alerts, name="newer"),
     re_path(_ALERT + "$", alert_page.show_alert, name="alert"),
     re_path(_ALERT + "/settle$", alert_page.settle, name="settle"),
+    path(".well-known/security.txt", security_txt.show_security_txt, name="security_txt"),
     path("search", search_page.search, name="search"),
     path("login", login_page.ThrottledLoginView.as_view(), name="login"),
-    path("logout", LogoutView.as_view(), name="logout"),
+    path("logout", login_page.NotedLogoutView.as_view(), name="logout"),
+    path("password", account_page.change_password, name="password"),
+    path("second-factor", account_page.second_factor, name="second_factor"),
 ]
 
 handler400 = "services.console.pages.errors.bad_request"

@@ -6,19 +6,25 @@ Probes come by address, without a login and with any Host, so they are answered 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+import re
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Final
 
 from django.core.wsgi import get_wsgi_application
 from django.db import DatabaseError, connection
 
 from services.console.runtime import ENVIRON_KEY, Runtime
+from services.console.streams import Streams
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse
 
 LIVE_PATH: Final = "/livez"
 READY_PATH: Final = "/readyz"
+# What a page's form is sent as. Django would read it, and the query, by any codec that is named.
+_FORM: Final = re.compile(
+    r"(application/x-www-form-urlencoded(;[ \t]*charset=utf-8)?)?", re.IGNORECASE
+)
 
 
 class ConsoleApplication:
@@ -26,46 +32,63 @@ class ConsoleApplication:
 
     Args:
         runtime: What pages need besides the database.
-        silent_loops: Names of the background loops that do not run.
+        streams: The background loops.
+        scheme: By which browsers come, whatever the proxy in front speaks to us.
     """
 
-    def __init__(self, runtime: Runtime, silent_loops: Callable[[], list[str]]) -> None:
+    def __init__(self, runtime: Runtime, streams: Streams, scheme: str = "http") -> None:
         self._runtime = runtime
-        self._silent_loops = silent_loops
+        self._streams = streams
+        self._scheme = scheme
         self._django = get_wsgi_application()
 
     def __call__(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
         """Answer one request."""
         path = environ.get("PATH_INFO")
         if path == LIVE_PATH:
-            return _answer(start_response, [])
+            return _answer(start_response, [], [])
         if path == READY_PATH:
-            return _answer(start_response, self._faults())
+            return _answer(start_response, self._faults(), self._streams.waiting())
+        if not _FORM.fullmatch(environ.get("CONTENT_TYPE", "")):
+            return _refuse_form(start_response)
         environ[ENVIRON_KEY] = self._runtime
+        environ["wsgi.url_scheme"] = self._scheme
         return self._django(environ, start_response)
 
     def _faults(self) -> list[str]:
-        """Return what keeps analysts from working. A broker that is away does not."""
-        faults = self._silent_loops()
+        """Return what keeps analysts from working, such as a database that stores no alert.
+
+        A broker that is away does not: what is stored can be settled, and labels wait.
+        """
+        faults = self._streams.faults()
         try:
             with connection.cursor() as cursor:
                 cursor.execute("SELECT 1 FROM alert LIMIT 1")
-        except DatabaseError:
-            faults.append("database")
+        except DatabaseError as exc:
+            faults.append(f"database: {str(exc).partition(chr(10))[0]}")
         finally:
             connection.close_if_unusable_or_obsolete()
         return faults
 
 
-def _answer(start_response: StartResponse, faults: list[str]) -> list[bytes]:
-    """Answer a probe: 200, or 503 with what is wrong."""
-    body = json.dumps({"ok": not faults, "faults": faults}).encode()
-    start_response(
-        "503 Service Unavailable" if faults else "200 OK",
-        [
-            ("Content-Type", "application/json"),
-            ("Content-Length", str(len(body))),
-            ("Cache-Control", "no-store"),
-        ],
-    )
+def _answer(start_response: StartResponse, faults: list[str], waiting: list[str]) -> list[bytes]:
+    """Answer a probe: 200, or 503 with what is wrong; what waits for the broker is no fault."""
+    body = json.dumps({"ok": not faults, "faults": faults, "waiting": waiting})
+    status = "503 Service Unavailable" if faults else "200 OK"
+    return _send(start_response, status, "application/json", body)
+
+
+def _refuse_form(start_response: StartResponse) -> list[bytes]:
+    said = "expected application/x-www-form-urlencoded in UTF-8"
+    return _send(start_response, "415 Unsupported Media Type", "text/plain", said)
+
+
+def _send(start_response: StartResponse, status: str, kind: str, text: str) -> list[bytes]:
+    body = text.encode()
+    headers = [
+        ("Content-Type", kind),
+        ("Content-Length", str(len(body))),
+        ("Cache-Control", "no-store"),
+    ]
+    start_response(status, headers)
     return [body]

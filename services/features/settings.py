@@ -8,10 +8,10 @@ from typing import Literal
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
-from fraudstream.bus import DELIVERY_TIMEOUT_S
+from fraudstream.broker.clients import DELIVERY_TIMEOUT_S
 from fraudstream.errors import InvalidSettings
 from fraudstream.grpc_access import Access, ClientTls, read_token
-from fraudstream.settings import StrictSettings
+from fraudstream.strict_settings import StrictSettings
 
 
 class FeaturesSettings(StrictSettings):

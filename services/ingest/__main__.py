@@ -2,7 +2,9 @@
 
 import sys
 
-from services.ingest.commands import main
+from fraudstream.runtime.private_files import keep_files_private
+from services.ingest.cli import main
 
 if __name__ == "__main__":
+    keep_files_private()
     sys.exit(main(sys.argv[1:]))

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from threading import Event
 from typing import Final, Protocol
 
@@ -18,16 +18,13 @@ from kafka import KafkaConsumer
 from kafka.errors import KafkaError
 from kafka.structs import OffsetAndMetadata, TopicPartition
 
-from fraudstream.bus import OutRecord
-from fraudstream.crashpoint import crash_point
-from fraudstream.errors import BrokerUnavailable
-from fraudstream.telemetry import (
-    BATCH_ROWS,
-    INGEST_RECORDS,
-    SPAN_INGEST,
-    STAGE_SECONDS,
-    Telemetry,
-)
+from fraudstream.broker.clients import OutRecord
+from fraudstream.broker.group_reading import poll_group, positions
+from fraudstream.errors import BrokerUnavailable, StreamStalled
+from fraudstream.runtime.clock import epoch_us
+from fraudstream.runtime.crashpoint import crash_point
+from fraudstream.telemetry.metrics import BATCH_ROWS, INGEST_RECORDS, STAGE_SECONDS
+from fraudstream.telemetry.spans import SPAN_INGEST, Telemetry
 from services.ingest.processor import Outcome, Processed, RawRecord, RecordProcessor
 
 _LOG: Final = logging.getLogger(__name__)
@@ -38,7 +35,10 @@ _GATHER_S: Final = 0.01
 _FEW_RECORDS: Final = 100
 _FIRST_PAUSE_S: Final = 0.2
 _LONGEST_PAUSE_S: Final = 5.0
-# A producer that failed this often in a row is not mended by waiting: exit 75, start anew.
+# A poll of ordinary records has 1 MiB. One of the largest has 128 MiB, and its dead letters twice
+# that; at the worst of 64 KiB, a second of CPU each, it would outlast the poll interval (300 s).
+_POLL_BYTES: Final = 8 << 20
+# A producer that failed this often in a row is not mended by waiting: exit 75, start again.
 _FAILURES_AT_MOST: Final = 8
 
 Poll = Mapping[TopicPartition, Sequence[RawRecord]]
@@ -60,6 +60,7 @@ class IngestLoop:
         processor: Makes what is to be sent.
         outlet: Sends it.
         telemetry: Takes the spans.
+        look: Called after each poll, with whether it brought nothing.
     """
 
     def __init__(
@@ -68,33 +69,57 @@ class IngestLoop:
         processor: RecordProcessor,
         outlet: Outlet,
         telemetry: Telemetry,
+        look: Callable[[bool], None],
     ) -> None:
         self._consumer = consumer
         self._processor = processor
         self._outlet = outlet
         self._telemetry = telemetry
+        self._look = look
         self._failures = 0
+        self._committed: dict[TopicPartition, int] = {}
 
     def run(self, stop: Event) -> None:
         """Work until `stop` is set; the poll under way is finished first.
 
         Raises:
-            BrokerUnavailable: Publishing failed again and again.
+            StreamStalled: Publishing failed again and again, or the group stands still.
+            LogReplaced: The raw topic was made again, or the accepted one was widened.
         """
         while not stop.is_set():
-            poll = self._poll()
+            poll = self._begin_of(self._poll())
             if poll:
                 crash_point("ingest.after_read")
                 self._work(poll, stop)
+            else:
+                self._commit()
+            self._look(not poll)
 
     def _poll(self) -> Poll:
         """Return what is there, and where that is little, what comes in the next moment too."""
-        poll: Poll = self._consumer.poll(timeout_ms=_POLL_MS)
+        poll: Poll = poll_group(self._consumer, _POLL_MS)
         if not 0 < sum(map(len, poll.values())) < _FEW_RECORDS:
             return poll
         time.sleep(_GATHER_S)
-        more = self._consumer.poll(timeout_ms=0)
+        more: Poll = poll_group(self._consumer, 0)
         return {place: [*poll.get(place, ()), *more.get(place, ())] for place in {**poll, **more}}
+
+    def _begin_of(self, poll: Poll) -> Poll:
+        """Return as much of a poll as may be worked on together; the rest will be read again."""
+        room = _POLL_BYTES
+        kept = {}
+        for partition, records in poll.items():
+            taken = 0
+            for record in records:
+                if room <= 0:
+                    break
+                room -= len(record.value or b"")
+                taken += 1
+            if taken < len(records) and partition in self._consumer.assignment():
+                self._consumer.seek(partition, records[taken].offset)
+            if taken:
+                kept[partition] = records[:taken]
+        return kept
 
     def _work(self, poll: Poll, stop: Event) -> None:
         started = time.perf_counter()
@@ -108,24 +133,29 @@ class IngestLoop:
         crash_point("ingest.after_publish")
         self._observe(done, time.perf_counter() - started)
         crash_point("ingest.before_commit")
-        self._commit(poll)
+        self._commit()
 
     def _process(self, poll: Poll) -> list[tuple[int, Processed]]:
         process = self._processor.process
         done = []
         for records in poll.values():
             for record in records:
-                started_us = time.time_ns() // 1000
+                started_us = epoch_us()
                 done.append((started_us, process(record, started_us)))
         return done
 
-    def _commit(self, poll: Poll) -> None:
-        offsets = {
-            partition: OffsetAndMetadata(records[-1].offset + 1, "", -1)
-            for partition, records in poll.items()
+    def _commit(self) -> None:
+        """Commit where reading goes on: all that was read before is published."""
+        moved = {
+            partition: at
+            for partition, at in positions(self._consumer).items()
+            if self._committed.get(partition) != at
         }
+        if not moved:
+            return
         try:
-            self._consumer.commit(offsets)
+            self._consumer.commit({p: OffsetAndMetadata(at, "", -1) for p, at in moved.items()})
+            self._committed.update(moved)
         except KafkaError as exc:
             # A rebalance took the partitions: their new owner reads from the last commit, and
             # what was published twice has one identity.
@@ -134,7 +164,7 @@ class IngestLoop:
     def _go_back(self, poll: Poll, stop: Event, cause: BrokerUnavailable) -> None:
         self._failures += 1
         if self._failures > _FAILURES_AT_MOST:
-            raise cause
+            raise StreamStalled(f"publishing failed {self._failures} times in a row: {cause}")
         pause_s = min(_FIRST_PAUSE_S * 2**self._failures, _LONGEST_PAUSE_S)
         _LOG.warning("%s; trying again in %.1f s", cause, pause_s)
         for partition, records in poll.items():
@@ -156,12 +186,12 @@ class IngestLoop:
 
     def _record_spans(self, done: Sequence[tuple[int, Processed]]) -> None:
         for started_us, one in done:
-            if one.trace.span.is_sampled:
+            if one.span.is_sampled:
                 attributes = {"fraud.outcome": str(one.outcome), "fraud.reason": one.reason}
                 self._telemetry.record_span(
                     SPAN_INGEST,
-                    one.trace.span,
-                    one.trace.parent,
+                    one.span,
+                    None,
                     started_us,
                     one.ended_us,
                     attributes,

@@ -8,10 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 
-from aiokafka.errors import KafkaError
-
-from fraudstream.bus import BatchProducer, OutRecord
-from fraudstream.errors import BrokerUnavailable
+from fraudstream.broker.clients import BatchProducer, OutRecord
 from fraudstream.settings import KafkaSettings
 from fraudstream.topics import ACCEPTED, DLQ, LATE, Topic
 from services.ingest.processor import Outcome
@@ -29,7 +26,7 @@ class TopicOutlet:
     def __init__(self, settings: KafkaSettings) -> None:
         self._settings = settings
         self._loop = asyncio.new_event_loop()
-        self._producer = BatchProducer(settings)
+        self._producer = BatchProducer(settings, "ingest")
 
     def start(self) -> dict[Outcome, int]:
         """Connect; return how many partitions each outcome's topic has.
@@ -37,10 +34,7 @@ class TopicOutlet:
         Raises:
             BrokerUnavailable: The broker or a topic is not there.
         """
-        try:
-            self._loop.run_until_complete(self._producer.start())
-        except KafkaError as exc:
-            raise BrokerUnavailable(f"Kafka does not answer: {type(exc).__name__}") from exc
+        self._loop.run_until_complete(self._producer.start())
         return {
             outcome: self._loop.run_until_complete(
                 self._producer.partitions(self._settings.topic(topic))

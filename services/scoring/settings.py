@@ -12,12 +12,19 @@ from pydantic import Field, model_validator
 from pydantic_settings import SettingsConfigDict
 
 from fraudstream.grpc_access import is_loopback_address
-from fraudstream.settings import KafkaSettings, RedisSettings, StrictSettings, TelemetrySettings
-from fraudstream.transaction import LATENESS_LONGEST_MS
+from fraudstream.settings import (
+    KafkaSettings,
+    RatesSettings,
+    RedisSettings,
+    TelemetrySettings,
+)
+from fraudstream.strict_settings import StrictSettings
+from fraudstream.transaction.card_token import KEY_IDS
+from fraudstream.transaction.event_time import FUTURE_LONGEST_MS, LATENESS_LONGEST_MS
 
 _OPEN_DOORS: Final = (
     "host {host} is beyond loopback, and there is no {lacking}: expected tls_cert_file,"
-    " tls_key_file and callers_file (`python -m services.scoring token` makes it); where a mesh"
+    " tls_key_file and callers_file (`fraudstream scoring token` makes it); where a mesh"
     " or a network policy keeps others out, say so by trusts_network=true"
 )
 
@@ -41,6 +48,7 @@ class ScoringSettings(StrictSettings):
     """What the scoring service can be told."""
 
     model_config = SettingsConfigDict(env_prefix="FRAUD_SCORING_", frozen=True, extra="forbid")
+    read_elsewhere = ("FRAUD_SCORING_RATE_TABLE_FILE",)
 
     host: str = Field(default="127.0.0.1", description="Address of both listeners.")
     port: int = Field(
@@ -104,10 +112,14 @@ class ScoringSettings(StrictSettings):
         default=Path(".engines"), description="Where built GPU engines are kept; ours alone."
     )
     token_keys_file: Path | None = Field(
-        None, description="Keys of the card tokens, mode 0400; none takes card tokens only."
+        None,
+        description="Keys of the card tokens, mode 0400; none takes card tokens only, under any"
+        " key.",
     )
-    rate_table_file: Path | None = Field(
-        None, description="Rates to the reference currency; none for the indicative ones."
+    token_key_ids: str = Field(
+        default="",
+        pattern=KEY_IDS,
+        description="Ids of the keys of banks that make card tokens themselves, comma-separated.",
     )
     lateness_ms: int = Field(
         default=LATENESS_LONGEST_MS,
@@ -118,7 +130,7 @@ class ScoringSettings(StrictSettings):
     future_ms: int = Field(
         default=5 * 60_000,
         ge=0,
-        le=3_600_000,
+        le=FUTURE_LONGEST_MS,
         description="Events this far in the future are still taken, milliseconds.",
     )
     max_in_flight: int = Field(
@@ -127,6 +139,26 @@ class ScoringSettings(StrictSettings):
         le=100_000,
         description="Calls in flight at each door before calls are refused: some 0.2 s of work.",
     )
+    message_timeout_ms: int = Field(
+        default=5_000,
+        ge=50,
+        le=60_000,
+        description="How long the message of a call may take to arrive after its headers: 4 MiB by"
+        " 7 Mbit/s, milliseconds.",
+    )
+    stream_idle_s: float = Field(
+        default=60.0,
+        ge=0.5,
+        le=330,
+        description="A stream on which nothing moves for so long is ended, seconds.",
+    )
+    streams_per_caller: int = Field(
+        default=16,
+        ge=1,
+        le=64,
+        description="Streams that one caller may have open at each door: one name of the callers"
+        " file, or one address where there is no such file.",
+    )
     default_deadline_ms: int = Field(
         default=1_000,
         ge=10,
@@ -134,10 +166,18 @@ class ScoringSettings(StrictSettings):
         description="Deadline of a caller who set none, milliseconds.",
     )
     reserve_ms: int = Field(
-        default=10,
+        default=20,
         ge=1,
         le=1_000,
-        description="Kept back of a deadline to record and answer a stand-in, milliseconds.",
+        description="Kept back of a deadline: half to record a stand-in, half for the answer's way,"
+        " milliseconds.",
+    )
+    store_patience_ms: int = Field(
+        default=150,
+        ge=5,
+        le=10_000,
+        description="How long a decision of a gRPC caller waits for an answer of the store, at most"
+        " FRAUD_REDIS_TIMEOUT_S; then it is provisional, milliseconds.",
     )
     answer_after: AnswerAfter = Field(
         default=AnswerAfter.RECORD,
@@ -153,7 +193,10 @@ class ScoringSettings(StrictSettings):
         default=1_000, ge=10, le=60_000, description="Time between two sweeps of the outboxes."
     )
     sweep_after_ms: int = Field(
-        default=5_000, ge=10, le=600_000, description="Age of an outbox entry that is swept."
+        default=5_000,
+        ge=10,
+        le=600_000,
+        description="How long no living scorer held an outbox entry that is swept, milliseconds.",
     )
     grace_s: float = Field(
         default=5.0,
@@ -187,6 +230,19 @@ class ScoringSettings(StrictSettings):
         None,
         description="Who may call: hashed tokens and certificate names, each with a role and a last"
         " day, as `services.scoring token` writes them; none lets everyone in.",
+    )
+    pan_rate_per_s: float = Field(
+        default=200.0,
+        gt=0,
+        le=100_000,
+        description="Card numbers that each caller of the callers file may bring a second, over"
+        " time and to each worker process: an answer tells the card's token.",
+    )
+    pan_burst: int = Field(
+        default=2_000,
+        ge=1,
+        le=1_000_000,
+        description="How many of them at once, to each worker process.",
     )
     trusts_network: bool = Field(
         default=False,
@@ -233,6 +289,7 @@ class ServiceSettings:
     kafka: KafkaSettings
     redis: RedisSettings
     telemetry: TelemetrySettings
+    rates: RatesSettings
 
     @classmethod
     def read(cls) -> Self:
@@ -246,4 +303,5 @@ class ServiceSettings:
             KafkaSettings.read(),
             RedisSettings.read(),
             TelemetrySettings.read(),
+            RatesSettings.read(),
         )

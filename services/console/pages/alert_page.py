@@ -6,22 +6,18 @@ import re
 from typing import Any, Final
 
 from django.contrib import messages
+from django.db import transaction
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_POST, require_safe
 
 from fraudstream.errors import CaseChanged, CaseNotFound
 from fraudstream.v1 import alert_pb2
-from services.console.alert_picture import CHART_HEIGHT, STEP_WIDTH, reason_bars, timeline
-from services.console.alert_queue import next_open, previous_open
-from services.console.feature_table import feature_rows
-from services.console.mcc import mcc_words
-from services.console.models import Alert
-from services.console.pages.errors import refuse
-from services.console.runtime import Runtime, runtime_of
-from services.console.settling import Verdict, settle_alert, settlement_of
-from services.console.verdict import Disposition
-from services.console.wording import (
+from services.console.alerts.feature_table import feature_rows
+from services.console.alerts.mcc import mcc_words
+from services.console.alerts.picture import CHART_HEIGHT, STEP_WIDTH, reason_bars, timeline
+from services.console.alerts.queue import next_open, previous_open
+from services.console.alerts.wording import (
     action_word,
     channel_word,
     entry_mode_word,
@@ -30,6 +26,12 @@ from services.console.wording import (
     format_time,
     kind_word,
 )
+from services.console.audit import Act, Event, note
+from services.console.labels.settling import Verdict, settle_alert, settlement_of
+from services.console.labels.verdict import Disposition
+from services.console.models import Alert
+from services.console.pages.errors import refuse
+from services.console.runtime import Runtime, runtime_of
 
 _VERSION_FORM: Final = re.compile(r"[0-9]{1,9}")
 
@@ -38,6 +40,7 @@ _VERSION_FORM: Final = re.compile(r"[0-9]{1,9}")
 def show_alert(request: HttpRequest, alert_id: str) -> HttpResponse:
     """Show one alert."""
     alert = _alert(alert_id)
+    note(request, Act(Event.ALERT_VIEWED, resource=alert_id))
     return render(request, "console/alert.html", _picture(alert, runtime_of(request)))
 
 
@@ -57,7 +60,9 @@ def settle(request: HttpRequest, alert_id: str) -> HttpResponse:
         settled_at_ms=runtime.clock_ms(),
     )
     try:
-        settle_alert(verdict)
+        with transaction.atomic():
+            settle_alert(verdict)
+            note(request, Act(Event.SETTLED, disposition, alert_id))
     except CaseNotFound as exc:
         raise Http404 from exc
     except CaseChanged:

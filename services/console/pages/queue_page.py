@@ -9,12 +9,13 @@ from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
 from django.views.decorators.http import require_GET, require_safe
 
-from services.console.alert_queue import count_newer, read_queue
+from services.console.alerts.queue import count_newer, read_queue
+from services.console.alerts.queue_request import QueueRequest
+from services.console.alerts.wording import action_word, format_minor, format_span, short_token
+from services.console.audit import Act, Event, note
 from services.console.models import Alert
 from services.console.pages.errors import refuse
-from services.console.queue_request import QueueRequest
 from services.console.runtime import Runtime, runtime_of
-from services.console.wording import action_word, format_minor, format_span, short_token
 
 _SHOWN_NEWER: int = 999
 
@@ -62,6 +63,7 @@ def show_queue(request: HttpRequest) -> HttpResponse:
         return refuse(request, 400, "The queue has no such order or page", advice)
     runtime = runtime_of(request)
     page = read_queue(wanted)
+    note(request, Act(Event.QUEUE_VIEWED, resource=f"{wanted.order.value}, page {wanted.page}"))
     now_ms = runtime.clock_ms()
     return render(
         request,

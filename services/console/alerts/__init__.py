@@ -1,0 +1,1 @@
+"""Alerts: read from the topic, kept, listed and drawn."""

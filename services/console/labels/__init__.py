@@ -1,0 +1,1 @@
+"""What analysts settle, and how it becomes a label."""

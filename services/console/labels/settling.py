@@ -1,0 +1,99 @@
+"""Settling an alert: verdict and label in one database transaction, once for each version."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from django.db import transaction
+
+from fraudstream.errors import CaseChanged, CaseNotFound
+from fraudstream.v1 import alert_pb2
+from fraudstream.v1.label_pb2 import LABEL_SOURCE_ANALYST, Label
+from services.console.labels.verdict import WIRE, Disposition, label_id_of
+from services.console.models import Alert, OutboxLabel, Settlement
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What an analyst says about an alert, and which version of it was on the screen."""
+
+    alert_id: str
+    seen_version: int
+    disposition: Disposition
+    analyst: str
+    settled_at_ms: int
+
+
+def settle_alert(verdict: Verdict) -> None:
+    """Store a verdict and put its label into the outbox.
+
+    The same verdict of the same analyst again changes nothing: a request sent twice is one act.
+
+    Raises:
+        CaseNotFound: No such alert.
+        CaseChanged: It was settled since the analyst's page was made.
+    """
+    with transaction.atomic():
+        claimed = Alert.objects.filter(
+            alert_id=verdict.alert_id, version=verdict.seen_version, is_open=True
+        ).update(is_open=False, version=verdict.seen_version + 1)
+        if not claimed:
+            _refuse_unless_same(verdict)
+            return
+        alert = Alert.objects.get(alert_id=verdict.alert_id)
+        Settlement.objects.create(
+            alert=alert,
+            version=alert.version,
+            disposition=verdict.disposition.value,
+            analyst=verdict.analyst,
+            settled_at_ms=verdict.settled_at_ms,
+        )
+        label = label_of(alert, verdict)
+        OutboxLabel.objects.create(
+            label_id=label.label_id,
+            card_token=label.card_token,
+            payload=label.SerializeToString(deterministic=True),
+        )
+
+
+def settlement_of(alert: Alert) -> Settlement | None:
+    """Return the settlement that holds for an alert."""
+    return Settlement.objects.filter(alert=alert, version=alert.version).first()
+
+
+def label_of(alert: Alert, verdict: Verdict) -> Label:
+    """Return the label that a verdict makes of an alert."""
+    spent = alert_pb2.Alert.FromString(bytes(alert.payload)).decision.transaction
+    return Label(
+        label_id=label_id_of(alert.alert_id, alert.version),
+        bank_id=spent.bank_id,
+        transaction_id=spent.transaction_id,
+        card_token=spent.card_token,
+        event_time_ms=spent.event_time_ms,
+        disposition=WIRE[verdict.disposition],
+        source=LABEL_SOURCE_ANALYST,
+        customer_id=spent.customer_id,
+        merchant_id=spent.merchant_id,
+        terminal_id=spent.terminal_id,
+        device_id=spent.device_id,
+        ip=spent.ip,
+        analyst=verdict.analyst,
+        settled_at_ms=verdict.settled_at_ms,
+    )
+
+
+def _refuse_unless_same(verdict: Verdict) -> None:
+    """Raise why a verdict cannot be stored, unless it is stored already."""
+    alert = Alert.objects.filter(alert_id=verdict.alert_id).first()
+    if alert is None:
+        msg = f"no alert {verdict.alert_id}"
+        raise CaseNotFound(msg)
+    held = settlement_of(alert)
+    is_same = held is not None and (held.version, held.disposition, held.analyst) == (
+        verdict.seen_version + 1,
+        verdict.disposition.value,
+        verdict.analyst,
+    )
+    if not is_same:
+        msg = f"alert {verdict.alert_id} is at version {alert.version}, not {verdict.seen_version}"
+        raise CaseChanged(msg)

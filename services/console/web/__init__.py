@@ -1,0 +1,1 @@
+"""The web server before Django: connections, requests and headers."""

@@ -1,0 +1,1 @@
+"""Processes of the service: build, command line and watchdog."""

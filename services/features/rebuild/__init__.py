@@ -1,0 +1,1 @@
+"""A shard's state, made again from the log."""

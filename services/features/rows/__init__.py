@@ -1,0 +1,1 @@
+"""Rows of the stream: read, advanced, scored and sent on."""

@@ -1,0 +1,73 @@
+"""Fresh rows of one entity shard: what they need to be read, and what they make of it. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from fraudstream.features.entity_kernel import advance_shared
+from fraudstream.features.state import SHARED_STATE
+from fraudstream.features.stored_values import ENTITY_OF_KIND, VERDICT, unpack_values
+from fraudstream.store.entity_rows import is_label, pack_entity_rows, verdict_name
+from fraudstream.store.shard import ShardKeys
+from fraudstream.store.shard_store import STATE_LIFE_S, StoredValue
+from fraudstream.v1.features_pb2 import EntityRow
+
+
+@dataclass(frozen=True, slots=True)
+class EntityLot:
+    """Fresh rows of one shard, and the keys of the entities that they touch.
+
+    Attributes:
+        rows: In order.
+        offsets: Offset of each row in the entities topic.
+        entities: Kind and key of each entity.
+    """
+
+    rows: Sequence[EntityRow]
+    offsets: Sequence[int]
+    entities: Sequence[tuple[str, str]]
+
+    @classmethod
+    def of(cls, rows: Sequence[tuple[int, EntityRow]]) -> EntityLot:
+        """Return a lot of rows with their offsets."""
+        return cls(
+            [row for _, row in rows],
+            [offset for offset, _ in rows],
+            list(dict.fromkeys(_entity_of(row) for _, row in rows)),
+        )
+
+    def keys(self, names: ShardKeys) -> list[str]:
+        """Return what must be read: states, then the verdicts of labelled transactions."""
+        return [
+            *(names.state(kind, key) for kind, key in self.entities),
+            *(names.state(VERDICT, verdict_name(row)) for row in self.rows if is_label(row)),
+        ]
+
+    def advance(self, names: ShardKeys, values: Sequence[bytes | None]) -> list[StoredValue]:
+        """Return the moved states and the known verdicts."""
+        count = len(self.entities)
+        place_of = {entity: place for place, entity in enumerate(self.entities)}
+        states = unpack_values(values[:count], SHARED_STATE)
+        labelled = [verdict_name(row) for row in self.rows if is_label(row)]
+        verdicts = dict(zip(labelled, values[count:], strict=True))
+        packed = pack_entity_rows(self.rows, self.offsets, verdicts)
+        state_of = np.array([place_of[_entity_of(row)] for row in self.rows], np.int64)
+        advance_shared(states, state_of, packed)
+        return [
+            *(
+                StoredValue(names.state(kind, key), states[place].tobytes(), STATE_LIFE_S)
+                for place, (kind, key) in enumerate(self.entities)
+            ),
+            *(
+                StoredValue(names.state(VERDICT, name), verdict, STATE_LIFE_S)
+                for name, verdict in verdicts.items()
+                if verdict is not None
+            ),
+        ]
+
+
+def _entity_of(row: EntityRow) -> tuple[str, str]:
+    return ENTITY_OF_KIND[row.entity_kind].value, row.entity_key

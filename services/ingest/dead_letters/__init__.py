@@ -1,0 +1,1 @@
+"""Dead letters: listed, mended and sent again."""

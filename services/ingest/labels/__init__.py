@@ -1,0 +1,1 @@
+"""Labels: read, imported, settled."""

@@ -1,0 +1,1 @@
+"""What an operator sets up: topics, principals and keys of records."""

@@ -1,0 +1,1 @@
+"""A transaction by gRPC: from its row to its recorded decision."""

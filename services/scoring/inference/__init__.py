@@ -1,0 +1,1 @@
+"""Models in use: batches, explanations and hot swap."""

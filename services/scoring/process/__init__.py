@@ -1,0 +1,1 @@
+"""Processes of the service: build, start, workers and end."""

@@ -1,0 +1,1 @@
+"""From the store's outbox to the topics: decisions and alerts."""

@@ -1,0 +1,140 @@
+"""Alerts that wait for their reasons: measured when the engine is free, then published and settled.
+
+Under load a row is answered with estimated reasons and published at once but for its alert. That
+waits here, at most two seconds for the engine, and then goes out with the reasons that it has: an
+alert is worth more than its why. Bounded: what does not fit, and what a dead scorer had here, is in
+the outbox still, where the sweep finds it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from fraudstream.errors import BrokerUnavailable, FraudStreamError, Overloaded
+from fraudstream.runtime.crashpoint import crash_point
+from fraudstream.settings import KafkaSettings
+from fraudstream.store.shard import ShardRef
+from fraudstream.store.shard_store import StateStore
+from fraudstream.telemetry.metrics import ALERTS
+from fraudstream.topics import ALERTS as ALERTS_TOPIC
+from fraudstream.v1.decision_pb2 import Decision
+from services.scoring.inference.serving_models import LineUpJudge
+from services.scoring.publishing.alert import build_alert
+from services.scoring.publishing.publisher import Outgoing, Producer, record_of
+from services.scoring.reasons.explanation import Explanation
+
+# With 32 rows each, half a second of an LSTM 2 x 64 on one core.
+_ROUND: Final = 128
+_LONGEST: Final = 10_000
+_POLL_S: Final = 0.02
+_RETRY_S: Final = 0.5
+PATIENCE_MS: Final = 2_000
+
+_LOG: Final = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    shard: ShardRef
+    row: Outgoing
+    since_ms: int
+
+
+class AlertBacklog:
+    """Decisions that are published, but for their alerts. Use from one event loop.
+
+    Args:
+        producer: Sends records.
+        outbox: Where the decisions are until they are settled.
+        kafka: Names the topic.
+        judge: Measures reasons, by the models that serve.
+        clock_ms: Epoch milliseconds.
+    """
+
+    def __init__(
+        self,
+        producer: Producer,
+        outbox: StateStore,
+        kafka: KafkaSettings,
+        judge: LineUpJudge,
+        clock_ms: Callable[[], int],
+    ) -> None:
+        self._producer = producer
+        self._outbox = outbox
+        self._topic = kafka.topic(ALERTS_TOPIC)
+        self._judge = judge
+        self._clock_ms = clock_ms
+        # By identity, in the order of arrival: a row that features sends again waits here already.
+        self._waiting: dict[bytes, _Waiting] = {}
+        self._has_some = asyncio.Event()
+
+    def add(self, shard: ShardRef, rows: Sequence[Outgoing]) -> None:
+        """Take decisions; those over the bound are left to the sweep of the outbox."""
+        for row in rows:
+            if len(self._waiting) < _LONGEST and row.row.identity not in self._waiting:
+                self._waiting[row.row.identity] = _Waiting(shard, row, self._clock_ms())
+        if self._waiting:
+            self._has_some.set()
+
+    def waiting(self) -> Iterator[tuple[ShardRef, Outgoing]]:
+        """Yield decisions whose alerts are not published yet."""
+        return ((each.shard, each.row) for each in self._waiting.values())
+
+    async def publish_forever(self) -> None:
+        """Publish whatever waits, in rounds."""
+        while True:
+            await self._has_some.wait()
+            if self._is_patient():
+                await asyncio.sleep(_POLL_S)
+                continue
+            taken = list(self._waiting.values())[:_ROUND]
+            try:
+                await self._publish(taken)
+            except BrokerUnavailable as exc:
+                _LOG.warning("alerts wait for the broker: %s", exc)
+                await asyncio.sleep(_RETRY_S)
+                continue
+            except FraudStreamError as exc:
+                # Published; what the store could not settle, the sweep publishes once more.
+                _LOG.warning("published alerts are not settled: %s", exc)
+            for each in taken:
+                del self._waiting[each.row.row.identity]
+            if not self._waiting:
+                self._has_some.clear()
+
+    def _is_patient(self) -> bool:
+        """Whether the engine is busy and the oldest alert may wait for it."""
+        oldest = next(iter(self._waiting.values()))
+        is_young = self._clock_ms() - oldest.since_ms < PATIENCE_MS
+        return is_young and self._judge.is_busy
+
+    async def _publish(self, taken: Sequence[_Waiting]) -> None:
+        # From what was recorded: the message itself may be on its way to a caller, shortened.
+        decisions = [Decision.FromString(each.row.row.value) for each in taken]
+        records = []
+        for each, decision, explanation in zip(
+            taken, decisions, await self._measure(decisions), strict=True
+        ):
+            alert = build_alert(decision)
+            if explanation is not None:
+                explanation.write_into(alert.decision)
+            records.append(record_of(each.shard, each.row, alert.SerializeToString()))
+        crash_point("scoring.before_late_alerts")
+        await self._producer.send(self._topic, records)
+        ALERTS.inc(len(records))
+        lots: dict[ShardRef, list[Outgoing]] = {}
+        for each in taken:
+            lots.setdefault(each.shard, []).append(each.row)
+        for shard, rows in lots.items():
+            await self._outbox.settle_published(shard, [row.row for row in rows])
+
+    async def _measure(self, decisions: Sequence[Decision]) -> Sequence[Explanation | None]:
+        try:
+            return await self._judge.measure_decisions(decisions)
+        except Overloaded as exc:
+            _LOG.warning("%d alerts keep estimated reasons: %s", len(decisions), exc)
+        return [None] * len(decisions)

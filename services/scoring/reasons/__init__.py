@@ -1,0 +1,1 @@
+"""Reasons of a score: groups of features, occlusion and their texts."""

@@ -1,0 +1,1 @@
+"""The gRPC server: callers, messages, certificates and limits."""

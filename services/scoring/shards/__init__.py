@@ -1,0 +1,1 @@
+"""Which card shards are open."""
