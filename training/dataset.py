@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from fraudstream.features.catalogue import SEQUENCE_LENGTH
 from fraudstream.features.history import replay_history
-from training.histories import LabelledHistory
+from training.simulator.histories import LabelledHistory
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +46,8 @@ class Examples:
         """Return the examples with event time in [from, until)."""
         return self.where((self.event_time_ms >= from_ms) & (self.event_time_ms < until_ms))
 
-    def where(self, kept: NDArray[np.bool_]) -> Examples:
-        """Return the examples that a mask names."""
+    def where(self, kept: NDArray[np.bool_] | NDArray[np.int64]) -> Examples:
+        """Return the examples that a mask or places name."""
         return Examples(**{field.name: getattr(self, field.name)[kept] for field in fields(self)})
 
 

@@ -1,17 +1,18 @@
-"""`python -m training quantise` and `distil`: a smaller form of a model, with what it costs."""
+"""`fraudstream training quantise` and `distil`: a smaller form of a model, with what it costs."""
 
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from fraudstream.artefact import read_artefact
+from fraudstream.models.artefact import read_artefact
 from training.dataset import Examples
-from training.simulate import SimulationSettings
-from training.slices import dataset_slices, simulator_slices
-from training.train_command import add_config, add_source, count, say, slices_of
+from training.simulator.simulate import SimulationSettings
+from training.train.arguments import add_config, add_source, count, origin_of, rows_of, say
+from training.train.slices import dataset_slices, simulator_slices
 
 _BOUND_ROWS = 4_096
 
@@ -44,21 +45,24 @@ def add_distil(distil: argparse.ArgumentParser) -> None:
 def _distil(parsed: argparse.Namespace) -> int:
     # PyTorch belongs to the training extra; a usage error does not need it.
     from training.compression.distil import distil
-    from training.config import CONFIGS, Override, named_config
-    from training.members import specs_of
-    from training.train import TrainRequest
+    from training.train.config import CONFIGS, Override, named_config
+    from training.train.members import specs_of
+    from training.train.train import TrainRequest
 
     override = Override(parsed.seed, parsed.epochs, parsed.threads)
     path, config = named_config(parsed.model, parsed.config or CONFIGS / "small.toml")
     config = override.applied(config)
     specs = specs_of(path, config, override)
-    request = TrainRequest(parsed.out, parsed.out.name, 1, config, specs)
-    slices = slices_of(parsed)
+    rows = rows_of(parsed)
+    origin = origin_of(parsed, path, rows)
+    request = TrainRequest(parsed.out, parsed.out.name, 1, config, specs, origin=origin)
+    # The student that is compared is the one that is written: it has not learned from the test.
+    slices = replace(rows.slices, served=None)
     student, found, ap_alone = distil(parsed.folder, request, slices, say)
     print(found.table())
     print(f"the same student from labels alone: average precision {ap_alone:.4f}")
     print(f"measured on {len(slices.test)} rows, {int(slices.test.is_fraud.sum())} of them fraud")
-    print(f"wrote {student.manifest.name} to {parsed.out}; sign it by python -m training sign")
+    print(f"wrote {student.manifest.name} to {parsed.out}; sign it by fraudstream training sign")
     return 0
 
 
@@ -76,7 +80,7 @@ def _quantise(parsed: argparse.Namespace) -> int:
     made, found = make_int8(artefact, parsed.out, _some(slices.tune), slices.test)
     print(found.table())
     print(f"measured on {len(slices.test)} rows, {int(slices.test.is_fraud.sum())} of them fraud")
-    print(f"wrote {made.manifest.name} to {parsed.out}; sign it by python -m training sign")
+    print(f"wrote {made.manifest.name} to {parsed.out}; sign it by fraudstream training sign")
     return 0
 
 

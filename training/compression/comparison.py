@@ -11,12 +11,12 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from fraudstream.artefact import Artefact
 from fraudstream.engines.protocol import Engine, FloatArray, score_rows
-from fraudstream.manifest import Manifest
-from fraudstream.ready_engine import open_engine
+from fraudstream.models.artefact import Artefact
+from fraudstream.models.manifest import Manifest
+from fraudstream.models.open_engine import open_engine
 from training.dataset import Examples
-from training.evaluation.metrics import average_precision
+from training.metrics import average_precision
 
 # The batch sizes of the stream and of callers; larger ones are replays.
 TIMED_BATCHES: Final = (1, 8, 32)

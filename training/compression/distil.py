@@ -7,15 +7,15 @@ from pathlib import Path
 
 import numpy as np
 
-from fraudstream.artefact import Artefact, read_artefact
 from fraudstream.engines.protocol import score_rows
-from fraudstream.ready_engine import open_engine
+from fraudstream.models.artefact import Artefact, read_artefact
+from fraudstream.models.open_engine import open_engine
 from training.compression.comparison import Comparison, compare
 from training.dataset import Examples
-from training.evaluation.metrics import Floats, average_precision
-from training.members import Report, Teacher
-from training.slices import Slices
-from training.train import TrainRequest, learn, train_model
+from training.metrics import Floats, average_precision
+from training.train.members import Report, Teacher
+from training.train.slices import Slices
+from training.train.train import TrainRequest, learn, train_model
 
 
 def teacher_of(artefact: Artefact) -> Teacher:

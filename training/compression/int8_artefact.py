@@ -10,11 +10,11 @@ from typing import Final
 import numpy as np
 import onnxruntime
 
-from fraudstream.artefact import Artefact, write_artefact
 from fraudstream.engines.protocol import FloatArray, Precision
 from fraudstream.errors import ModelRefused
-from fraudstream.manifest import Manifest, Member, MemberKind
-from fraudstream.ready_engine import Budget, ready_engine
+from fraudstream.models.artefact import Artefact, write_artefact
+from fraudstream.models.manifest import Manifest, Member, MemberKind
+from fraudstream.models.open_engine import Budget, ready_engine
 from training.compression.comparison import Comparison, compare
 from training.compression.quantise import outer_inputs, quantise_lstm, with_outputs
 from training.dataset import Examples

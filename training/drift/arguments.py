@@ -7,8 +7,9 @@ from datetime import date
 from pathlib import Path
 from typing import Final
 
-from fraudstream.psi import ALARM, WATCH
-from training.train_command import file_to_write
+from fraudstream.models.psi import ALARM, WATCH
+from fraudstream.runtime.usage_parser import day
+from training.train.arguments import add_labels, file_to_write
 
 ABOUT: Final = f"""\
 Compares the features of now, and the score of a model, with a reference: population stability
@@ -31,14 +32,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--from",
         dest="from_day",
-        type=date.fromisoformat,
+        type=day,
         default=date.min,
         metavar="DAY",
         help="first day of an archive given as --current",
     )
-    parser.add_argument(
-        "--to", dest="to_day", type=date.fromisoformat, default=date.max, metavar="DAY"
-    )
+    parser.add_argument("--to", dest="to_day", type=day, default=date.max, metavar="DAY")
+    add_labels(parser)
     parser.add_argument("--json", type=file_to_write, metavar="OUT", help="everything, as JSON")
     parser.add_argument(
         "--metrics", type=file_to_write, metavar="FILE.prom", help="gauges for a textfile collector"
@@ -48,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _run(parsed: argparse.Namespace) -> int:
     # ONNX Runtime takes its time to load, which a usage error does not need.
-    from training.drift.command import Comparison, compare
+    from training.drift.comparison import Comparison, compare
 
     return compare(
         Comparison(
@@ -59,5 +59,6 @@ def _run(parsed: argparse.Namespace) -> int:
             model=parsed.model,
             json=parsed.json,
             metrics=parsed.metrics,
+            unlabelled=parsed.unlabelled,
         )
     )

@@ -9,10 +9,10 @@ from typing import Final
 import numpy as np
 
 from fraudstream.features.catalogue import FEATURE_NAMES
-from fraudstream.psi import DriftLevel, Psi, psi_of
+from fraudstream.models.psi import DriftLevel, Psi, psi_of
 from training.drift.observed import Observed
-from training.evaluation.bootstrap import Draws, Interval, Statistic, Truth, bootstrap
-from training.evaluation.metrics import Floats, Ints, expected_calibration_error
+from training.evaluation.figures.bootstrap import Draws, Interval, Statistic, Truth, bootstrap
+from training.metrics import Floats, Ints, expected_calibration_error
 
 SCORE: Final = "score"
 # Mean score / fraud share, either way, and only where chance does not explain it. A quarter is what

@@ -13,8 +13,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from fraudstream.archive_files import list_files
-from fraudstream.artefact import Artefact
+from fraudstream.archive.files import list_files
 from fraudstream.engines.golden import check_golden, rule_of
 from fraudstream.engines.protocol import FloatArray, score_rows
 from fraudstream.errors import InvalidSettings
@@ -24,11 +23,12 @@ from fraudstream.features.catalogue import (
     FEATURE_SET_HASH,
     SEQUENCE_LENGTH,
 )
-from fraudstream.ready_engine import open_engine
-from training.evaluation.bootstrap import Truth
-from training.evaluation.material import LABEL_DELAY_MS
-from training.evaluation.metrics import Bools, Floats
-from training.offline.load import is_dataset, load_dataset
+from fraudstream.models.artefact import Artefact
+from fraudstream.models.open_engine import open_engine
+from training.evaluation.figures.bootstrap import Truth
+from training.metrics import DAY_MS, Bools, Floats
+from training.offline.labelled import Unlabelled
+from training.offline.load import is_dataset, load_dataset, load_labels
 
 _DECISIONS: Final = "decisions"
 _SCORED: Final = ("score", "model_hash", "stand_in")
@@ -51,7 +51,7 @@ class Observed:
         vectors: float32 [N, F] of the catalogue; NaN for a missing value.
         score: float64 [N], calibrated, NaN where the model made no decision; None without scores.
         truth: What became of the N rows; None where labels are not at hand.
-        is_matured: bool [N], whether a label would have arrived by now.
+        is_matured: bool [N], whether a row is labelled, and a label would have arrived by now.
     """
 
     name: str
@@ -65,7 +65,9 @@ class Observed:
         return len(self.vectors)
 
 
-def read_set(path: Path, span: Span, model: Artefact | None) -> Observed:
+def read_set(
+    path: Path, span: Span, model: Artefact | None, unlabelled: Unlabelled | None = None
+) -> Observed:
     """Return the rows of a training set's folder, or of an archive's root.
 
     Args:
@@ -73,33 +75,37 @@ def read_set(path: Path, span: Span, model: Artefact | None) -> Observed:
         span: Days of an archive; a training set is read whole.
         model: Whose scores: a training set is scored by it, of an archive only its own decisions
             have a score. Without it an archive's decisions keep whatever score they have.
+        unlabelled: What rows of a training set that nobody labelled count as; None for what it
+            says.
 
     Raises:
         InvalidSettings: It is neither, or has no rows of this catalogue.
         ModelRefused: The model does not reproduce its golden rows.
     """
     if is_dataset(path):
-        return _of_training_set(path, model)
+        return _of_training_set(path, model, unlabelled)
     if (path / _DECISIONS).is_dir():
         return _of_archive(path, span, model)
     msg = f"{path}: expected a training set or an archive with decisions"
-    raise InvalidSettings(f"{msg}; python -m training dataset makes a training set")
+    raise InvalidSettings(f"{msg}; fraudstream training dataset makes a training set")
 
 
-def _of_training_set(path: Path, model: Artefact | None) -> Observed:
+def _of_training_set(path: Path, model: Artefact | None, unlabelled: Unlabelled | None) -> Observed:
     examples = load_dataset(path)
     _check_rows(path, len(examples))
     steps = examples.sequences.shape[1]
     if model is not None and steps != SEQUENCE_LENGTH:
         msg = f"{path}: the model reads {SEQUENCE_LENGTH} steps, found {steps} (--steps)"
-        raise InvalidSettings(msg + "; make the training set anew")
+        raise InvalidSettings(msg + "; make the training set again")
     last_ms = int(examples.event_time_ms.max())
+    labels = load_labels(path, unlabelled)
+    is_old = examples.event_time_ms <= last_ms - labels.rule.delay_days * DAY_MS
     return Observed(
         name=path.name,
         vectors=examples.vectors,
         score=None if model is None else _scores(model, examples.vectors, examples.sequences),
         truth=Truth(examples.is_fraud, examples.card),
-        is_matured=examples.event_time_ms <= last_ms - LABEL_DELAY_MS,
+        is_matured=is_old & labels.is_known,
     )
 
 

@@ -4,26 +4,31 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
 from pathlib import Path
 from typing import Final
 
 from fraudstream.errors import InvalidSettings
-from training.evaluation.metrics import Fold, summarise
-from training.simulate import SimulationSettings
-from training.slices import handbook_scored
-from training.train_command import (
+from fraudstream.runtime.usage_parser import midnight_ms
+from training.metrics import Fold, summarise
+from training.offline.load import describe_set, is_dataset
+from training.simulator.simulate import SimulationSettings
+from training.train.arguments import (
     BOOK_TRAIN_FROM,
     SIMULATOR,
+    add_labels,
     count,
     file_to_write,
-    midnight_ms,
     say,
 )
+from training.train.slices import handbook_scored
 
+_RESULTS: Final = ("--json", "--report", "--card", "--work")
 ABOUT: Final = """\
-Lets every model learn each fold anew, calibrates it on late rows that it did not learn from, and
-tests it on the weeks after. `handbook` is the Fraud Detection Handbook's protocol; `platform` is
-how a bank would run it: all labelled history before each fold, known cards kept and shown apart.
+Lets every model learn each fold from scratch, calibrates it on late rows that it did not learn
+from, and tests it on the weeks after. `handbook` is the Fraud Detection Handbook's protocol;
+`platform` is how a bank would run it: all labelled history before each fold, known cards kept and
+shown apart.
 Baselines and the leakage checklist are always part of it. With --work the scores of each model and
 fold are kept, and a run that was cut off goes on where it was.
 Exit codes: 0 evaluated, 1 a leakage check failed, 64 wrong usage, 78 what is read is not as
@@ -47,6 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--models", nargs="+", default=[], metavar="NAME", help="beside baselines; all by default"
     )
+    add_labels(parser)
     _add_results(parser)
     _add_platform(parser)
     parser.add_argument(
@@ -81,6 +87,12 @@ def _add_results(parser: argparse.ArgumentParser) -> None:
         metavar="FILE.md",
         help="model card; FILE.html is written beside it",
     )
+    parser.add_argument(
+        "--artefact",
+        type=Path,
+        metavar="FOLDER",
+        help="that card and report are for: they name it, its hash, rows and command",
+    )
     parser.add_argument("--card-model", metavar="NAME", help="whose; the last in the table")
     parser.add_argument("--work", type=Path, metavar="DIR", help="keep scores here, and find them")
 
@@ -109,20 +121,22 @@ def _run(parsed: argparse.Namespace) -> int:
         print(json.dumps(summarise(scored), indent=1, sort_keys=True))
         return 0
     # Learning and plots belong to the training extra; a usage error needs neither.
-    from training.config import CONFIGS, Override
-    from training.evaluation.bootstrap import Draws
-    from training.evaluation.command import Request, evaluate
-    from training.evaluation.cost import CostModel
+    from training.evaluation.evaluate import Request, evaluate
+    from training.evaluation.figures.bootstrap import Draws
+    from training.evaluation.figures.cost import CostModel
     from training.evaluation.folds import PlatformPlan
     from training.evaluation.registry import entry_of
-    from training.evaluation.results import show, write_results
+    from training.evaluation.results import check_names, show, write_results
+    from training.train.config import CONFIGS, Override
 
-    override = Override(seed=parsed.seed, threads=parsed.threads)
+    check_names(parsed)
+    source = _source(parsed)
+    override = Override(parsed.seed, None, parsed.threads, _is_own_set(source))
     costs = CostModel(parsed.review_cost_minor, parsed.friction)
     request = Request(
         protocol=parsed.protocol,
         which=parsed.folds,
-        source=_source(parsed),
+        source=source,
         plan=PlatformPlan(
             folds=parsed.weeks,
             delay_days=parsed.delay_days,
@@ -132,11 +146,31 @@ def _run(parsed: argparse.Namespace) -> int:
         entry=entry_of(parsed.models, override, costs, parsed.configs or CONFIGS),
         draws=Draws(parsed.rounds),
         work=parsed.work,
+        unlabelled=parsed.unlabelled,
+        configs=parsed.configs or CONFIGS,
+        artefact=parsed.artefact,
+        command=_without_results(parsed.command_line),
     )
     found, run = evaluate(request, say)
     print(show(found))
     write_results(found, run, parsed)
-    return 0 if all(check.is_passed for check in found.checks) else 1
+    return 1 if any(check.is_failed for check in found.checks) else 0
+
+
+def _without_results(command: str) -> str:
+    """Return a command line without where its results go: those do not change them.
+
+    >>> _without_results("evaluate --json a.json --card=b.md --weeks 2")
+    'evaluate --weeks 2'
+    """
+    kept: list[str] = []
+    is_value = False
+    for part in shlex.split(command):
+        is_option = part.split("=")[0] in _RESULTS
+        if not is_option and not is_value:
+            kept.append(part)
+        is_value = is_option and "=" not in part
+    return shlex.join(kept)
 
 
 def _source(parsed: argparse.Namespace) -> Path | SimulationSettings:
@@ -147,7 +181,14 @@ def _source(parsed: argparse.Namespace) -> Path | SimulationSettings:
     return _data(parsed)
 
 
+def _is_own_set(source: Path | SimulationSettings) -> bool:
+    if isinstance(source, SimulationSettings) or not is_dataset(source):
+        return False
+    return describe_set(source).is_own
+
+
 def _data(parsed: argparse.Namespace) -> Path:
     if parsed.data is None:
-        raise InvalidSettings("--data: expected the Handbook's file or a training set")
+        msg = "--data: expected the Handbook's file or a training set"
+        raise InvalidSettings(f"{msg}; fraudstream training dataset makes one of other files")
     return Path(parsed.data)

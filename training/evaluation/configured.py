@@ -8,11 +8,8 @@ from pathlib import Path
 from types import ModuleType
 
 from fraudstream.features.catalogue import SEQUENCE_LENGTH
-from training import members
-from training.config import CONFIGS, ModelKind, Override, load_config
 from training.evaluation.trainers import ENSEMBLE, Ensemble, FoldTask, RawScores
 from training.learning import fit, loop, pretrain
-from training.members import MemberSpec, formula_of, specs_of
 from training.models import (
     boosting,
     fit_scaling,
@@ -22,6 +19,9 @@ from training.models import (
     scaling,
     transformer,
 )
+from training.train import members
+from training.train.config import CONFIGS, ModelKind, Override, load_config
+from training.train.members import MemberSpec, formula_of, specs_of
 
 _OF_TREES = (members, boosting)
 _OF_NETWORKS = (

@@ -8,7 +8,7 @@ all cards. Nothing is ever split but by time.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
@@ -17,8 +17,8 @@ import numpy as np
 from fraudstream.errors import InvalidSettings
 from training.dataset import Examples
 from training.evaluation.material import Material
-from training.evaluation.metrics import DAY_MS, Bools, Fold, Ints
-from training.slices import PAST_DAYS, Slices, fold_slices
+from training.metrics import DAY_MS, Bools, Fold, Ints
+from training.train.slices import PAST_DAYS, Slices, fold_slices
 
 _HANDBOOK_FOLDS: Final = 4
 # Begin of the first training week: of the book's four test folds, and of those before them.
@@ -107,19 +107,37 @@ def platform_starts(material: Material, plan: PlatformPlan, which: str) -> list[
     labelled_days = (first_ms - _learn_from(material, plan)) / DAY_MS - plan.delay_days
     if labelled_days < plan.test_days:
         msg = f"{material.name}: {plan.folds} folds leave {labelled_days:.0f} labelled days"
-        raise InvalidSettings(f"{msg} before the first, expected {plan.test_days} at least")
+        msg += f" before the first, expected {plan.test_days} at least"
+        raise InvalidSettings(f"{msg}; fewer --weeks, --warm-days or --delay-days leave more")
     return [first_ms + number * plan.test_days * DAY_MS for number in range(plan.folds)]
 
 
 def cut_platform(material: Material, plan: PlatformPlan, starts: list[int]) -> Iterator[TestedFold]:
     """Yield folds that learn from all labelled history, as it was labelled when the test began."""
     for start_ms in starts:
-        known = replace(material.examples, is_fraud=material.known_by(start_ms))
+        known = material.learned_at(start_ms)
         labelled_ms = start_ms - plan.delay_days * DAY_MS
         begin_ms = _learn_from(material, plan)
         learned, past = known.between(begin_ms, labelled_ms), known.between(0, begin_ms)
         test = material.examples.between(start_ms, start_ms + plan.test_days * DAY_MS)
         yield _tested(material, start_ms, _late_slices(learned, labelled_ms, test, past))
+
+
+def check_fold(material: Material, fold: TestedFold) -> None:
+    """Refuse a fold from which nothing can be learned, or on which nothing can be tested.
+
+    Raises:
+        InvalidSettings: It has no rows to test, or no frauds or no genuine rows to fit.
+    """
+    slices = fold.slices
+    for name, part in (("fit", slices.fit), ("calibrate", slices.tune), ("test", slices.test)):
+        if not len(part):
+            msg = f"{material.name}: the fold of {fold.name} has no labelled rows to {name}"
+            raise InvalidSettings(f"{msg}; fewer --weeks or another --until may help")
+    frauds = int(slices.fit.is_fraud.sum())
+    if not 0 < frauds < len(slices.fit):
+        msg = f"{material.name}: expected frauds and genuine rows to fit before {fold.name}, found"
+        raise InvalidSettings(f"{msg} {frauds} frauds in {len(slices.fit)} rows")
 
 
 def _learn_from(material: Material, plan: PlatformPlan) -> int:

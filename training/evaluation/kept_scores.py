@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 
 from fraudstream.features.catalogue import FEATURE_SET_HASH, SEQUENCE_HASH
 from training.evaluation.trainers import RawScores, Trainer
-from training.slices import Slices
+from training.train.slices import Slices
 
 _KEY: Final = b"key"
 _LIBRARIES: Final = ("numpy", "sklearn", "xgboost", "torch")

@@ -6,30 +6,29 @@ K rows in time order.
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from fraudstream.errors import InvalidSettings
 from fraudstream.features.catalogue import SEQUENCE_CHANNELS, Entity
 from fraudstream.features.state import VALUES
 from training.dataset import Examples, examples_between
-from training.evaluation.metrics import Bools, Ints
-from training.histories import (
+from training.metrics import Bools, Ints
+from training.offline.build import manifest_path
+from training.offline.labelled import LabelCounts, RowLabels, Unlabelled
+from training.offline.load import load_dataset, load_labels, load_segments
+from training.simulator.histories import (
     DAY_MS,
     LabelledHistory,
     handbook_history,
     simulated_history,
 )
-from training.offline.build import MANIFEST
-from training.offline.load import load_dataset
-from training.simulate import SimulationSettings, simulate
+from training.simulator.simulate import SimulationSettings, simulate
 
-LABEL_DELAY_MS = 7 * DAY_MS
 _KIND = SEQUENCE_CHANNELS.index("kind")
 
 
@@ -49,6 +48,10 @@ class Material:
             -1 for none.
         scheme: Fraud scheme of each row, int64 [K] of `FraudKind`; None where nobody knows.
         history: All rows, the ones before these too; None for a training set.
+        known_since_ms: int64 [K], when each row was labelled, either way, in a set that is labelled
+            in part; None where a row without a label is genuine.
+        labels: How many rows are labelled how; None where all are.
+        segments: Text of each row, [K], in each column that a set keeps to evaluate by.
     """
 
     name: str
@@ -60,11 +63,21 @@ class Material:
     entities: Mapping[str, Ints]
     scheme: Ints | None
     history: LabelledHistory | None
+    known_since_ms: Ints | None = None
+    labels: LabelCounts | None = None
+    segments: Mapping[str, NDArray[np.str_]] = field(default_factory=dict)
 
     def known_by(self, moment_ms: int) -> Bools:
         """Return which rows were known as fraud at a moment, bool [K]."""
         arrived = (self.label_arrival_ms >= 0) & (self.label_arrival_ms < moment_ms)
         return np.asarray(self.examples.is_fraud & arrived)
+
+    def learned_at(self, moment_ms: int) -> Examples:
+        """Return the rows with their labels as they were known at a moment."""
+        known = replace(self.examples, is_fraud=self.known_by(moment_ms))
+        if self.known_since_ms is None:
+            return known
+        return known.where(self.known_since_ms < moment_ms)
 
 
 def handbook_material(path: Path, from_ms: int, until_ms: int, steps: int) -> Material:
@@ -135,37 +148,38 @@ def _rank_in_card(card: Ints) -> Ints:
     return rank
 
 
-def dataset_material(folder: Path) -> Material:
-    """Return the rows of a finished training set, in time order.
+def dataset_material(folder: Path, labels: RowLabels | None = None) -> Material:
+    """Return the labelled rows of a finished training set, in time order.
+
+    Args:
+        folder: Of the set.
+        labels: Which rows are labelled; None for what the set says.
 
     Raises:
-        InvalidSettings: It is not finished, was made for other features, or lacks rows.
+        InvalidSettings: It is not finished, was made for other features, or has no labelled row.
     """
-    examples = load_dataset(folder)
-    manifest = (folder / MANIFEST).read_bytes()
-    parts = [part["name"] for part in json.loads(manifest)["parts"]]
-    arrived = [pq.read_table(folder / part, columns=["label_arrival_ms"]) for part in parts]
-    arrival = np.concatenate([column["label_arrival_ms"].to_numpy() for column in arrived])
-    arrival = _arrival_of_frauds(examples, arrival)
-    is_known = _is_card_known(examples.card, arrival, examples.event_time_ms)
+    labels = labels or load_labels(folder)
+    examples, known_ms = load_dataset(folder), labels.known_since_ms()
+    arrival = np.where(examples.is_fraud, known_ms, -1)
+    is_card_known = _is_card_known(examples.card, arrival, examples.event_time_ms)
     order = np.argsort(examples.event_time_ms, kind="stable")
+    order = order[labels.is_known[order]]
+    if not len(order):
+        msg = f"{folder}: expected labelled transactions, found none; {labels.counts().text()}"
+        raise InvalidSettings(msg)
+    is_partial = labels.rule.unlabelled is Unlabelled.LEAVE_OUT
+    fingerprint = hashlib.sha256(manifest_path(folder).read_bytes()).hexdigest()
     return Material(
         name=folder.name,
-        fingerprint=hashlib.sha256(manifest).hexdigest(),
-        examples=Examples(
-            **{each.name: getattr(examples, each.name)[order] for each in fields(examples)}
-        ),
+        fingerprint=fingerprint,
+        examples=examples.where(order),
         label_arrival_ms=arrival[order],
-        is_card_known=is_known[order],
+        is_card_known=is_card_known[order],
         past_transactions=((examples.sequences[:, :, _KIND] > 0).sum(axis=1) - 1)[order],
         entities={},
         scheme=None,
         history=None,
+        known_since_ms=known_ms[order] if is_partial else None,
+        labels=labels.counts(),
+        segments={name: np.array(texts)[order] for name, texts in load_segments(folder).items()},
     )
-
-
-def _arrival_of_frauds(examples: Examples, arrival: NDArray[np.float64]) -> Ints:
-    """Return when each fraud was known; one without a time as late as any label may be."""
-    late = examples.event_time_ms + LABEL_DELAY_MS
-    known = np.where(np.isnan(arrival), late, arrival).astype(np.int64)
-    return np.where(examples.is_fraud, known, -1)

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fraudstream.psi import SCORE_EDGES, Psi, counts_of, psi_of_counts
-from training.evaluation.bootstrap import (
+from fraudstream.models.psi import SCORE_EDGES, Psi, counts_of, psi_of_counts
+from training.evaluation.figures.all_figures import CostFigures, ModelFigures, Ranking, SchemeRecall
+from training.evaluation.figures.bootstrap import (
     Draws,
     Interval,
     Statistic,
@@ -16,10 +17,21 @@ from training.evaluation.bootstrap import (
     bootstrap,
     mean_of,
 )
-from training.evaluation.cost import CostModel, cost_of
-from training.evaluation.detection import detection_delay
-from training.evaluation.figures import CostFigures, ModelFigures, Ranking, SchemeRecall
-from training.evaluation.metrics import (
+from training.evaluation.figures.cost import CostModel, cost_of
+from training.evaluation.figures.detection import detection_delay
+from training.evaluation.figures.operating import (
+    FALSE_POSITIVE_RATES,
+    OperatingPoint,
+    flag_budget,
+    flag_fpr,
+    point_of,
+)
+from training.evaluation.figures.outcomes import Outcomes
+from training.evaluation.figures.reliability import reliability
+from training.evaluation.figures.segments import measure_segments, worst_of
+from training.evaluation.pooled import Pooled, pool, pool_traits
+from training.evaluation.run import OPERATING_BUDGET, Run
+from training.metrics import (
     ALERT_BUDGETS,
     Bools,
     Floats,
@@ -28,19 +40,7 @@ from training.evaluation.metrics import (
     card_recall_at_k,
     roc_auc,
 )
-from training.evaluation.operating import (
-    FALSE_POSITIVE_RATES,
-    OperatingPoint,
-    flag_budget,
-    flag_fpr,
-    point_of,
-)
-from training.evaluation.outcomes import Outcomes
-from training.evaluation.pooled import Pooled, pool, pool_traits
-from training.evaluation.reliability import reliability
-from training.evaluation.run import OPERATING_BUDGET, Run
-from training.evaluation.segments import measure_segments, worst_of
-from training.fraudsters import FraudKind
+from training.simulator.fraudsters import FraudKind
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from training.evaluation.metrics import Bools, Floats, Ints
-from training.evaluation.outcomes import Outcomes
+from training.evaluation.figures.outcomes import Outcomes
+from training.evaluation.figures.segments import Trait
 from training.evaluation.run import FoldScores, Run, TestedRows
-from training.evaluation.segments import Trait
+from training.metrics import Bools, Floats, Ints
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class Pooled:
     fold: Ints
 
     def by_fold_and_card(self) -> Outcomes:
-        """Return the rows with a card of another fold as another card: each fold begins anew."""
+        """Return the rows with a card of another fold as another card: each fold begins again."""
         cards = int(self.outcomes.card.max(initial=0)) + 1
         found = self.outcomes
         card = found.card + cards * self.fold

@@ -8,9 +8,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from training.evaluation.cost import CostModel
-from training.evaluation.figures import ModelFigures
+from training.evaluation.figures.all_figures import ModelFigures
+from training.evaluation.figures.cost import CostModel
 from training.evaluation.leakage import Check
+from training.offline.labelled import LabelCounts
 
 _HEADLINE = ("ap", "auc", "cp100", "card_recall100")
 
@@ -35,9 +36,12 @@ class Evaluation:
         which: `test` or `validation` folds.
         material: What was read, for people.
         fingerprint: SHA-256 of it, hexadecimal.
+        labels: How many of its rows are labelled how; None where all are.
         feature_set_hash: Of the catalogue.
         folds: Their sizes.
         settings: Of each model, for people.
+        configs: Where they are from.
+        made: How the evaluation was made: command, versions and so on, by name.
         costs: What mistakes cost.
         rounds: Draws of the bootstrap.
         models: Figures, in the order of the tables.
@@ -48,9 +52,12 @@ class Evaluation:
     which: str
     material: str
     fingerprint: str
+    labels: LabelCounts | None
     feature_set_hash: str
     folds: Sequence[FoldSize]
     settings: Mapping[str, Mapping[str, object]]
+    configs: str
+    made: Mapping[str, str]
     costs: CostModel
     rounds: int
     models: Sequence[ModelFigures]

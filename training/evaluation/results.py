@@ -29,9 +29,28 @@ def show(evaluation: Evaluation) -> str:
         )
         for model in evaluation.models
     ]
-    failed = [check for check in evaluation.checks if not check.is_passed]
+    empty = [fold.fold for fold in evaluation.folds if not fold.frauds]
+    if empty:
+        lines.append(f"without frauds, so left out of the means: {', '.join(empty)}")
+    failed = [check for check in evaluation.checks if check.is_failed]
     lines += [f"LEAKAGE  {check.name}: {check.found}" for check in failed]
+    not_run = [check for check in evaluation.checks if check.is_passed is None]
+    lines += [f"not run  {check.name}: {check.found}" for check in not_run]
     return "\n".join(lines)
+
+
+def check_names(parsed: Namespace) -> None:
+    """Refuse names of results of which one would be written over another.
+
+    Raises:
+        InvalidSettings: The card's page has the report's name.
+    """
+    if parsed.card is None:
+        return
+    page = parsed.card.with_suffix(".html")
+    if page in (parsed.report, parsed.json, parsed.card):
+        msg = f"--card: expected a name whose page {page} is no other result's"
+        raise InvalidSettings(f"{msg}, such as {parsed.card.stem}-card.md")
 
 
 def write_results(evaluation: Evaluation, run: Run, parsed: Namespace) -> None:

@@ -1,4 +1,4 @@
-"""Run a protocol: each model learns each fold anew, is calibrated on its late rows, and is tested.
+"""Run a protocol: each model learns each fold from scratch, is calibrated on late rows and tested.
 
 Scores are kept fold by fold, so that a run that was cut off goes on where it was. Cost: that of the
 trainers; at any time one fold's slices are in memory beside the material.
@@ -13,18 +13,18 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fraudstream.calibration import Calibration
-from training.calibrate import fit_calibration
-from training.evaluation.cost import CostModel, cost_curve
+from fraudstream.models.calibration import Calibration
+from training.evaluation.figures.cost import CostModel, cost_curve
+from training.evaluation.figures.operating import threshold_of_budget
+from training.evaluation.figures.outcomes import Outcomes
+from training.evaluation.figures.segments import Trait
+from training.evaluation.figures.traits import traits_of
 from training.evaluation.folds import TestedFold
 from training.evaluation.kept_scores import KeptScores, key_of
 from training.evaluation.material import Material
-from training.evaluation.metrics import Bools, Floats, Ints, average_precision
-from training.evaluation.operating import threshold_of_budget
-from training.evaluation.outcomes import Outcomes
-from training.evaluation.segments import Trait
 from training.evaluation.trainers import Ensemble, FoldTask, RawScores, Report, Trainer
-from training.evaluation.traits import traits_of
+from training.metrics import Bools, Floats, Ints, average_precision
+from training.train.calibrate import fit_calibration
 
 # Of all transactions; what an operating threshold may flag, judged on the tune rows.
 OPERATING_BUDGET = 0.005

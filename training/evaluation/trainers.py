@@ -19,8 +19,8 @@ from sklearn.linear_model import LogisticRegression
 
 from fraudstream.engines.members import Formula
 from training.dataset import Examples
-from training.evaluation.metrics import Floats
-from training.slices import Slices
+from training.metrics import Floats
+from training.train.slices import Slices
 
 Report = Callable[[str], None]
 # Raw scores of examples, float64 [N], in [0, 1].
@@ -63,7 +63,7 @@ class FoldTask:
 
 
 class Trainer(Protocol):
-    """Learns anew on each fold."""
+    """Learns each fold from scratch."""
 
     @property
     def name(self) -> str:

@@ -66,10 +66,10 @@ class Checkpoints:
             found = torch.load(self._path, weights_only=True)
             what, state = found["what"], dict(found["state"])
         except Exception as exc:  # PyTorch's errors share no base
-            msg = f"{self._path}: expected a checkpoint of this release; delete it to start anew"
+            msg = f"{self._path}: expected a checkpoint of this release; delete it to start again"
             raise InvalidSettings(msg) from exc
         if what != self._what:
-            msg = f"{self._path}: of a fit with other settings or rows; delete it to start anew"
+            msg = f"{self._path}: of a fit with other settings or rows; delete it to start again"
             raise InvalidSettings(msg)
         return state
 

@@ -18,14 +18,14 @@ import torch
 from numpy.typing import NDArray
 
 from training.dataset import Examples, content_hash
-from training.evaluation.metrics import average_precision
 from training.learning.checkpoint import Checkpoints
 from training.learning.lesson import Lesson
 from training.learning.loop import Loop
 from training.learning.machine import this_machine
-from training.learning.plan import FitPlan
+from training.metrics import average_precision
 from training.models.fit_scaling import fit_scaling
 from training.models.network import SequenceNetwork
+from training.models.plan import FitPlan
 from training.models.scaling import NetworkShape
 
 Report = Callable[[str], None]

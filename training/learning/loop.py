@@ -18,8 +18,8 @@ from torch.nn import functional
 from training.dataset import Examples
 from training.learning.bars import with_bar
 from training.learning.machine import Machine
-from training.learning.plan import FitPlan
 from training.models.network import SequenceNetwork
+from training.models.plan import FitPlan
 from training.models.scaling import SECONDS_BEFORE
 
 _EDGE = 1e-6  # a teacher's score of 0 or 1 has no log-odds
@@ -105,7 +105,7 @@ class Loop:
 
     @property
     def reads_past(self) -> bool:
-        """Tell whether the last epoch was one of the whole network."""
+        """Return whether the last epoch was one of the whole network."""
         return self._phase.reads_past
 
     def epoch(self) -> float:

@@ -36,7 +36,7 @@ class Machine:
         return numbers.to(self.device, non_blocking=True)
 
     def is_mixed(self, rows: int) -> bool:
-        """Tell whether a step of so many rows gains by bfloat16 here.
+        """Return whether a step of so many rows gains by bfloat16 here.
 
         >>> [Machine(torch.device("cuda")).is_mixed(rows) for rows in (128, 2048)]
         [False, True]
@@ -75,7 +75,7 @@ class Machine:
 
 
 def is_first_process() -> bool:
-    """Tell whether this process reports and writes: the only one, or the first under `torchrun`."""
+    """Return whether this process reports and writes: the only one, or `torchrun`'s first."""
     return os.environ.get("RANK", "0") == "0"
 
 

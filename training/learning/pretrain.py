@@ -18,9 +18,9 @@ from torch.nn import functional
 from training.dataset import Examples
 from training.learning.bars import with_bar
 from training.learning.machine import this_machine
-from training.learning.plan import FitPlan, PretrainPlan
 from training.models.inputs import AGAINST_LAST, CHANNELS, KINDS
 from training.models.network import SequenceNetwork
+from training.models.plan import FitPlan, PretrainPlan
 from training.models.scaling import AMOUNT, CHANNEL, KIND
 
 Report = Callable[[str], None]

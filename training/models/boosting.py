@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from training.dataset import Examples
-from training.learning.plan import Count, Rate, Seed
+from training.models.plan import Count, Rate, Seed
 
 # Trees cannot read 32 steps; the last one adds kind, channel, merchant code and hour to the vector.
 FIRST_CODE: Final = 2

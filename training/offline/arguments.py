@@ -7,11 +7,16 @@ import json
 import os
 import sys
 from concurrent.futures.process import BrokenProcessPool
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
+from fraudstream.errors import InvalidSettings
 from fraudstream.features.catalogue import SEQUENCE_LENGTH
+from fraudstream.runtime.usage_parser import moment_ms
+from fraudstream.settings import RatesSettings
+from fraudstream.transaction.indicative_rates import REFERENCE_CURRENCY
+from fraudstream.transaction.iso_codes import CURRENCY_EXPONENTS
+from fraudstream.transaction.money import RateTable, load_rate_table
 from training.offline.build import make_dataset
 from training.offline.plan import KAFKA, Request
 
@@ -47,7 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--from",
         dest="from_ms",
-        type=_epoch_ms,
+        type=moment_ms,
         default=0,
         metavar="TIME",
         help="first event time that is kept, ISO 8601, UTC unless it says otherwise",
@@ -55,7 +60,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--to",
         dest="until_ms",
-        type=_epoch_ms,
+        type=moment_ms,
         default=_FOR_EVER_MS,
         metavar="TIME",
         help="event time at which to stop, not itself kept",
@@ -63,10 +68,36 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--labels-until",
         dest="labels_until_ms",
-        type=_epoch_ms,
+        type=moment_ms,
         default=-1,
         metavar="TIME",
         help="is_fraud tells what was known before this time; the last word by default",
+    )
+    parser.add_argument(
+        "--drop-refused",
+        action="store_true",
+        help="leave out rows that ingest would refuse, and count them; else one ends the run",
+    )
+    parser.add_argument(
+        "--segments",
+        nargs="+",
+        default=[],
+        metavar="COLUMN",
+        help="columns of the source by which `evaluate` divides the tested rows; never features",
+    )
+    parser.add_argument(
+        "--reference-currency",
+        choices=sorted(CURRENCY_EXPONENTS),
+        metavar="CODE",
+        help="ISO 4217 code of the reference amounts, as the rate table that serves has it; that of"
+        f" --rate-table by default, else {REFERENCE_CURRENCY}",
+    )
+    parser.add_argument(
+        "--rate-table",
+        type=Path,
+        metavar="FILE",
+        help="converts amounts of a source without amount_reference_minor, as ingest does; that of"
+        " FRAUD_RATES_TABLE_FILE by default",
     )
     parser.add_argument("--processes", type=_count, default=os.cpu_count() or 1)
     parser.add_argument(
@@ -83,14 +114,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(run=_run)
 
 
-def _epoch_ms(text: str) -> int:
-    """Return an ISO 8601 date or time as epoch milliseconds."""
-    moment = datetime.fromisoformat(text)
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=UTC)
-    return int(moment.timestamp() * 1_000)
-
-
 def _count(text: str) -> int:
     number = int(text)
     if number < 1:
@@ -98,7 +121,26 @@ def _count(text: str) -> int:
     return number
 
 
+def _rates_of(parsed: argparse.Namespace) -> RateTable | None:
+    path = parsed.rate_table or RatesSettings.read().table_file
+    return load_rate_table(path) if path else None
+
+
+def _reference_of(parsed: argparse.Namespace, rates: RateTable | None) -> str:
+    """Return the reference currency: that of the rates, where there are some."""
+    asked: str | None = parsed.reference_currency
+    if rates is None:
+        return asked or REFERENCE_CURRENCY
+    if asked not in (None, rates.reference_currency):
+        msg = f"--reference-currency: expected {rates.reference_currency}, as the rate table has"
+        raise InvalidSettings(f"{msg}, found {asked}")
+    return rates.reference_currency
+
+
 def _run(parsed: argparse.Namespace) -> int:
+    if parsed.from_ms >= parsed.until_ms:
+        raise InvalidSettings("--from: expected a time before --to")
+    rates = _rates_of(parsed)
     request = Request(
         source=parsed.source,
         format=parsed.format,
@@ -108,6 +150,10 @@ def _run(parsed: argparse.Namespace) -> int:
         labels_until_ms=parsed.labels_until_ms,
         shards=parsed.shards,
         steps=parsed.steps,
+        is_dropping=parsed.drop_refused,
+        reference_currency=_reference_of(parsed, rates),
+        rates=rates,
+        segments=tuple(parsed.segments),
     )
     try:
         made = make_dataset(request, parsed.out, parsed.processes)
@@ -115,4 +161,6 @@ def _run(parsed: argparse.Namespace) -> int:
         print(_ENDED, file=sys.stderr)
         return _TRY_AGAIN
     print(json.dumps(made["counts"], indent=1, sort_keys=True))
+    if not made["counts"]["wanted"]:
+        print(f"{parsed.out}: no transaction of the source lies in that time", file=sys.stderr)
     return 0

@@ -1,4 +1,4 @@
-"""One training set from request to `dataset.json`: made, gone on with, or found finished."""
+"""One training set from request to `_dataset.json`: made, gone on with, or found finished."""
 
 from __future__ import annotations
 
@@ -19,15 +19,18 @@ from fraudstream.features.catalogue import (
     SEQUENCE_CHANNELS,
 )
 from fraudstream.settings import KafkaSettings
-from training.offline.kafka_log import find_logs
+from training.offline.labelled import describe_labels
 from training.offline.layout import MOST_SHARDS, SHARD_ROWS
 from training.offline.plan import KAFKA, Content, Found, Plan, Request, Unit
 from training.offline.progress import show_progress
-from training.offline.sources import find_files
-from training.offline.stages import open_pool, run_stages
+from training.offline.source.files import find_files
+from training.offline.source.kafka_log import find_logs
+from training.offline.stages.tasks import open_pool, run_stages
 from training.offline.work import WORK_FOLDER, Summary, read_json, write_json
 
-MANIFEST: Final = "dataset.json"
+# Readers of a folder of Parquet files leave out what begins with an underscore.
+MANIFEST: Final = "_dataset.json"
+_FORMER_MANIFEST: Final = "dataset.json"
 _LIBRARIES: Final = ("numpy", "numba", "pyarrow")
 
 
@@ -40,14 +43,14 @@ def make_dataset(request: Request, folder: Path, processes: int) -> Summary:
         processes: How many work at once.
 
     Returns:
-        What `dataset.json` says.
+        What `_dataset.json` says.
 
     Raises:
         InvalidSettings: The folder holds another set, the source is not as expected, or another
             process is at work in the folder.
         BrokerUnavailable: Kafka does not answer.
     """
-    finished = read_json(folder / MANIFEST)
+    finished = read_json(manifest_path(folder))
     found = _find(request)
     asked = request.describe() | {"fingerprint": found.fingerprint}
     if finished is not None:
@@ -55,14 +58,21 @@ def make_dataset(request: Request, folder: Path, processes: int) -> Summary:
         return finished
     with _locked(folder):
         shards = request.shards or _shards_for(found, processes)
-        plan = Plan(folder, request, found.is_log, found.has_decisions, shards)
+        plan = Plan(folder, request, found.is_log, found.has_decisions, shards, request.is_own)
         plan, found = _begin(plan, asked, found)
         with show_progress() as progress, open_pool(plan, processes, progress) as pool:
             made = run_stages(plan, found, pool)
-        manifest = _manifest(asked, made)
+        _check_labels(request, made["counts"])
+        manifest = _manifest(request, asked, made)
         write_json(folder / MANIFEST, manifest)
         shutil.rmtree(plan.work)
     return manifest
+
+
+def manifest_path(folder: Path) -> Path:
+    """Return where a set says what it is; sets of earlier releases have a name of their own."""
+    former = folder / _FORMER_MANIFEST
+    return former if former.is_file() else folder / MANIFEST
 
 
 def _find(request: Request) -> Found:
@@ -118,7 +128,18 @@ def _check_same(folder: Path, asked: Summary, kept: Summary) -> None:
         raise InvalidSettings(msg)
 
 
-def _manifest(asked: Summary, made: Summary) -> dict[str, Any]:
+def _check_labels(request: Request, counts: Summary) -> None:
+    """Refuse a label file none of whose labels is about a transaction of the source."""
+    if request.labels and 0 < counts["labels"] == counts["labels_without_transaction"]:
+        msg = (
+            f"{request.labels}: none of its {counts['labels']} labels is about a transaction of"
+            f" {request.source}: expected the same bank_id, card_token and transaction_id in both"
+            f" (a file without bank_id is of the bank `bank`)"
+        )
+        raise InvalidSettings(msg)
+
+
+def _manifest(request: Request, asked: Summary, made: Summary) -> dict[str, Any]:
     return {
         "request": asked,
         "features": [
@@ -127,6 +148,7 @@ def _manifest(asked: Summary, made: Summary) -> dict[str, Any]:
         ],
         "sequence": {"steps": asked["steps"], "channels": list(SEQUENCE_CHANNELS)},
         "counts": made["counts"],
+        "labels": describe_labels(made, request),
         "parts": made["parts"],
         "versions": {name: version(name) for name in _LIBRARIES},
     }

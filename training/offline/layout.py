@@ -24,6 +24,7 @@ KINDS: Final = len(SHARED_ENTITIES)
 NONE: Final = -1
 FRAUD: Final = 1
 GENUINE: Final = 0
+UNSAID: Final = -1  # neither: a label that could not tell, a row that says nothing of itself
 
 # A row as it is read. Its order is (arrival, first, ..., second): with a log partition and offset;
 # without one event time and, after the ids, the place in the source. Names are 64 bits: of 10^8
@@ -36,12 +37,12 @@ PACKED_ROW: Final = np.dtype(
         ("second", "<i8"),
         ("card", "<u8"),
         ("transaction", "<u8"),
-        ("digest", "<u8"),  # of what must not change between two copies; 0 where there is no log
+        ("digest", "<u8"),  # of what must not change between two copies
         ("arrival_ms", "<i8"),
         ("label_arrival_ms", "<i8"),  # of a label in the transaction's own row, -1 for none
         ("entities", "<u8", (KINDS,)),  # in the order of `SHARED_ENTITIES`; 0 for none
         ("row", ROW),
-        ("is_fraud", "<i1"),  # what that label says
+        ("is_fraud", "<i1"),  # what the row says of itself, with a label arrival or without one
     ],
     align=True,
 )
@@ -92,6 +93,7 @@ OUTCOME: Final = np.dtype(
         ("amount", "<i8"),
         ("label_arrival_ms", "<i8"),
         ("is_fraud", "<i1"),
+        ("disposition", "<i1"),  # number of `Disposition`, 0 where nobody labelled the row
     ],
     align=True,
 )

@@ -5,6 +5,7 @@ Axes: N rows, F features, S steps, C channels.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,12 +21,22 @@ from fraudstream.features.catalogue import (
     SEQUENCE_HASH,
 )
 
+SEGMENT: Final = "segment_"
 ID_COLUMNS: Final = ("card_token", "transaction_id")
 _BLOCK_ROWS: Final = 256  # whose vectors stay in the processor's cache while they are turned
 
 
-def part_schema(steps: int) -> pa.Schema:
-    """Return the columns of a set that keeps so many steps of each sequence.
+def segment_column(name: str) -> str:
+    """Return what a column of the source that is kept to evaluate by is called in a set.
+
+    >>> segment_column("region")
+    'segment_region'
+    """
+    return f"{SEGMENT}{name}"
+
+
+def part_schema(steps: int, segments: Sequence[str] = ()) -> pa.Schema:
+    """Return the columns of a set that keeps so many steps of each sequence, and some segments.
 
     >>> part_schema(1).field("sequence").type
     FixedSizeBinaryType(fixed_size_binary[24])
@@ -46,7 +57,9 @@ def part_schema(steps: int) -> pa.Schema:
         [
             *(pa.field(*named, nullable=False) for named in needed),
             pa.field("label_arrival_ms", pa.int64()),
+            pa.field("disposition", pa.string()),
             *(pa.field(*named, nullable=False) for named in computed),
+            *(pa.field(segment_column(name), pa.string()) for name in segments),
         ],
         metadata={"feature_set_hash": FEATURE_SET_HASH, "sequence_hash": SEQUENCE_HASH},
     )
@@ -83,7 +96,7 @@ def write_parquet(path: Path, table: pa.Table) -> None:
     whole numbers, in half the time.
     """
     options: dict[str, Any] = {
-        "use_dictionary": ["card_token"],
+        "use_dictionary": ["card_token", "disposition"],
         "use_byte_stream_split": [*FEATURE_NAMES, "sequence"],
         "write_statistics": ["event_time_ms", "arrival_time_ms"],
     }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 
@@ -14,6 +14,8 @@ from fraudstream.features.catalogue import (
     SEQUENCE_HASH,
     SEQUENCE_LENGTH,
 )
+from fraudstream.transaction.indicative_rates import REFERENCE_CURRENCY
+from fraudstream.transaction.money import RateTable
 from training.offline.work import WORK_FOLDER, Summary
 
 KAFKA = "kafka"
@@ -40,6 +42,11 @@ class Request:
         labels_until_ms: `is_fraud` tells the last verdict that arrived before; -1 for all.
         shards: Of cards and of entities each; 0 for as many as the rows need.
         steps: Last steps of each sequence that are kept, 1 (the row itself) to all.
+        is_dropping: Rows that ingest would refuse are left out and counted; else one ends the run.
+        reference_currency: ISO 4217 code of the reference amounts.
+        rates: Convert the amounts of rows without a reference amount; None where all are in the
+            reference currency.
+        segments: Columns of the source that are kept to evaluate by, and never learned from.
     """
 
     source: str
@@ -50,10 +57,23 @@ class Request:
     labels_until_ms: int
     shards: int
     steps: int = SEQUENCE_LENGTH
+    is_dropping: bool = False
+    reference_currency: str = REFERENCE_CURRENCY
+    segments: tuple[str, ...] = ()
+    rates: RateTable | None = None
+
+    @property
+    def is_own(self) -> bool:
+        """Whether the source is a file of one's own: what ingest has not seen."""
+        return self.source != KAFKA and not (Path(self.source) / "accepted").is_dir()
 
     def describe(self) -> Summary:
         """Return the request and the code that answers it, as JSON."""
-        return asdict(self) | {
+        described = asdict(replace(self, rates=None))
+        del described["rates"]
+        return described | {
+            "rate_table_version": self.rates.version if self.rates else None,
+            "segments": list(self.segments),
             "feature_set_hash": FEATURE_SET_HASH,
             "sequence_hash": SEQUENCE_HASH,
             "kernel_version": KERNEL_VERSION,
@@ -70,7 +90,7 @@ class Unit:
         part: Row group of the file, or partition of the topic.
         begin: First row's place in the whole source, or first offset.
         end: The same after the last row.
-        log: Number of the log that a file belongs to: a topic made anew is another.
+        log: Number of the log that a file belongs to: a topic made again is another.
     """
 
     content: Content
@@ -116,6 +136,7 @@ class Plan:
         is_log: As `Found` says.
         has_decisions: As `Found` says.
         shards: Of cards and of entities each.
+        is_own: The source is a file of one's own, which has not passed ingest.
     """
 
     folder: Path
@@ -123,6 +144,7 @@ class Plan:
     is_log: bool
     has_decisions: bool
     shards: int
+    is_own: bool = False
 
     @property
     def work(self) -> Path:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import argparse
 import sys
-from datetime import UTC, datetime
+from pathlib import Path
 
+from fraudstream.parity.initial import InitialStates
 from fraudstream.parity.recorded import Span
-from training.parity.command import run_parity
+from fraudstream.runtime.usage_parser import moment_ms
+from training.parity.certify import Proof, run_parity
 from training.parity.planted import BUGS, NO_BUG
 
 _ALWAYS = Span(0, sys.maxsize)
@@ -16,8 +18,9 @@ ABOUT = """\
 Replays transactions.accepted.v1, entities.keyed.v1 and the decisions of decisions.made.v1 through
 the kernel that serves, and compares the features of every decision with those it was made from,
 bit for bit. Prints how many were compared and how many are identical, and the first that is not.
-Kafka is where FRAUD_KAFKA_* say. Exit codes: 0 parity holds, 1 it does not (or nothing could be
-compared), 69 the broker does not answer.
+A past that was loaded into the store beside the log is named by --past, or its decisions differ.
+Kafka is where FRAUD_KAFKA_* say. Exit codes: 0 parity holds, 1 it does not, 66 there is nothing to
+compare, 69 the broker does not answer, 78 a setting or file is not valid.
 """
 
 
@@ -28,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--from",
         dest="from_ms",
-        type=_epoch_ms,
+        type=moment_ms,
         default=_ALWAYS.from_ms,
         metavar="TIME",
         help="first event time, ISO 8601, UTC unless it says otherwise",
@@ -36,10 +39,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--to",
         dest="until_ms",
-        type=_epoch_ms,
+        type=moment_ms,
         default=_ALWAYS.until_ms,
         metavar="TIME",
         help="event time at which to stop, not itself proven",
+    )
+    parser.add_argument(
+        "--past", type=Path, metavar="FILE", help="what was loaded into the store beside the log"
     )
     parser.add_argument(
         "--plant-bug", choices=sorted(BUGS), help="make the driver or kernel wrong: it must fail"
@@ -47,14 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(run=_run)
 
 
-def _epoch_ms(text: str) -> int:
-    """Return an ISO 8601 date or time as epoch milliseconds."""
-    moment = datetime.fromisoformat(text)
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=UTC)
-    return int(moment.timestamp() * 1_000)
-
-
 def _run(parsed: argparse.Namespace) -> int:
     bug = BUGS[parsed.plant_bug] if parsed.plant_bug else NO_BUG
-    return run_parity(Span(parsed.from_ms, parsed.until_ms), bug)
+    span = Span(parsed.from_ms, parsed.until_ms)
+    return run_parity(Proof(span, bug, InitialStates.read(parsed.past)))

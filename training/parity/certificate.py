@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
+from typing import Final
 
 import numpy as np
 
@@ -14,7 +15,10 @@ from fraudstream.features.catalogue import (
     SEQUENCE_LENGTH,
 )
 from fraudstream.parity.compare import Floats, differences
+from fraudstream.parity.initial import InitialStates
 from fraudstream.v1.decision_pb2 import Decision
+
+_SINCE_PREVIOUS: Final = FEATURE_NAMES.index("card_seconds_since_previous")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +47,8 @@ class Certificate:
         first: The first mismatch.
         differing: How often each value differed.
         unprovable: Why decisions could not be compared, with how many.
+        known_before: Mismatches of cards that were known when the log begins.
+        initial: States that were loaded beside the log.
     """
 
     stream: int = 0
@@ -53,6 +59,8 @@ class Certificate:
     first: Mismatch | None = None
     differing: Counter[str] = field(default_factory=Counter)
     unprovable: Counter[str] = field(default_factory=Counter)
+    known_before: int = 0
+    initial: InitialStates = field(default_factory=InitialStates)
 
     @property
     def compared(self) -> int:
@@ -74,6 +82,8 @@ class Certificate:
         values = differences(decision, vector, sequence)
         if values:
             self._add_mismatch(Mismatch(decision, values))
+            is_first = bool(np.isnan(vector[_SINCE_PREVIOUS]))
+            self.known_before += is_first and not decision.freshness.cold_start
         else:
             self.exact += 1
 
@@ -98,13 +108,26 @@ class Certificate:
             f"largest difference  {self.largest_difference:g}",
             f"shared_stale        {self.stale}",
         ]
+        if self.initial.number:
+            lines.append(
+                f"loaded past         {self.initial.number} states, sha256 {self.initial.sha256}"
+            )
         lines += [f"not comparable      {n}: {why}" for why, n in self.unprovable.most_common()]
         if self.first is not None:
             lines += _mismatch_lines(self.first)
             common = ", ".join(f"{name} {n}" for name, n in self.differing.most_common(8))
             lines.append(f"differing most      {common}")
-        lines.append("parity holds" if self.holds else "PARITY DOES NOT HOLD")
-        return "\n".join(lines)
+        if self.known_before:
+            lines.append(
+                f"known before        {self.known_before} mismatches are of cards that were known"
+                " before the log begins: name a past that was loaded beside it by --past FILE"
+            )
+        return "\n".join([*lines, self._outcome()])
+
+    def _outcome(self) -> str:
+        if not self.compared:
+            return "nothing to compare: no decision of this span can be proven"
+        return "parity holds" if self.holds else "PARITY DOES NOT HOLD"
 
 
 def _mismatch_lines(mismatch: Mismatch) -> list[str]:

@@ -12,7 +12,7 @@ from typing import Final
 
 import numpy as np
 
-from fraudstream.features import kernel
+from fraudstream.features import card_kernel
 from fraudstream.features.catalogue import Aggregation
 from fraudstream.features.state import CARD_BUCKETS
 from fraudstream.parity.rebuild import CardRows, EntityLog, Ints
@@ -52,7 +52,7 @@ class _OffByOneWindow(Bug):
 
     @contextmanager
     def planted(self) -> Iterator[None]:
-        plan = kernel.CARD_PLAN
+        plan = card_kernel.CARD_PLAN
         spans = plan[:, 3].copy()
         is_count = plan[:, 1] <= Aggregation.RATIO_TO_MEAN
         short = np.array([CARD_BUCKETS[level] for level in plan[:, 2]]) > spans

@@ -5,17 +5,17 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-import time
 from collections.abc import Callable
-from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Final, Protocol
 
 from fraudstream.errors import InvalidSettings
-from fraudstream.ledger_entry import MOST_PERMILLE, LedgerAction, LedgerHead
-from fraudstream.model_repository import ModelRepository
+from fraudstream.models.ledger_entry import MOST_PERMILLE, WHY_CHARACTERS, LedgerAction, LedgerHead
+from fraudstream.models.promotion_rules import Standing
+from fraudstream.models.repository import ModelRepository
+from fraudstream.runtime.clock import epoch_ms
+from fraudstream.runtime.usage_parser import midnight_ms
 from fraudstream.signing import People, Signer
-from fraudstream.standing import Standing
 from training.promotion import orders
 from training.promotion.desk import Desk
 from training.promotion.gate import GateReport
@@ -61,7 +61,7 @@ def add_commands(commands: _Commands) -> None:
         approved.add_argument(
             "--override",
             action="store_true",
-            help="say that the gate was not passed, and is overridden",
+            help="the gate was not passed and the proposal used --override: repeat it",
         )
     rollback = _signed(
         commands, "rollback", "make a former champion champion again, at once", _roll_back
@@ -95,7 +95,7 @@ def _add_propose(commands: _Commands) -> None:
     propose.add_argument(
         "--from",
         dest="from_ms",
-        type=_midnight_ms,
+        type=midnight_ms,
         default=0,
         metavar="DAY",
         help="first day that counts: after what either model learned from",
@@ -130,7 +130,9 @@ def _signed(
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     _add_repository(parser)
     parser.add_argument("--key", type=Path, required=True, help="private key of who orders it")
-    parser.add_argument("--why", required=True, help="for whoever reads the ledger")
+    parser.add_argument(
+        "--why", required=True, type=_why, help="reason, for whoever reads the ledger"
+    )
     parser.set_defaults(run=run)
     return parser
 
@@ -151,17 +153,16 @@ def _permille(text: str) -> int:
     return round(permille)
 
 
-def _midnight_ms(text: str) -> int:
-    day = date.fromisoformat(text)
-    return int(datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp()) * 1_000
-
-
-def _clock_ms() -> int:
-    return time.time_ns() // 1_000_000
+def _why(text: str) -> str:
+    shortest, longest = WHY_CHARACTERS
+    if not shortest <= len(text.strip()) or len(text) > longest:
+        msg = f"expected a reason of {shortest} to {longest} characters, found {len(text)}"
+        raise argparse.ArgumentTypeError(msg)
+    return text
 
 
 def _repository(parsed: argparse.Namespace) -> ModelRepository:
-    return ModelRepository(parsed.repository, People.load(parsed.people), _clock_ms)
+    return ModelRepository(parsed.repository, People.load(parsed.people), epoch_ms)
 
 
 def _head(parsed: argparse.Namespace) -> LedgerHead | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from training.evaluation.bootstrap import Draws
+from training.evaluation.figures.bootstrap import Draws
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import Final
 
 from fraudstream.errors import InvalidSettings, ModelRefused
-from fraudstream.ledger_entry import LedgerEntry, LedgerHead, Order
-from fraudstream.model_repository import ModelRepository, check_signer
+from fraudstream.models.ledger_entry import LedgerEntry, LedgerHead, Order
+from fraudstream.models.promotion_rules import Standing
+from fraudstream.models.repository import ModelRepository, check_signer
 from fraudstream.signing import Signer
-from fraudstream.standing import Standing
 
 LOCK_FILE: Final = "ledger.lock"
 _LOCK_TIMEOUT_S: Final = 30.0

@@ -9,10 +9,10 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
-from training.evaluation.bootstrap import Truth, paired_bootstrap
-from training.evaluation.metrics import Floats
-from training.evaluation.reliability import reliability
-from training.evaluation.segments import FPR, RECALL, Trait, measure_segments, worst_of
+from training.evaluation.figures.bootstrap import Truth, paired_bootstrap
+from training.evaluation.figures.reliability import reliability
+from training.evaluation.figures.segments import FPR, RECALL, Trait, measure_segments, worst_of
+from training.metrics import Floats
 from training.promotion.bounds import GateBounds
 
 

@@ -8,22 +8,24 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 
-from fraudstream.artefact import Artefact
 from fraudstream.engines.protocol import BUCKETS, Engine, score_rows
 from fraudstream.errors import InvalidSettings
 from fraudstream.features.catalogue import FEATURE_HASHES, SEQUENCE_LENGTH
-from fraudstream.ready_engine import open_engine
+from fraudstream.models.artefact import Artefact
+from fraudstream.models.open_engine import open_engine
 from training.dataset import Examples
-from training.evaluation.bootstrap import Truth
+from training.evaluation.figures.bootstrap import Truth
+from training.evaluation.figures.traits import traits_of
 from training.evaluation.material import dataset_material
-from training.evaluation.traits import traits_of
-from training.histories import DAY_MS
+from training.offline.load import load_labels
 from training.promotion.gate import Contender, Matured
+from training.simulator.histories import DAY_MS
 
 # In turns, so that all meet the same noise; the least of three p99s, as what else runs on the
 # machine only adds to it. In processor time of the one thread that an engine has: on a busy machine
@@ -57,9 +59,10 @@ def matured_rows(folder: Path, from_ms: int, maturity_d: int) -> MaturedRows:
     Raises:
         InvalidSettings: There are none, or the set is not as expected.
     """
-    material = dataset_material(folder)
+    labels = load_labels(folder, delay_days=maturity_d)
+    material = dataset_material(folder, labels)
     event_time_ms = material.examples.event_time_ms
-    until_ms = int(event_time_ms.max(initial=0)) - maturity_d * DAY_MS
+    until_ms = int(labels.event_time_ms.max(initial=0)) - maturity_d * DAY_MS
     is_tested = (event_time_ms >= from_ms) & (event_time_ms <= until_ms)
     if not is_tested.any() or material.examples.sequences.shape[1] != SEQUENCE_LENGTH:
         msg = f"{folder}: expected rows with {SEQUENCE_LENGTH} steps, {maturity_d} days before its"
@@ -77,15 +80,27 @@ def measure_contenders(
     """Return what each artefact is worth, by NAME/VERSION.
 
     Raises:
+        InvalidSettings: One has learned from these rows, as its manifest says.
         ModelRefused: An engine does not load a model.
         ModelNotLoaded: An engine failed.
     """
+    _check_unseen(artefacts, examples)
     engines = {name: open_engine(artefact) for name, artefact in artefacts.items()}
     p99_us = time_engines(list(engines.values()), list(artefacts.values()))
     return {
         name: _contender(name, artefact, engines[name], examples, p99)
         for (name, artefact), p99 in zip(artefacts.items(), p99_us, strict=True)
     }
+
+
+def _check_unseen(artefacts: Mapping[str, Artefact], examples: Examples) -> None:
+    first_ms = int(examples.event_time_ms.min())
+    for name, artefact in artefacts.items():
+        made = artefact.manifest.provenance
+        if made is not None and made.fitted.last_ms >= first_ms:
+            until = datetime.fromtimestamp(made.fitted.last_ms / 1_000, UTC).date().isoformat()
+            msg = f"--from: expected a day after the last that a model has learned from: {name} has"
+            raise InvalidSettings(f"{msg} learned from rows up to {until}")
 
 
 def _contender(

@@ -6,10 +6,10 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from fraudstream.artefact import load_artefact
 from fraudstream.errors import ModelRefused
-from fraudstream.ledger_entry import LedgerAction, ModelRef, Order
-from fraudstream.standing import Standing
+from fraudstream.models.artefact import load_artefact
+from fraudstream.models.ledger_entry import LedgerAction, ModelRef, Order
+from fraudstream.models.promotion_rules import Standing
 from training.promotion.desk import Desk
 from training.promotion.gate import GateReport
 

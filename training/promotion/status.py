@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 
-from fraudstream.ledger_entry import LedgerEntry
-from fraudstream.standing import Standing
+from fraudstream.models.ledger_entry import LedgerEntry
+from fraudstream.models.promotion_rules import Standing
 
 
 def show(standing: Standing) -> str:

@@ -11,14 +11,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from fraudstream.psi import ALARM, WATCH
-from training.evaluation.figures import ModelFigures
+from fraudstream.models.psi import ALARM, WATCH
+from training.evaluation.figures.all_figures import ModelFigures
+from training.evaluation.figures.segments import RECALL
 from training.evaluation.report import side_tables, tables
 from training.evaluation.report.document import Document, Section, Table
 from training.evaluation.report.page import facts_of, summary_points
 from training.evaluation.report.words import count, number, percent
 from training.evaluation.result import Evaluation
-from training.evaluation.segments import RECALL
 
 _OPEN: Final = "to be filled in"
 _METHODS: Final = {
@@ -72,13 +72,18 @@ def _purpose(evaluation: Evaluation, subject: str) -> Iterator[Section]:
     )
 
 
+def _labels(evaluation: Evaluation) -> str:
+    if evaluation.labels is None:
+        return "Every transaction is labelled."
+    return f"Of its rows {evaluation.labels.text()}."
+
+
 def _design(evaluation: Evaluation, subject: str) -> Iterator[Section]:
     yield Section(
         "3. Data",
         paragraphs=(
-            f"Source: {evaluation.material}, SHA-256 {evaluation.fingerprint}. A transaction is"
-            " labelled fraud once that became known; one that nobody labelled matures to genuine"
-            " after the label delay. Features of a row read what had arrived before it, labels only"
+            f"Source: {evaluation.material}, SHA-256 {evaluation.fingerprint}."
+            f" {_labels(evaluation)} Features of a row read what had arrived before it, labels only"
             " when they were known.",
             "Exclusions: by the Handbook's protocol, cards known to be compromised are left out of"
             " the tests."
@@ -97,7 +102,8 @@ def _design(evaluation: Evaluation, subject: str) -> Iterator[Section]:
             " not positive; smooth and rising, fitted to late rows that the model did not learn"
             " from.",
             "Thresholds: chosen on the same late rows, never on tested ones.",
-            "Hyper-parameters: chosen on folds that end before the first tested day.",
+            f"Hyper-parameters: as {evaluation.configs} has them. This evaluation chooses none"
+            " and cannot tell on which rows they were chosen.",
         ),
         tables=(side_tables.settings_table(evaluation),),
     )
@@ -136,9 +142,9 @@ def _outcomes(evaluation: Evaluation, model: ModelFigures) -> Iterator[Section]:
     yield Section(
         "8. Segments and fairness",
         paragraphs=(
-            "Personal attributes are neither inputs nor at hand here; segments are those of the"
-            " transaction and of how long the card is known. A bank that has attributes it may use"
-            " for testing adds them.",
+            "Personal attributes are no inputs. Segments are those of the transaction, of how long"
+            " the card is known, and of the columns that a training set keeps to test by (dataset"
+            " --segments): a bank adds attributes there that it may use for testing.",
         ),
         tables=(side_tables.worst_table(model), side_tables.segments_table(model)),
     )
@@ -149,7 +155,7 @@ def _control(evaluation: Evaluation, model: ModelFigures) -> Iterator[Section]:
     yield Section(
         "10. Ongoing monitoring",
         points=(
-            f"Drift: python -m training drift compares each feature and the score with what the"
+            f"Drift: fraudstream training drift compares each feature and the score with what the"
             f" model learned from; PSI over {WATCH} is looked at, over {ALARM} it is an alarm.",
             "Calibration: on matured labels, mean score against fraud share; the same command.",
             "Alert volume, stand-in decisions and decision forks: metrics of the scoring service.",

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Final
 
-from fraudstream.psi import SCORE_EDGES
-from training.evaluation.cost import cost_curve
-from training.evaluation.figures import ModelFigures
+from fraudstream.models.psi import SCORE_EDGES
+from training.evaluation.figures.all_figures import ModelFigures
+from training.evaluation.figures.cost import cost_curve
+from training.evaluation.figures.reliability import reliability_bins
 from training.evaluation.pooled import Pooled, pool
-from training.evaluation.reliability import reliability_bins
 from training.evaluation.report import plots, side_tables, tables
 from training.evaluation.report.document import Document, Plot, Section, html_of
 from training.evaluation.report.words import count, interval, number, percent
@@ -32,8 +32,8 @@ _WORDS: Final = (
     "Precision: share of the flagged transactions that are fraud.",
     "AP (average precision): mean precision over all recalls; a score that knows nothing has the"
     " prevalence, a perfect one has 1. It is the first figure to look at when fraud is rare.",
-    "AUC: chance that a fraud scores above a genuine transaction. It is high for every model here,"
-    " because most genuine transactions are easy.",
+    "AUC: chance that a fraud scores above a genuine transaction. Where fraud is rare it may be"
+    " high although most alerts are false, as most genuine transactions are easy.",
     "CP@100 (Card Precision@100): each day the 100 most suspicious cards are looked at; the share"
     " of them that is compromised. Card recall@100 is the share of the compromised cards that is"
     " among them.",
@@ -65,15 +65,18 @@ def facts_of(evaluation: Evaluation) -> list[tuple[str, str]]:
     """Return what identifies an evaluation."""
     rows = sum(fold.rows for fold in evaluation.folds)
     frauds = sum(fold.frauds for fold in evaluation.folds)
+    labels = [] if evaluation.labels is None else [("Labels", evaluation.labels.text())]
     return [
         ("Evaluated on", evaluation.material),
         ("SHA-256 of it", evaluation.fingerprint),
+        *labels,
         ("Feature set", evaluation.feature_set_hash),
         (
             "Tested",
             f"{count(rows)} transactions, {count(frauds)} of them fraud"
             f" ({percent(frauds / max(1, rows), 2)})",
         ),
+        *evaluation.made.items(),
         ("First days of the tests", ", ".join(fold.fold for fold in evaluation.folds)),
     ]
 
@@ -84,9 +87,9 @@ def _first(evaluation: Evaluation, model: ModelFigures) -> Iterator[Section]:
         "How it was tested",
         paragraphs=(
             _PROTOCOLS[evaluation.protocol],
-            "Every model learns anew on each fold, is calibrated on late rows that it did not learn"
-            " from, and its thresholds are chosen on those rows too. The tested rows are used once,"
-            " at their true share of fraud.",
+            "Every model learns each fold from scratch, is calibrated on late rows that it did not"
+            " learn from, and its thresholds are chosen on those rows too. The tested rows are used"
+            " once, all of them that are labelled.",
         ),
         tables=(side_tables.folds_table(evaluation),),
     )
@@ -95,19 +98,20 @@ def _first(evaluation: Evaluation, model: ModelFigures) -> Iterator[Section]:
 
 def summary_points(evaluation: Evaluation, model: ModelFigures) -> list[str]:
     """Return what matters most about one model, in sentences."""
-    failed = [check.name for check in evaluation.checks if not check.is_passed]
+    failed = [check.name for check in evaluation.checks if check.is_failed]
+    held = sum(check.is_passed is True for check in evaluation.checks)
+    not_run = [check.name for check in evaluation.checks if check.is_passed is None]
     flagged = [worst for worst in model.worst if worst.is_flagged]
     points = [
         f"{model.name.capitalize()} has an average precision of {number(model.mean('ap'))}"
-        f" (95 % interval {interval(model.ap_interval)}).",
+        f" (95 % interval {interval(model.ap_interval)}){_over_folds(evaluation)}.",
         _against(model),
         f"At the operating threshold it flags {count(model.operating.alerts)} transactions,"
         f" finds {percent(model.operating.recall)} of the frauds and"
         f" {percent(model.operating.value_detected)} of their value;"
         f" {percent(model.operating.precision)} of its alerts are fraud.",
         f"Calibration: ECE {number(model.after.ece, 5)} and Brier skill"
-        f" {number(model.after.brier_skill)} after calibration"
-        f" (bounds on the Handbook: at most {tables.ECE_BOUND}, at least {tables.SKILL_BOUND}).",
+        f" {number(model.after.brier_skill)} after calibration{_bounds(evaluation)}.",
         f"Segments: {len(flagged)} of {len(model.worst)} comparisons with all rows are over 1.25"
         " among segments with enough rows."
         if model.worst
@@ -115,7 +119,21 @@ def summary_points(evaluation: Evaluation, model: ModelFigures) -> list[str]:
     ]
     if failed:
         return [*points, f"Leakage: FAILED: {', '.join(failed)}. Do not use these figures."]
-    return [*points, f"Leakage: all {len(evaluation.checks)} checks hold."]
+    left = f"; not run: {', '.join(not_run)}" if not_run else ""
+    return [*points, f"Leakage: the {held} checks that were run hold{left}."]
+
+
+def _over_folds(evaluation: Evaluation) -> str:
+    tested = sum(fold.frauds > 0 for fold in evaluation.folds)
+    if tested == len(evaluation.folds):
+        return ""
+    return f", mean over the {tested} of {len(evaluation.folds)} folds that have frauds"
+
+
+def _bounds(evaluation: Evaluation) -> str:
+    if evaluation.protocol != "handbook":
+        return ""
+    return f" (bounds there: at most {tables.ECE_BOUND}, at least {tables.SKILL_BOUND})"
 
 
 def _against(model: ModelFigures) -> str:
@@ -241,7 +259,7 @@ def _last(evaluation: Evaluation, model: ModelFigures) -> Iterator[Section]:
             "Shares of transactions by score, each fold against the first, in bins that end at"
             f" {', '.join(str(edge) for edge in SCORE_EDGES)}. Each fold has a model of its own, so"
             " this shows how steady retraining is; the model that serves is watched by"
-            " python -m training drift.",
+            " fraudstream training drift.",
         ),
         plots=(
             Plot(

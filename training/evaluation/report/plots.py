@@ -14,15 +14,24 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 from numpy.typing import NDArray
 
-from fraudstream.psi import ALARM, WATCH
-from training.evaluation.cost import CostCurve
-from training.evaluation.metrics import Bools, Floats
-from training.evaluation.reliability import Bin
-from training.evaluation.segments import RECALL, SegmentFigures
+from fraudstream.models.psi import ALARM, WATCH
+from training.evaluation.figures.cost import CostCurve
+from training.evaluation.figures.reliability import Bin
+from training.evaluation.figures.segments import RECALL, SegmentFigures
+from training.metrics import Bools, Floats
 
 # Okabe and Ito (2008): told apart by people who do not see red and green apart.
 _COLOURS: Final = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#000000")
 _LINES: Final = ("-", "--", "-.", ":")
+# One model has one colour on every plot, whichever others are beside it.
+_MODELS: Final = (
+    "boosting",
+    "lstm",
+    "transformer",
+    "ensemble",
+    "logistic regression",
+    "amount rule",
+)
 _POINTS: Final = 400  # of a curve: more than a screen shows
 _STYLE: Final[Any] = {  # matplotlib's stubs want a literal where this is given
     "svg.hashsalt": "fraudstream",
@@ -63,6 +72,10 @@ def _line(
     )
 
 
+def _number_of(model: str) -> int:
+    return _MODELS.index(model) if model in _MODELS else len(_MODELS)
+
+
 def _thinned(count: int) -> NDArray[np.intp]:
     """Return about 400 of so many places: evenly spread, and closer together among the first."""
     even = np.linspace(0, count - 1, _POINTS // 2)
@@ -75,11 +88,12 @@ def precision_recall_plot(scores: Mapping[str, Floats], is_fraud: Bools) -> str:
     """Return precision against recall of each model, pooled over the folds."""
 
     def paint(axes: Axes) -> None:
-        for number, (name, score) in enumerate(scores.items()):
+        for name, score in scores.items():
             hits = np.cumsum(is_fraud[np.argsort(-score, kind="stable")])
             at_fraud = np.flatnonzero(np.diff(hits, prepend=0))
             kept = at_fraud[_thinned(len(at_fraud))]
-            _line(axes, number, (hits[kept] / hits[-1], hits[kept] / (kept + 1)), name)
+            points = (hits[kept] / hits[-1], hits[kept] / (kept + 1))
+            _line(axes, _number_of(name), points, name)
         axes.set(xlabel="recall: share of frauds found", ylabel="precision: fraud among alerts")
         axes.set(xlim=(0, 1), ylim=(0, 1.02))
         axes.legend(**_BESIDE)
@@ -109,7 +123,8 @@ def cost_plot(curves: Mapping[str, CostCurve], chosen: Mapping[str, float]) -> s
     """Return cost on the tested rows against the threshold; dots where validation put it."""
 
     def paint(axes: Axes) -> None:
-        for number, (name, curve) in enumerate(curves.items()):
+        for name, curve in curves.items():
+            number = _number_of(name)
             shown = np.isfinite(curve.threshold) & (curve.threshold > 1e-4)
             threshold, cost = curve.threshold[shown], curve.cost_minor[shown] / 100
             kept = _thinned(len(threshold))
@@ -147,8 +162,8 @@ def drift_plot(psi: Mapping[str, Sequence[float]], folds: Sequence[str]) -> str:
     """Return the score's PSI of each fold against the first, with the levels of alarm."""
 
     def paint(axes: Axes) -> None:
-        for number, (name, found) in enumerate(psi.items()):
-            _line(axes, number, (range(len(folds)), np.array(found)), name)
+        for name, found in psi.items():
+            _line(axes, _number_of(name), (range(len(folds)), np.array(found)), name)
         for level, name in ((WATCH, "watch"), (ALARM, "alarm")):
             axes.axhline(level, color="#8a94a3", linewidth=1)
             axes.text(0, level, f" {name} {level}", va="bottom", color="#566273")

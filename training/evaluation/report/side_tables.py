@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
-from training.evaluation.figures import ModelFigures
-from training.evaluation.report.document import Cell, Table
-from training.evaluation.report.words import count, number, percent
-from training.evaluation.result import Evaluation
-from training.evaluation.segments import (
+from training.evaluation.figures.all_figures import ModelFigures
+from training.evaluation.figures.segments import (
     CALIBRATION,
     FLAG_RATIO,
     FPR,
@@ -18,6 +16,9 @@ from training.evaluation.segments import (
     THIN_FRAUDS,
     SegmentFigures,
 )
+from training.evaluation.report.document import Cell, Table
+from training.evaluation.report.words import count, number, percent, ratio_text
+from training.evaluation.result import Evaluation
 
 
 def folds_table(evaluation: Evaluation) -> Table:
@@ -65,7 +66,7 @@ def segments_table(model: ModelFigures) -> Table:
 
 def _segment_row(found: SegmentFigures) -> tuple[str | Cell, ...]:
     def ratio(measure: str) -> Cell:
-        text = number(MEASURES[measure](found), 2)
+        text = ratio_text(MEASURES[measure](found))
         if found.is_thin(measure):
             return Cell(f"({text})")
         return Cell(text, "bad" if measure in found.flags else "")
@@ -96,7 +97,7 @@ def worst_table(model: ModelFigures) -> Table:
                 worst.trait,
                 worst.measure,
                 worst.label,
-                Cell(number(worst.ratio, 2), "bad" if worst.is_flagged else ""),
+                Cell(ratio_text(worst.ratio), "bad" if worst.is_flagged else ""),
             )
             for worst in model.worst
         ],
@@ -157,15 +158,18 @@ def psi_table(evaluation: Evaluation) -> Table:
     )
 
 
+_HOLDS: Final = {True: Cell("yes", "good"), False: Cell("NO", "bad"), None: Cell("not run")}
+
+
 def checks_table(evaluation: Evaluation) -> Table:
     """Return the leakage checklist."""
     return Table(
-        "Leakage checklist, run on the first fold.",
+        "Leakage checklist, run on the first fold that has frauds.",
         ("check", "holds", "what was found"),
         [
             (
                 check.name,
-                Cell("yes", "good") if check.is_passed else Cell("NO", "bad"),
+                _HOLDS[check.is_passed],
                 check.found,
             )
             for check in evaluation.checks
@@ -177,7 +181,7 @@ def checks_table(evaluation: Evaluation) -> Table:
 def settings_table(evaluation: Evaluation) -> Table:
     """Return the settings of each model."""
     return Table(
-        "Settings, chosen on folds that end before the first tested day.",
+        f"Settings, from {evaluation.configs}.",
         ("model", "settings"),
         [
             (name, ", ".join(f"{key} {value}" for key, value in found.items()) or "none")

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from training.evaluation.figures import ModelFigures
+from training.evaluation.figures.all_figures import ModelFigures
+from training.evaluation.figures.operating import OperatingPoint
 from training.evaluation.leakage import HANDBOOK_ORACLE_AP
-from training.evaluation.operating import OperatingPoint
 from training.evaluation.report.document import Cell, Table
 from training.evaluation.report.words import (
     NOTHING,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Final
 
-from training.evaluation.bootstrap import Interval
+from training.evaluation.figures.bootstrap import Interval
 
 NOTHING: Final = "n/a"
 
@@ -26,6 +26,15 @@ def percent(share: float | None, digits: int = 1) -> str:
     '2.5 %'
     """
     return NOTHING if share is None or not math.isfinite(share) else f"{100 * share:,.{digits}f} %"
+
+
+def ratio_text(value: float) -> str:
+    """Return a ratio against all rows; infinite where a segment has nothing of what it should.
+
+    >>> ratio_text(1.254), ratio_text(float("inf"))
+    ('1.25', '∞')
+    """
+    return "∞" if value == math.inf else number(value, 2)
 
 
 def count(value: int) -> str:

@@ -1,0 +1,1 @@
+"""Where rows come from: files or Kafka, as canonical columns."""

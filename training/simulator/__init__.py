@@ -1,0 +1,1 @@
+"""A simulated bank: cardholders, fraudsters and their messages."""
