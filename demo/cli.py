@@ -6,14 +6,14 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
-from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Final
 
 from demo.replay import ReplayOptions, run_replay
 from demo.run import DEMO_SEED, RunOptions, run_demo
 from demo.send import send_sample
-from fraudstream.errors import FraudStreamError, InvalidSettings
+from fraudstream.errors import FraudStreamError
+from fraudstream.runtime.usage_parser import command_line, midnight_ms
 
 _ABOUT: Final = """\
 Runs the whole fraudstream line on this machine: broker and store, then ingest, features,
@@ -22,7 +22,8 @@ of fraudster among it. Ctrl-C ends everything.
 
 The broker is the one that FRAUD_KAFKA_BOOTSTRAP names, else Apache Kafka where KAFKA_HOME and
 Java 17 are, else an embedded one that needs neither. The store is the one that FRAUD_REDIS_URL
-names, else an embedded Valkey."""
+names, else an embedded Valkey. On servers that were there before, a run has a prefix of its own for
+topics and keys, unless FRAUD_KAFKA_TOPIC_PREFIX and FRAUD_REDIS_KEY_PREFIX say another."""
 _EXAMPLES: Final = """\
 examples:
   python -m demo                                   until Ctrl-C, with a live table
@@ -30,8 +31,9 @@ examples:
   python -m demo send samples/approve.json         one transaction to the line that runs
   python -m demo replay FILE.parquet --from 2018-08-08 --days 7 --summary out.json
 
-exit codes: 0 all well; 1 an accepted transaction has no decision; 64 wrong usage;
-69 a server or service did not start; 78 a setting is not valid"""
+exit codes: 0 all well; 1 an accepted transaction has no decision; 64 wrong usage; 65 what was sent
+is refused; 66 a file is not there; 69 a server or service did not start, or no line runs; 78 a
+setting or file is not valid"""
 _INTERRUPTED: Final = 130
 
 
@@ -47,24 +49,10 @@ def positive(text: str) -> float:
     return number
 
 
-def midnight_ms(text: str) -> int:
-    """Return the begin of a day, UTC, epoch milliseconds; for argparse.
-
-    >>> midnight_ms("1970-01-02")
-    86400000
-    """
-    day = date.fromisoformat(text)
-    return int(datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp()) * 1_000
-
-
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m demo",
-        description=_ABOUT,
-        epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command_line("demo", _ABOUT)
+    parser.epilog = _EXAMPLES
     parser.add_argument(
         "--for",
         dest="duration_s",
@@ -101,7 +89,14 @@ def _add_commands(parser: argparse.ArgumentParser) -> None:
     send.add_argument("sample", type=Path, help="JSON file, such as samples/approve.json")
     replay = commands.add_parser("replay", help="a recorded data set through the whole line")
     replay.add_argument("file", type=Path, help="Parquet file with the Handbook's columns")
-    replay.add_argument("--from", dest="from_ms", type=midnight_ms, required=True, metavar="DAY")
+    replay.add_argument(
+        "--from",
+        dest="from_ms",
+        type=midnight_ms,
+        required=True,
+        metavar="DAY",
+        help="first day of the span, UTC, as 2018-08-08; what is before it is the past",
+    )
     replay.add_argument("--days", type=int, default=7, metavar="N", help="length of the span (7)")
     replay.add_argument(
         "--summary",
@@ -123,12 +118,9 @@ def run(arguments: Sequence[str]) -> int:
         return os.EX_USAGE if exc.code else os.EX_OK
     try:
         return _dispatch(chosen)
-    except InvalidSettings as exc:
-        print(exc, file=sys.stderr)
-        return os.EX_CONFIG
     except FraudStreamError as exc:
         print(exc, file=sys.stderr)
-        return os.EX_UNAVAILABLE
+        return exc.exit_code
     except KeyboardInterrupt:
         return _INTERRUPTED
 

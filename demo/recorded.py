@@ -11,12 +11,13 @@ import pyarrow.parquet as pq
 
 from demo.past import Past
 from fraudstream.features.catalogue import Entity
-from fraudstream.money import indicative_rate_table
-from fraudstream.privacy import Tokeniser
+from fraudstream.features.history import Ints
+from fraudstream.transaction.card_token import Tokeniser
+from fraudstream.transaction.money import indicative_rate_table
 from fraudstream.v1 import transaction_pb2 as pb
 from fraudstream.v1.label_pb2 import DISPOSITION_CONFIRMED_FRAUD, LABEL_SOURCE_CHARGEBACK, Label
-from training.histories import HANDBOOK_BANK, LabelledHistory, handbook_history
-from training.messages import pan_of
+from training.simulator.histories import HANDBOOK_BANK, LabelledHistory, handbook_history
+from training.simulator.messages import pan_of
 
 CURRENCY: Final = indicative_rate_table().reference_currency
 
@@ -28,10 +29,12 @@ class Recorded:
     Attributes:
         history: Its rows, as the offline driver reads them.
         ids: int64 [N], the file's transaction ids.
+        terminals: int64, the file's id of each terminal number.
     """
 
     history: LabelledHistory
-    ids: np.ndarray[tuple[int], np.dtype[np.int64]]
+    ids: Ints
+    terminals: Ints
 
     @classmethod
     def read(cls, path: Path) -> Self:
@@ -41,8 +44,11 @@ class Recorded:
             InvalidSettings: It is missing or lacks a column.
         """
         history = handbook_history(path)
-        ids = pq.read_table(path, columns=["TRANSACTION_ID"])["TRANSACTION_ID"].to_numpy()
-        return cls(history, np.sort(ids).astype(np.int64))
+        columns = pq.read_table(path, columns=["TRANSACTION_ID", "TERMINAL_ID"])
+        ids, terminals = (
+            columns[name].to_numpy().astype(np.int64) for name in columns.column_names
+        )
+        return cls(history, np.sort(ids), np.unique(terminals))
 
     def past(self, until_ms: int, tokeniser: Tokeniser) -> Past:
         """Return the history before a moment."""
@@ -99,4 +105,4 @@ class Recorded:
         return int(self.history.history.card[row])
 
     def _terminal(self, row: int) -> str:
-        return str(self.history.history.entities[Entity.TERMINAL][row])
+        return str(self.terminals[self.history.history.entities[Entity.TERMINAL][row]])

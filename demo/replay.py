@@ -20,28 +20,30 @@ from typing import Final
 import numpy as np
 from kafka import KafkaProducer
 
-from demo.line import Line
-from demo.past import load_past
-from demo.processes import ChildProcess, ProcessFailed
+from demo.past import FILE_NAME, load_past
 from demo.recorded import Recorded
-from demo.servers import start_servers
-from demo.settings import kafka_settings_in
-from fraudstream.bus import kafka_python_producer_options
+from fraudstream.broker.clients import SignedSender, kafka_python_producer_options
+from fraudstream.broker.log_reader import LogReader
 from fraudstream.errors import BrokerUnavailable
 from fraudstream.features.history import History
-from fraudstream.log_reader import LogReader
-from fraudstream.privacy import Tokeniser, TokenKeys
 from fraudstream.settings import KafkaSettings
 from fraudstream.topics import DECISIONS, LABELS, RAW
-from fraudstream.transaction import CONTENT_TYPE, PROTOBUF
+from fraudstream.transaction.card_token import Tokeniser, TokenKeys
+from fraudstream.transaction.formats import CONTENT_TYPE, PROTOBUF
 from fraudstream.v1.decision_pb2 import Decision
-from training.evaluation.metrics import DAY_MS, Fold, Scored, handbook_filter, summarise
+from harness.line import Line
+from harness.processes import ChildProcess, ProcessFailed
+from harness.servers import start_servers
+from harness.settings import kafka_settings_in
+from training.metrics import DAY_MS, Fold, Scored, handbook_filter, summarise
 
 # A card's row reads what terminals had shown by then: the less is under way, the fresher that is.
 AHEAD_AT_MOST: Final = 400
 _STEP: Final = 100
 _STALL_TIMEOUT_S: Final = 120.0
 _TRAIN_TIMEOUT_S: Final = 3_600.0
+_TRAIN_NEWS_S: Final = 10.0
+_BOOKS_DAYS: Final = 7
 # Days from the first training day to the first test day, in the book's protocol.
 _TRAIN_LEAD_D: Final = 14
 _SERVICES: Final = (
@@ -116,18 +118,20 @@ def run_replay(options: ReplayOptions) -> int:
         broker, servers = start_servers(stack, folder)
         servers |= {"FRAUD_KAFKA_TOPIC_PREFIX": f"{mark}-", "FRAUD_REDIS_KEY_PREFIX": mark}
         line = _line(folder, servers, model)
-        line.prepare("--no-expiry")
+        line.prepare()
         tokeniser = Tokeniser(TokenKeys.load(line.token_keys))
         past = recorded.past(options.from_ms, tokeniser)
-        say(load_past(past, servers))
+        say(load_past(past, servers, folder / FILE_NAME))
         stack.callback(line.stop)
+        stack.callback(print, "ending the line", flush=True)
         line.start()
         say(f"{len(line.services)} services ready on {broker.title}; logs in {line.folder}/logs")
         rows = recorded.rows_between(options.from_ms, options.until_ms)
-        sender = Sender(recorded, kafka_settings_in(servers), tokeniser, past.labelled.history)
+        kafka = kafka_settings_in(line.environment)
+        sender = Sender(recorded, kafka, tokeniser, past.labelled.history)
         answers = sender.send(rows, _progress(len(rows)))
     summary = _measure(recorded, options, answers, rows) | {"broker": broker.title}
-    say(_words(options, summary))
+    say(words_of(options, summary))
     if options.summary:
         options.summary.write_text(json.dumps(summary, indent=2) + "\n")
     return 0 if summary["decided"] == summary["sent"] else 1
@@ -136,7 +140,7 @@ def run_replay(options: ReplayOptions) -> int:
 def _line(folder: Path, servers: Mapping[str, str], model: Path) -> Line:
     more = {
         "FRAUD_SCORING_MODEL": str(model.absolute()),
-        "FRAUD_FEATURES_CLOCK": "record",
+        "FRAUD_KAFKA_IS_REPLAY": "true",
         "FRAUD_TELEMETRY_SAMPLE_RATIO": "0",
     }
     return Line(folder, servers, more, _SERVICES)
@@ -158,13 +162,25 @@ def trained_model(options: ReplayOptions) -> Path:
     command += ["--train-from", day, "--out", str(out.absolute())]
     training = ChildProcess("training", command, out.parent / f"{out.name}.log")
     training.start()
-    if not training.wait_end(_TRAIN_TIMEOUT_S) or training.exit_code != 0:
+    if not _watched(training) or training.exit_code != 0:
         training.kill()
         raise ProcessFailed(
             "training failed; it needs PyTorch: pip install -e '.[train]'\n"
             + training.log_text()[-1_500:]
         )
     return out
+
+
+def _watched(training: ChildProcess) -> bool:
+    """Return whether training ended within its bound, showing meanwhile what it says last."""
+    started_s = time.monotonic()
+    while not training.wait_end(_TRAIN_NEWS_S):
+        elapsed_s = time.monotonic() - started_s
+        if elapsed_s > _TRAIN_TIMEOUT_S:
+            return False
+        said = training.log_text().splitlines()
+        say(f"training for {elapsed_s:.0f} s: {said[-1] if said else 'reading the file'}")
+    return True
 
 
 def _progress(number: int) -> Callable[[int], None]:
@@ -201,6 +217,7 @@ class Sender:
         self._labels = iter(recorded.labels_after(known_ms))
         self._next_label = next(self._labels, None)
         self._producer = KafkaProducer(**kafka_python_producer_options(kafka))
+        self._sender = SignedSender(self._producer, kafka, "ingest")
 
     def send(self, rows: list[int], tell: Callable[[int], None]) -> dict[str, Answer]:
         """Send every row and return what was decided, by transaction id.
@@ -248,11 +265,11 @@ class Sender:
         arrival = self._recorded.history.label_arrival_ms
         while self._next_label is not None and arrival[self._next_label] < until_ms:
             label = self._recorded.label(self._next_label, self._tokeniser)
-            self._producer.send(
+            self._sender.send(
                 self._kafka.topic(LABELS),
-                value=label.SerializeToString(),
-                key=label.card_token.encode(),
-                timestamp_ms=label.settled_at_ms,
+                label.card_token.encode(),
+                label.SerializeToString(),
+                label.settled_at_ms,
             )
             self._next_label = next(self._labels, None)
 
@@ -287,8 +304,8 @@ def _measure(
     }
 
 
-def _words(options: ReplayOptions, summary: Mapping[str, float | str]) -> str:
-    """Return the figures beside the published ones."""
+def words_of(options: ReplayOptions, summary: Mapping[str, float | str]) -> str:
+    """Return the figures beside the published ones, which are of whole weeks."""
     day = time.strftime("%Y-%m-%d", time.gmtime(options.from_ms / 1_000))
     lines = [
         f"sent {summary['sent']}, decided {summary['decided']};"
@@ -298,4 +315,9 @@ def _words(options: ReplayOptions, summary: Mapping[str, float | str]) -> str:
         f"{summary['ap']:8.3f}{summary['auc']:8.3f}{summary['cp100']:8.3f}",
     ]
     lines += [f"{name:32}{ap:8.3f}{auc:8.3f}{cp:8.3f}" for name, ap, auc, cp in _PUBLISHED]
+    if options.days != _BOOKS_DAYS:
+        lines.append(
+            f"the published figures are of weeks; this span is {options.days} days with"
+            f" {summary['frauds']} frauds, so chance moves its figures more"
+        )
     return "\n".join(lines)

@@ -3,46 +3,63 @@
 A field may hold one of these words instead of a value, so that no card number stands in a file
 and a sample can be sent again and again:
 
-    @card    a card number made from a range that Visa publishes for tests
-    @fresh   an id that was never used
-    @now     the time, epoch milliseconds
+    @card      a card of the samples' holders, by a range of numbers that is published for tests
+    @customer  the id of its holder
+    @device    a device that was never used
+    @fresh     an id that was never used
+    @now       the time, epoch milliseconds
 """
 
 from __future__ import annotations
 
 import json
 import secrets
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from fraudstream.errors import InvalidSettings
-from fraudstream.transaction_json import decode_json
+from demo.holder import FIRST_HOLDER, HOLDERS
+from fraudstream.errors import InvalidSettings, MissingFile
+from fraudstream.runtime.clock import epoch_ms
+from fraudstream.transaction.json_form import decode_json
 from fraudstream.v1.transaction_pb2 import Transaction
-from training.messages import pan_of
+from harness.processes import PROJECT_FOLDER
+from training.simulator.messages import customer_of, pan_of
 
-# Card numbers beyond those of the simulated population.
-_SAMPLE_CARD: Final = 9_000_000
+# The last digit of a card's number says its bank; these belong to the samples' one.
+_DIGITS_OF_BANK: Final = 7
+# A lap of all holders takes over a minute, and no two samples are sent by hand within a turn.
+_TURN_MS: Final = 200
 
 
-def fill_sample(text: str, now_ms: int) -> bytes:
-    """Return a sample as the bytes to send, its marked fields filled.
+def fill_sample(text: str, now_ms: int, card: int = FIRST_HOLDER) -> bytes:
+    """Return a sample as the bytes to send, its marked fields filled, with a card by its number.
 
     What is not a JSON object is returned as it is: bad samples are sent too.
 
     >>> fill_sample('{"event_time_ms": "@now"}', 5)
     b'{"event_time_ms": 5}'
     """
-    fillings: dict[str, Callable[[], str | int]] = {
-        "@card": lambda: pan_of(_SAMPLE_CARD),
-        "@fresh": lambda: f"sample-{secrets.token_hex(6)}",
-        "@now": lambda: now_ms,
+    fillings: dict[str, str | int] = {
+        "@card": pan_of(card),
+        "@customer": customer_of(card),
+        "@device": f"device-{secrets.token_hex(6)}",
+        "@fresh": f"sample-{secrets.token_hex(6)}",
+        "@now": now_ms,
     }
     filled = text
-    for word, fill in fillings.items():
-        filled = filled.replace(json.dumps(word), json.dumps(fill()))
+    for word, content in fillings.items():
+        filled = filled.replace(json.dumps(word), json.dumps(content))
     return filled.encode()
+
+
+def holder_in_turn(now_ms: int) -> int:
+    """Return the holder whose turn it is: a card that pays twice within a minute looks stolen.
+
+    >>> holder_in_turn(0), holder_in_turn(200), holder_in_turn(1_400)
+    (10000, 10001, 10010)
+    """
+    ten, digit = divmod(now_ms // _TURN_MS, _DIGITS_OF_BANK)
+    return FIRST_HOLDER + 10 * (ten % (HOLDERS // 10)) + digit
 
 
 def sample_transaction(path: str) -> Transaction:
@@ -52,16 +69,22 @@ def sample_transaction(path: str) -> Transaction:
         InvalidSettings: It cannot be read.
         InvalidTransaction: It is no transaction.
     """
-    return decode_json(read_sample(Path(path), time.time_ns() // 1_000_000))
+    return decode_json(read_sample(Path(path), epoch_ms()))
 
 
 def read_sample(path: Path, now_ms: int) -> bytes:
-    """Read and fill a sample file.
+    """Read and fill a sample file; `samples/` is also looked for where the demo is installed.
 
     Raises:
-        InvalidSettings: It cannot be read.
+        MissingFile: It cannot be read.
+        InvalidSettings: It is no text.
     """
     try:
-        return fill_sample(path.read_text(), now_ms)
-    except (OSError, UnicodeDecodeError) as exc:
-        raise InvalidSettings(f"cannot read the sample {path}: {type(exc).__name__}") from exc
+        found = path if path.exists() else PROJECT_FOLDER / path
+        return fill_sample(found.read_text(), now_ms, holder_in_turn(now_ms))
+    except FileNotFoundError as exc:
+        raise MissingFile(f"there is no file {path}") from exc
+    except OSError as exc:
+        raise MissingFile(f"cannot read the sample {path}: {exc.strerror}") from exc
+    except UnicodeDecodeError as exc:
+        raise InvalidSettings(f"the sample {path} is not UTF-8 text") from exc

@@ -98,7 +98,7 @@ class LiveScreen:
         self._live.stop()
 
     def show(self, snapshot: Snapshot) -> None:
-        """Draw the table anew."""
+        """Draw the table again."""
         table = Table(box=None, show_header=False, padding=(0, 2))
         table.add_column(style="bold")
         for name, words in _table_rows(snapshot):

@@ -8,8 +8,9 @@ from typing import Final
 
 import numpy as np
 
-from demo.traffic import RawRecord, Sent
+from fraudstream.names import word_of
 from fraudstream.v1.decision_pb2 import ACTION_APPROVE, Action, Decision
+from harness.traffic import RawRecord, Sent
 
 # Screen percentiles look at this many latest decisions.
 _RECENT: Final = 2_000
@@ -63,7 +64,7 @@ def action_name(action: Action) -> str:
     >>> action_name(ACTION_APPROVE)
     'approve'
     """
-    return Action.Name(action).removeprefix("ACTION_").lower()
+    return word_of(Action, action)
 
 
 class Tally:

@@ -10,13 +10,19 @@ the whole line. Each sends simulated transactions one after another without a pa
 failure where it is no decision about that very transaction. One Locust process makes about a
 thousand calls a second and costs more CPU than the service: it is for behaviour, not for figures
 (`--processes` starts more of them); those are measured by `python -m loadtest.bench`.
+
+The exit code is 0 only where something was sent and all of it was decided: 1 where a request
+failed, 69 where there was none. Without a service or broker a run ends before it begins, and leaves
+the report of an earlier one as it is.
 """
 
 from __future__ import annotations
 
-import itertools
+import logging
+import os
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cache
 from typing import Final, cast
 
@@ -24,16 +30,22 @@ import gevent
 import grpc
 import grpc.experimental.gevent  # type: ignore[import-not-found]  # not in its stubs
 from gevent.event import AsyncResult
-from gevent.lock import Semaphore
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 from kafka import KafkaProducer
-from locust import User, task
+from kafka.errors import KafkaError
+from locust import User, events, task
+from locust.env import Environment
+from locust.runners import WorkerRunner
+from locust.stats import print_error_report
 
-from fraudstream.bus import kafka_python_options
-from fraudstream.identity import decision_id_of, identity_of
-from fraudstream.log_reader import LogReader
+from fraudstream.broker.clients import kafka_python_options
+from fraudstream.broker.log_reader import LogReader
+from fraudstream.errors import FraudStreamError
+from fraudstream.names import word_of
 from fraudstream.settings import KafkaSettings
 from fraudstream.topics import DECISIONS, RAW
-from fraudstream.transaction import CONTENT_TYPE, PROTOBUF
+from fraudstream.transaction.formats import CONTENT_TYPE, PROTOBUF
+from fraudstream.transaction.identity import decision_id_of, identity_of
 from fraudstream.v1.decision_pb2 import Action, Decision
 from fraudstream.v1.scoring_pb2 import ScoreRequest
 from fraudstream.v1.scoring_pb2_grpc import ScoringStub
@@ -43,10 +55,14 @@ from loadtest.traffic import raw_traffic, traffic
 # Locust has patched the standard library by now; gRPC waits in C, so it is told apart.
 grpc.experimental.gevent.init_gevent()  # pyright: ignore[reportAttributeAccessIssue]  # as above
 
+_ADDRESS: Final = "127.0.0.1:50051"
+_NO_ANSWER: Final = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
 _TIMEOUT_S: Final = 5.0
 _LINE_TIMEOUT_S: Final = 30.0
 _POLL_S: Final = 0.05
-_users: Final = itertools.count(1)
+_log: Final = logging.getLogger(__name__)
+# One line a connection attempt, between Locust's tables.
+logging.getLogger("kafka").setLevel(logging.ERROR)
 
 
 class WrongDecision(Exception):
@@ -72,16 +88,67 @@ def check_decision(transaction: Transaction, decision: Decision) -> None:
         raise WrongDecision("the decision has no reasons")
 
 
+@cache
+def _population(source: Callable[[int], Iterator[Transaction]]) -> Iterator[Transaction]:
+    """Return the transactions that all users of a process share: each is sent once."""
+    return source(1)
+
+
+@events.init.add_listener  # type: ignore[untyped-decorator]  # not in its stubs
+def make_traffic(environment: Environment, **_: object) -> None:
+    """Make the population before the clock of the run starts: it takes seconds of CPU.
+
+    Timers count from the event loop's last turn, which those seconds have made old. Where nobody
+    answers, the process ends here, before anything is measured or written.
+    """
+    chosen = [user for user in environment.user_classes if issubclass(user, (ScoreUser, KafkaUser))]
+    for user in chosen:
+        fault = user.fault_of_target(environment)
+        if fault:
+            _log.error(fault)
+            sys.exit(os.EX_UNAVAILABLE)
+    for user in chosen:
+        next(_population(user.source))
+    gevent.get_hub().loop.update_now()
+    _log.info("the traffic is made")
+
+
+@events.quitting.add_listener  # type: ignore[untyped-decorator]  # not in its stubs
+def tell_failures(environment: Environment, **_: object) -> None:
+    """Say what went wrong, which Locust does not where it writes JSON; fail an empty run."""
+    if isinstance(environment.runner, WorkerRunner):
+        return
+    print_error_report(environment.stats)
+    if environment.stats.total.num_requests == 0:
+        _log.error("no request was made: nothing was measured")
+        environment.process_exit_code = os.EX_UNAVAILABLE
+
+
 class ScoreUser(User):
     """A downstream system with one connection and one call in flight."""
 
+    source = staticmethod(traffic)
+
+    @staticmethod
+    def fault_of_target(environment: Environment) -> str:
+        """Return why nothing can be sent, empty where a gRPC server answers, with whatever."""
+        address = environment.host or _ADDRESS
+        with grpc.insecure_channel(address) as channel:
+            try:
+                health = health_pb2_grpc.HealthStub(channel)
+                health.Check(health_pb2.HealthCheckRequest(), timeout=_TIMEOUT_S)
+            except grpc.RpcError as exc:
+                if exc.code() in _NO_ANSWER:
+                    return f"no scoring service answers at {address}: start `make demo`"
+        return ""
+
     def on_start(self) -> None:
-        """Connect, and begin with transactions that no other user sends."""
+        """Connect."""
         # A pool of its own, as channels with equal options share connections otherwise.
         options = [("grpc.use_local_subchannel_pool", 1)]
-        self._channel = grpc.insecure_channel(self.host or "127.0.0.1:50051", options)
+        self._channel = grpc.insecure_channel(self.host or _ADDRESS, options)
         self._stub = ScoringStub(self._channel)  # type: ignore[no-untyped-call]  # generated
-        self._traffic = traffic(next(_users))
+        self._traffic = _population(traffic)
 
     def on_stop(self) -> None:
         """Disconnect."""
@@ -140,9 +207,6 @@ class KafkaLine:
         )
 
 
-_connecting: Final = Semaphore()
-
-
 @cache
 def _kafka_line() -> KafkaLine:
     return KafkaLine()
@@ -151,11 +215,25 @@ def _kafka_line() -> KafkaLine:
 class KafkaUser(User):
     """A bank with one transaction on its way through the line."""
 
+    source = staticmethod(raw_traffic)
+
+    @staticmethod
+    def fault_of_target(_environment: Environment) -> str:
+        """Return why nothing can be sent, empty where the broker has the line's topics."""
+        try:
+            _kafka_line()
+        except (KafkaError, FraudStreamError) as exc:
+            address = KafkaSettings.read().bootstrap
+            return (
+                f"no broker of a line at {address} (FRAUD_KAFKA_BOOTSTRAP): {exc}: start"
+                " `make demo`, and read its addresses by `. var/demo/line.env`"
+            )
+        return ""
+
     def on_start(self) -> None:
-        """Connect, and begin with transactions that no other user sends."""
-        with _connecting:
-            self._line = _kafka_line()
-        self._traffic = raw_traffic(next(_users))
+        """Take the process's connection."""
+        self._line = _kafka_line()
+        self._traffic = _population(raw_traffic)
 
     @task
     def send(self) -> None:
@@ -170,6 +248,15 @@ class KafkaUser(User):
         report(self, "kafka", "Line", transaction, ask)
 
 
+def _words_of(failure: BaseException) -> str:
+    """Return what went wrong on one line; gRPC's own form of it has seven."""
+    if isinstance(failure, grpc.RpcError):
+        return f"{failure.code().name}: {failure.details()}"
+    if isinstance(failure, gevent.Timeout):
+        return f"no decision within {failure.seconds:g} s"
+    return str(failure)
+
+
 def report(
     user: User, kind: str, name: str, transaction: Transaction, ask: Callable[[], Decision]
 ) -> None:
@@ -180,9 +267,9 @@ def report(
         decision = ask()
         size = decision.ByteSize()
         check_decision(transaction, decision)
-        action = Action.Name(decision.action).removeprefix("ACTION_").lower()
+        action = word_of(Action, decision.action)
     except (grpc.RpcError, gevent.Timeout, WrongDecision) as exc:
-        failure = exc
+        failure = _words_of(exc)
     user.environment.events.request.fire(
         request_type=kind,
         name=f"{name} {action}",

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import secrets
-import time
 from collections.abc import Iterator, Sequence
 from itertools import count
 from typing import Final
 
 import numpy as np
 
+from fraudstream.runtime.clock import epoch_ms
 from fraudstream.v1.scoring_pb2 import ScoreRequest
 from fraudstream.v1.transaction_pb2 import Transaction
-from training.simulate import SimulationSettings, live_traffic
+from training.simulator.simulate import SimulationSettings, live_traffic
 
 _CARDS: Final = 2_000
 # A key id that no key file has: these cards exist in load tests only.
@@ -43,7 +43,7 @@ def raw_traffic(seed: int) -> Iterator[Transaction]:
     for simulated in live_traffic(SimulationSettings(seed=seed, cards=_CARDS)):
         transaction = simulated.transaction
         transaction.transaction_id = f"{run}-{seed}-{transaction.transaction_id}"
-        transaction.event_time_ms = time.time_ns() // 1_000_000
+        transaction.event_time_ms = epoch_ms()
         yield transaction
 
 
@@ -76,7 +76,7 @@ class FreshTransactions:
 
     def take(self, wanted: int) -> Iterator[Transaction]:
         """Yield so many, as canonical as what they are made from."""
-        now_ms = time.time_ns() // 1_000_000
+        now_ms = epoch_ms()
         for card in self._random.integers(0, self._cards, wanted).tolist():
             number = next(self._numbers)
             model = self._models[number % len(self._models)]

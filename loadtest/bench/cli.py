@@ -14,9 +14,8 @@ from typing import Final
 from rich.console import Console
 
 from fraudstream.errors import FraudStreamError
-from fraudstream.usage_parser import UsageParser
+from fraudstream.runtime.usage_parser import UsageParser
 from loadtest.bench.figure import Experiment, Figure, Plan
-from loadtest.bench.gate import gate, has_failed, print_gate, ratios_of, read_rows
 from loadtest.bench.interleave import Measured, measure
 from loadtest.bench.report import json_rows, print_table
 
@@ -43,18 +42,12 @@ FRAUD_KAFKA_BOOTSTRAP names a broker that runs already, for the figures that tak
 Measure on a quiet machine. The load average is printed: above the number of cores, CPU times are
 inflated (1.3 to 2 times) and wall times worse; ratios of one run suffer less.
 
-A gate compares the ratios of this run, or of rows written before (--measured), with those of a
-file of loadtest/results: where a median lies beyond the bad end of the committed interval by more
-than 15 %, the exit code is 1. Times are never compared: they are another machine's.
-  python -m loadtest.bench --gate loadtest/results/FILE.json
-  python -m loadtest.bench --gate loadtest/results/FILE.json --measured run.json
-
 JSON: a list of rows {"name", "value", "unit", "must", "aim", "runs", "spread", "command"}; `value`
 is the median and `spread` its interval. Rows may also hold `apart` (what was measured beside the
 figure, such as the broker's CPU) and `skipped` (why there is no value).
 
-exit codes: 0 done, 1 a figure does not reach its must or the gate says worse, 64 usage, 69 a side
-could not be measured
+exit codes: 0 done, 1 a figure does not reach its must, 64 usage, 69 a side could not be
+measured
 """
 
 
@@ -69,45 +62,14 @@ def run(arguments: Sequence[str], experiments: Sequence[Experiment]) -> int:
             console.print(line, highlight=False, soft_wrap=True)
         return _OK
     try:
-        if asked.gate:
-            return _gate(experiments, figures, asked, console)
-        found = _measure_and_print(experiments, asked, console)
+        found = _measure(experiments, asked)
     except FraudStreamError as exc:
         _say(str(exc))
         return _UNAVAILABLE
-    return _OK if all(measured.reaches_must for measured in found) else _BELOW_MUST
-
-
-def _gate(
-    experiments: Sequence[Experiment],
-    figures: Sequence[Figure],
-    asked: argparse.Namespace,
-    console: Console,
-) -> int:
-    """Compare the ratios of a run with those that were committed."""
-    committed = ratios_of(read_rows(asked.gate))
-    if asked.measured:
-        ratios = ratios_of(read_rows(asked.measured))
-        found = {name: ratio.value for name, ratio in ratios.items()}
-    else:
-        named = [figure.name for figure in figures if figure.name in committed]
-        asked.only = [name for name in named if not asked.only or name in asked.only]
-        measured = _measure_and_print(experiments, asked, console)
-        found = {m.figure.name: m.value for m in measured if m.value is not None}
-    chosen = [f for f in figures if not asked.only or f.name in asked.only]
-    gated = gate(chosen, committed, found)
-    print_gate(gated, console)
-    return _BELOW_MUST if has_failed(gated) else _OK
-
-
-def _measure_and_print(
-    experiments: Sequence[Experiment], asked: argparse.Namespace, console: Console
-) -> list[Measured]:
-    found = _measure(experiments, asked)
     print_table(found, console)
     if asked.json:
         asked.json.write_text(json_rows(found, _options(asked)))
-    return found
+    return _OK if all(measured.reaches_must for measured in found) else _BELOW_MUST
 
 
 def _parser(figures: Sequence[Figure]) -> argparse.ArgumentParser:
@@ -125,12 +87,6 @@ def _parser(figures: Sequence[Figure]) -> argparse.ArgumentParser:
         help="measure this figure; repeat for more (default: all)",
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the rows to a file")
-    parser.add_argument(
-        "--gate", type=Path, metavar="FILE", help="compare ratios with those of this file"
-    )
-    parser.add_argument(
-        "--measured", type=Path, metavar="FILE", help="with --gate: rows that were measured before"
-    )
     parser.add_argument("--list", action="store_true", help="list the figures and measure nothing")
     parser.add_argument(
         "--runs", type=_positive, default=_RUNS, metavar="N", help=f"rounds (default {_RUNS})"

@@ -44,7 +44,7 @@ class Cores:
         return cls.share(os.sched_getaffinity(0))
 
 
-def lacking_for_cores() -> str:
+def lacking_for_cores(_: object = None) -> str:
     """Return why server and load cannot have a core each, empty where they can."""
     if not hasattr(os, "sched_getaffinity"):
         return "processes cannot be bound to cores here (Linux)"

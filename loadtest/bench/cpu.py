@@ -1,7 +1,7 @@
 """CPU time of processes, read from /proc before and after a run.
 
-A process started by `demo.processes` leads a session of its own; its time is that of every process
-of the session with all their threads, ended children included. The kernel's grain is 10 ms.
+A process started by `harness.processes` leads a session of its own; its time is that of every
+process of the session with all their threads, ended children included. The kernel's grain is 10 ms.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _US: Final = 1_000_000
 _PARENT, _SESSION, _TIMES = 1, 3, slice(11, 15)
 
 
-def lacking_for_cpu() -> str:
+def lacking_for_cpu(_: object = None) -> str:
     """Return why CPU time cannot be read here, empty where it can."""
     return "" if (_PROC / "self" / "stat").is_file() else "CPU time is read from /proc (Linux)"
 

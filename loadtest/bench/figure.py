@@ -6,26 +6,32 @@ moment of the machine meets every side. One round gives one value of each of its
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
-from dataclasses import dataclass
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
 
 from fraudstream.errors import FraudStreamError, Outcome, Retry
+from fraudstream.settings import KafkaSettings
+from harness.settings import MachineSettings
 
 # What one run of one side gave, by name.
 Sample = Mapping[str, float]
 # Runs one side once, on rows that it has not seen.
 Side = Callable[[], Sample]
+Sides = Mapping[str, Side]
 # One run of every side, by the side's name.
 Round = Mapping[str, Sample]
+Value = Callable[[Round], float]
+# Returns why a machine cannot run an experiment, empty where it can.
+Need = Callable[[MachineSettings], str]
 
 
 class MeasurementFailed(FraudStreamError):
     """A run did not do the work that it was to be measured on. The message says what lacks."""
 
-    outcome = Outcome("INTERNAL", Retry.NO, "-")
+    outcome = Outcome("INTERNAL", Retry.NO, os.EX_SOFTWARE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +40,9 @@ class Figure:
 
     Attributes:
         name: As it is asked for and written; never changes.
-        what: One line for people.
+        what: One line that explains it.
         unit: Of its value.
+        value: Takes it from one round.
         must: What it has to reach; None where nobody asked.
         aim: What is wanted.
         is_cost: Less is better.
@@ -44,6 +51,7 @@ class Figure:
     name: str
     what: str
     unit: str
+    value: Value
     must: float | None = None
     aim: float | None = None
     is_cost: bool = False
@@ -51,7 +59,7 @@ class Figure:
     def reaches(self, value: float, bound: float | None) -> bool:
         """Return whether a value is as good as a bound; True for no bound.
 
-        >>> Figure("latency", "", "ms", is_cost=True).reaches(3.0, 5.0)
+        >>> Figure("latency", "", "ms", taken("ours", "ms"), is_cost=True).reaches(3.0, 5.0)
         True
         """
         if bound is None:
@@ -59,19 +67,50 @@ class Figure:
         return value <= bound if self.is_cost else value >= bound
 
 
+def taken(side: str, what: str) -> Value:
+    """Return what takes one number of one side.
+
+    >>> taken("ours", "ms")({"ours": {"ms": 3.0}})
+    3.0
+    """
+    return lambda measured: measured[side][what]
+
+
+def ratio(side: str, other: str, what: str = "cpu_us") -> Value:
+    """Return what divides one side's number by another's.
+
+    >>> ratio("theirs", "ours")({"ours": {"cpu_us": 2.0}, "theirs": {"cpu_us": 6.0}})
+    3.0
+    """
+    return lambda measured: measured[side][what] / measured[other][what]
+
+
+def beside(measured: Round) -> dict[str, float]:
+    """Return what each side measured, named by side, for what is reported beside a figure.
+
+    >>> beside({"ours": {"cpu_us": 2.0}})
+    {'ours cpu_us': 2.0}
+    """
+    return {f"{side} {name}": value for side, of in measured.items() for name, value in of.items()}
+
+
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How much to measure.
+    """How much to measure, and with what.
 
     Attributes:
         runs: Rounds.
         scale: Share of the full number of rows; 1 for figures that count.
         folder: For logs, keys and the servers' files.
+        kafka: The broker, where one is named.
+        machine: Where Kafka, Java and data sets are.
     """
 
     runs: int
     scale: float
     folder: Path
+    kafka: KafkaSettings = field(default_factory=KafkaSettings.read)
+    machine: MachineSettings = field(default_factory=MachineSettings)
 
     def rows(self, full: int, at_least: int = 50) -> int:
         """Return how many rows to use where a full measurement uses `full`.
@@ -82,26 +121,39 @@ class Plan:
         return max(at_least, round(full * self.scale))
 
 
-class Experiment(Protocol):
-    """Measures one or more figures."""
+@dataclass(frozen=True, slots=True)
+class Experiment:
+    """Measures one or more figures.
 
-    @property
-    def figures(self) -> tuple[Figure, ...]:
-        """Return what it measures."""
-        ...
+    Attributes:
+        figures: What it measures.
+        sides: Sets the sides up, warm, and ends all that was started on leaving. It raises
+            `MeasurementFailed` where a side does not do its work.
+        needs: What the machine must have.
+        apart: What of a round is reported beside the figures.
+    """
 
-    def lacking(self) -> str:
-        """Return why this machine cannot run it, empty where it can."""
-        ...
+    figures: tuple[Figure, ...]
+    sides: Callable[[Plan], Iterator[Sides]]
+    needs: tuple[Need, ...] = ()
+    apart: Callable[[Round], Mapping[str, float]] = beside
 
-    def open(self, plan: Plan) -> AbstractContextManager[Mapping[str, Side]]:
-        """Set the sides up, warm; end all that was started on leaving.
+    def lacking(self, machine: MachineSettings) -> str:
+        """Return why a machine cannot run it, empty where it can."""
+        return next(filter(None, (need(machine) for need in self.needs)), "")
 
-        Raises:
-            MeasurementFailed: A side does not do its work.
-        """
-        ...
+    def open(self, plan: Plan) -> AbstractContextManager[Sides]:
+        """Return the sides as a context."""
+        return contextmanager(self.sides)(plan)
 
     def values(self, measured: Round) -> dict[str, float]:
         """Return the value of each figure in one round, and of what is reported apart."""
-        ...
+        values = {figure.name: figure.value(measured) for figure in self.figures}
+        return {**values, **self.apart(measured)}
+
+
+def experiment(
+    *figures: Figure, needs: tuple[Need, ...] = (), apart: Callable[[Round], Sample] = beside
+) -> Callable[[Callable[[Plan], Iterator[Sides]]], Experiment]:
+    """Make an experiment of a function that yields its sides once."""
+    return lambda sides: Experiment(figures, sides, needs, apart)

@@ -23,12 +23,3 @@ def spent(work: Callable[[], object], count: int) -> Sample:
     work()
     cpu_ns, wall_ns = time.process_time_ns() - cpu_ns, time.perf_counter_ns() - wall_ns
     return {"cpu_us": cpu_ns / _NS_PER_US / count, "wall_us": wall_ns / _NS_PER_US / count}
-
-
-def beside(sides: dict[str, Sample]) -> dict[str, float]:
-    """Return what each side measured, named by side, for what is reported beside a figure.
-
-    >>> beside({"ours": {"cpu_us": 2.0}})
-    {'ours cpu_us': 2.0}
-    """
-    return {f"{side} {name}": value for side, of in sides.items() for name, value in of.items()}

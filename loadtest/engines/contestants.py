@@ -1,4 +1,7 @@
-"""Who takes part: every engine by name, and how it is opened. What is missing says so by name."""
+"""Who takes part: every engine by name, and how it is opened. What is missing says so by name.
+
+ONNX Runtime's CUDA engine and PyTorch's are references, never served. Axes: `B` rows of a batch.
+"""
 
 from __future__ import annotations
 
@@ -6,17 +9,19 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
+import numpy as np
+import onnxruntime as ort
 import torch
 
 from fraudstream.engines.half import to_half
 from fraudstream.engines.onnx_engine import OnnxEngine
-from fraudstream.engines.protocol import Engine, Precision
+from fraudstream.engines.protocol import GPU_BUCKETS, Engine, FloatArray, Precision
 from fraudstream.engines.tensorrt_engine import EngineOrder, open_tensorrt
 from fraudstream.engines.tensorrt_library import LibraryName
 from fraudstream.errors import EngineFailed
 from loadtest.engines.networks import Subject
-from loadtest.engines.onnx_engines import OnnxCudaEngine
 from loadtest.engines.torch_engines import TorchEngine, TorchMode
 
 
@@ -37,7 +42,8 @@ class Contestant:
     open: Callable[[Subject], Engine]
 
 
-EAGER = "torch-eager"
+EAGER: Final = "torch-eager"
+_PROVIDER: Final = "CUDAExecutionProvider"
 
 
 def contestants(*, is_gpu: bool) -> tuple[Contestant, ...]:
@@ -103,3 +109,34 @@ def _onnx_of(subject: Subject) -> bytes:
         return subject.onnx()
     except torch.onnx.errors.OnnxExporterError as exc:
         raise EngineFailed("LIBRARY_ABSENT", f"no ONNX file of a network: {exc}") from exc
+
+
+class OnnxCudaEngine:
+    """Scores a batch with an ONNX file on the first GPU."""
+
+    buckets = GPU_BUCKETS
+
+    def __init__(self, model: bytes, precision: Precision) -> None:
+        """Open a session.
+
+        Raises:
+            EngineFailed: `LIBRARY_ABSENT` or `GPU_ABSENT`; ONNX Runtime itself would use the CPU.
+        """
+        if _PROVIDER not in ort.get_available_providers():
+            raise EngineFailed("LIBRARY_ABSENT", "expected onnxruntime-gpu, found onnxruntime")
+        options = ort.SessionOptions()
+        options.log_severity_level = 3
+        exact = {"use_tf32": "0"}  # TF32 rounds fp32 products to 11 bits
+        self._session = ort.InferenceSession(model, options, providers=[(_PROVIDER, exact)])
+        if _PROVIDER not in self._session.get_providers():
+            raise EngineFailed("GPU_ABSENT", "ONNX Runtime does not open its CUDA engine")
+        self.version = f"onnxruntime-cuda-{ort.__version__}-{precision}"
+
+    def score(self, vectors: FloatArray, sequences: FloatArray) -> FloatArray:
+        """Return raw scores, float32 [B]."""
+        (scores,) = self._session.run(["raw_score"], {"vector": vectors, "sequence": sequences})
+        return np.asarray(scores, np.float32).reshape(-1)
+
+    def close(self) -> None:
+        """Give the GPU's memory back."""
+        del self._session

@@ -1,58 +1,54 @@
-"""Every experiment of the benchmark. A new one is a file beside this one and a line here."""
+"""Every experiment of the benchmark. A new one is a function in a room beside, and a line here."""
 
 from __future__ import annotations
 
-from demo.settings import MachineSettings
-from fraudstream.settings import KafkaSettings
 from loadtest.bench.figure import Experiment
-from loadtest.figures.artefact_load import ArtefactLoad
-from loadtest.figures.batch64 import BatchVsEngine
-from loadtest.figures.batch_agent import BatchAgentVsStock
-from loadtest.figures.batching import Batching
-from loadtest.figures.card_growth import CardGrowth
-from loadtest.figures.dataset_vs_pandas import DatasetVsPandas
-from loadtest.figures.engine_vs_sgemm import EngineVsSgemm
-from loadtest.figures.features_floor import FeaturesVsFloor
-from loadtest.figures.int8_vs_fp32 import Int8VsFp32
-from loadtest.figures.join_vs_feast import JoinVsFeast
-from loadtest.figures.line import LineExperiment
-from loadtest.figures.line_latency import LineLatency
-from loadtest.figures.line_vs_plain import line_vs_plain, line_vs_tuned
-from loadtest.figures.offline_kernel import OfflineKernel
-from loadtest.figures.online_read_vs_feast import OnlineReadVsFeast
-from loadtest.figures.rss_growth import RssGrowth
-from loadtest.figures.rules_50 import Rules50
-from loadtest.figures.stored_bytes import StoredBytes
-from loadtest.figures.train_vs_plain import TrainVsPlain
-from loadtest.figures.unary import UnaryVsEcho
-from loadtest.figures.under_load import HalfLoad, Overload
+from loadtest.figures.features.batch_agent import batch_agent_vs_stock
+from loadtest.figures.features.card_growth import card_growth
+from loadtest.figures.features.dataset_vs_pandas import dataset_vs_pandas
+from loadtest.figures.features.features_floor import features_vs_floor
+from loadtest.figures.features.join_vs_feast import join_vs_feast
+from loadtest.figures.features.offline_kernel import offline_kernel
+from loadtest.figures.features.stored import online_read_vs_feast, stored_bytes
+from loadtest.figures.line.line import line_vs_plain, line_vs_tuned, whole_line
+from loadtest.figures.models.artefact_load import artefact_load
+from loadtest.figures.models.engine_vs_sgemm import engine_vs_sgemm
+from loadtest.figures.models.int8_vs_fp32 import int8_vs_fp32
+from loadtest.figures.models.labelled_in_part import labelled_in_part
+from loadtest.figures.models.train_vs_plain import train_vs_plain
+from loadtest.figures.scoring.batch64 import batch64_vs_engine
+from loadtest.figures.scoring.batching import batching_vs_others
+from loadtest.figures.scoring.line_latency import line_p99_vs_echo
+from loadtest.figures.scoring.rss_growth import rss_growth
+from loadtest.figures.scoring.rules_50 import rules_50
+from loadtest.figures.scoring.under_load import half_load, overload, unary_vs_echo
 
 
 def experiments() -> tuple[Experiment, ...]:
     """Return all of them, in the order of the table."""
-    machine, kafka = MachineSettings(), KafkaSettings.read()
     return (
-        LineExperiment(kafka, machine),
-        line_vs_plain(machine),
-        line_vs_tuned(machine),
-        OfflineKernel(machine),
-        JoinVsFeast(machine),
-        OnlineReadVsFeast(),
-        FeaturesVsFloor(kafka, machine),
-        BatchAgentVsStock(machine),
-        CardGrowth(),
-        DatasetVsPandas(machine),
-        StoredBytes(),
-        TrainVsPlain(machine),
-        ArtefactLoad(),
-        EngineVsSgemm(),
-        Int8VsFp32(),
-        Rules50(),
-        UnaryVsEcho(kafka, machine),
-        BatchVsEngine(kafka, machine),
-        HalfLoad(kafka, machine),
-        Overload(kafka, machine),
-        LineLatency(kafka, machine),
-        Batching(kafka, machine),
-        RssGrowth(kafka, machine),
+        whole_line,
+        line_vs_plain,
+        line_vs_tuned,
+        offline_kernel,
+        join_vs_feast,
+        online_read_vs_feast,
+        features_vs_floor,
+        batch_agent_vs_stock,
+        card_growth,
+        dataset_vs_pandas,
+        stored_bytes,
+        train_vs_plain,
+        labelled_in_part,
+        artefact_load,
+        engine_vs_sgemm,
+        int8_vs_fp32,
+        rules_50,
+        unary_vs_echo,
+        batch64_vs_engine,
+        half_load,
+        overload,
+        line_p99_vs_echo,
+        batching_vs_others,
+        rss_growth,
     )

@@ -10,9 +10,9 @@ import numpy as np
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from demo.settings import MachineSettings
 from fraudstream.features.history import History
-from training.histories import LabelledHistory, handbook_history
+from harness.settings import MachineSettings
+from training.simulator.histories import LabelledHistory, handbook_history
 
 FILE: Final = "handbook_2018.parquet"
 ROWS: Final = 1_754_155

@@ -1,4 +1,4 @@
-"""Calls, what became of them, and what many of them say together. Pure.
+"""Calls, when they are due, what became of them, and what many of them say together. Pure.
 
 Latency is counted from when a call was due, not from when it was sent: a generator that falls
 behind, or waits for a full server, would otherwise hide the wait (coordinated omission).
@@ -14,6 +14,7 @@ from typing import Final
 
 import grpc
 import numpy as np
+import numpy.typing as npt
 
 from fraudstream.v1.decision_pb2 import Decision
 
@@ -25,6 +26,19 @@ _REFUSED: Final = (
     grpc.StatusCode.CANCELLED.value[0],  # by gRPC, before the service took the call
 )
 _DEADLINE: Final = grpc.StatusCode.DEADLINE_EXCEEDED.value[0]
+
+
+def due_times_ns(rate_per_s: float, seconds: float, seed: int) -> npt.NDArray[np.int64]:
+    """Return when each call of a run is due, nanoseconds from its begin, int64 [N], rising.
+
+    They come at independent uniform times: that is what a Poisson process is, given how many came.
+
+    >>> due_times_ns(4.0, 1.0, seed=1).size
+    4
+    """
+    count = max(1, round(rate_per_s * seconds))
+    times = np.random.default_rng(seed).uniform(0.0, seconds * _NS_PER_S, count)
+    return np.sort(times).astype(np.int64)
 
 
 class Outcome(StrEnum):

@@ -1,136 +1,179 @@
-"""What the agents do with one event: the card's decision, and a shared entity's counts.
+"""What the agents do with events: decide cards' rows, and move the counts of shared entities on.
 
-At least once: Faust acknowledges an event after its handler, and flushes its producer before it
-commits. There is no guard against a repeated or conflicting row.
+The plain composition takes one event at a time, the tuned one up to 64; what they do is the same,
+by other parts. At least once: Faust acknowledges events after their handler, and flushes its
+producer before it commits. There is no guard against a repeated or conflicting row.
 """
 
 from __future__ import annotations
 
-import time
-from dataclasses import dataclass
-from typing import Any, Final
+from collections.abc import Sequence
+from typing import Any, Final, Protocol
 
-import grpc
 import grpc.aio
-from feast import FeatureStore
 
-from fraudstream.features.catalogue import SHARED_ENTITIES
-from fraudstream.features.codec import ENTITY_OF_KIND, EntityKeys, entity_keys, log_key
-from fraudstream.telemetry import TRACEPARENT, TraceContext
+from fraudstream.broker.faust_process import run_until_asked
+from fraudstream.features.stored_values import entity_keys, log_key
+from fraudstream.runtime.clock import epoch_us
+from fraudstream.runtime.readiness import say_ready
+from fraudstream.settings import KafkaSettings, RedisSettings
+from fraudstream.telemetry.trace_context import TRACEPARENT, TraceContext
+from fraudstream.topics import ACCEPTED, ALERTS, DECISIONS, ENTITIES, Topic
+from fraudstream.transaction.alert_actions import needs_person
 from fraudstream.v1.decision_pb2 import AcceptedTransaction, Decision
 from fraudstream.v1.features_pb2 import EntityRow
-from fraudstream.v1.scoring_pb2 import FeatureRow
-from loadtest.plain.one_row import Stored, compute_row, count_row, entity_rows_of, request_of
-from loadtest.plain.rpc import METHOD
-from loadtest.plain.views import (
-    CARD_KEY,
-    CARD_VIEW,
-    DECIDING_SERVICE,
-    SHARED_NAMES,
-    row_frame,
+from fraudstream.v1.scoring_pb2 import FeatureBatchRequest, FeatureRow, ScoreBatchResponse
+from loadtest.plain.app import make_app, raw_topic
+from loadtest.plain.rows import (
+    Computed,
+    Keyed,
+    Shared,
+    Stored,
+    compute_rows,
+    count_rows,
+    entity_of,
+    entity_rows_of,
+    request_of,
+    shared_of,
 )
-from services.scoring.alerts import build_alert
-from services.scoring.decide import needs_person
+from loadtest.plain.settings import METHOD, PlainSettings
+from services.scoring.publishing.alert import build_alert
 
+BATCH: Final = 64
+# With a backlog batches are full; without one a row waits so long for others.
+_WITHIN_S: Final = 0.02
 _SAMPLE_RATIO: Final = 0.01
 _TIMEOUT_S: Final = 10.0
 
 
-@dataclass(frozen=True, slots=True)
-class Outputs:
-    """Faust topics that the card agent writes."""
+class Parts(Protocol):
+    """Store and producer: Feast's and Faust's own, or Redis and aiokafka at their best."""
 
-    decisions: Any
-    alerts: Any
-    entities: Any
+    async def connect(self) -> None:
+        """Connect to both."""
+        ...
+
+    async def read(self, cards: Sequence[str], shared: Sequence[Shared]) -> Stored:
+        """Return what is stored of cards and shared entities."""
+        ...
+
+    async def write_cards(
+        self, rows: Sequence[AcceptedTransaction], computed: Sequence[Computed]
+    ) -> None:
+        """Write the cards' states after rows of theirs."""
+        ...
+
+    async def write_shared(self, states: dict[Shared, bytes], event_time_ms: int) -> None:
+        """Write states of shared entities."""
+        ...
+
+    async def send(self, topic: Topic, records: Sequence[Keyed]) -> None:
+        """Append records to a topic."""
+        ...
+
+
+def run_agent(role: str, settings: PlainSettings) -> None:
+    """Run a role until a signal; never returns."""
+    kafka, store = KafkaSettings.read(), RedisSettings.read()
+    app = make_app(role, settings.folder, kafka)
+    parts: Parts
+    is_tuned, is_entities = role.startswith("tuned"), role.endswith("entity")
+    if is_tuned:
+        from loadtest.plain.tuned_parts import TunedParts
+
+        parts = TunedParts(store, kafka)
+    else:
+        from loadtest.plain.feast_parts import FeastParts
+
+        topics = {t.name: raw_topic(app, kafka.topic(t)) for t in (DECISIONS, ALERTS, ENTITIES)}
+        parts = FeastParts(settings.folder, store, topics)
+    agent = EntityAgent(parts) if is_entities else CardAgent(parts, settings)
+    source = raw_topic(app, kafka.topic(ENTITIES if is_entities else ACCEPTED))
+
+    @app.agent(source)
+    async def work(stream: Any) -> None:
+        await parts.connect()
+        if is_tuned:
+            async for events in stream.take_events(BATCH, within=_WITHIN_S):
+                await agent.handle(events)
+        else:
+            async for event in stream.events():
+                await agent.handle([event])
+
+    @app.on_partitions_assigned.connect
+    async def announce(*_: Any, **__: Any) -> None:
+        say_ready()
+
+    run_until_asked(app)
 
 
 class CardAgent:
-    """Decides one accepted row after another."""
+    """Decides accepted rows."""
 
-    def __init__(self, feast: FeatureStore, scorer: str, outputs: Outputs) -> None:
-        self._feast = feast
-        self._service = feast.get_feature_service(DECIDING_SERVICE)
-        self._outputs = outputs
-        self._channel = grpc.aio.insecure_channel(scorer, [("grpc.enable_retries", 0)])
-        self._score = self._channel.unary_unary(
-            METHOD,
-            request_serializer=FeatureRow.SerializeToString,
-            response_deserializer=Decision.FromString,
+    def __init__(self, parts: Parts, settings: PlainSettings) -> None:
+        self._parts = parts
+        self._scorer = f"127.0.0.1:{settings.scorer_port}"
+        self._score: Any = None
+
+    async def handle(self, events: Sequence[Any]) -> None:
+        """Read states, compute, have the rows scored, write the states, send the outputs."""
+        started_us = epoch_us()
+        rows = [AcceptedTransaction.FromString(event.value) for event in events]
+        keys = [entity_keys(row.transaction) for row in rows]
+        cards = list(dict.fromkeys(row.transaction.card_token for row in rows))
+        computed = compute_rows(rows, keys, await self._parts.read(cards, shared_of(keys)))
+        traces = [_trace_of(event) for event in events]
+        now_us = epoch_us()
+        decisions = await self._decide(
+            [
+                request_of(row, of, trace.traceparent(), (started_us, now_us))
+                for row, of, trace in zip(rows, computed, traces, strict=True)
+            ]
         )
+        await self._parts.write_cards(rows, computed)
+        await self._send(decisions, traces)
+        entity_rows = [
+            (log_key(*entity_of(row)), row.SerializeToString(), trace)
+            for accepted, of_row, of, trace in zip(rows, keys, computed, traces, strict=True)
+            for row in entity_rows_of(accepted, of_row, of.is_unusual)
+        ]
+        await self._parts.send(ENTITIES, entity_rows)
 
-    async def handle(self, event: Any) -> None:
-        """Read states, compute, have it scored, write the state, send the outputs."""
-        started_us = time.time_ns() // 1_000
-        accepted = AcceptedTransaction.FromString(event.value)
-        transaction = accepted.transaction
-        keys = entity_keys(transaction)
-        computed = compute_row(accepted, keys, await self._read(transaction.card_token, keys))
-        parent = TraceContext.parse(dict(event.message.headers or ()).get(TRACEPARENT))
-        trace = parent.child() if parent else TraceContext.start(_SAMPLE_RATIO)
-        span_us = (started_us, time.time_ns() // 1_000)
-        request = request_of(accepted, computed, trace.traceparent(), span_us)
-        request.offset = event.message.offset
-        decision = await self._score(request, timeout=_TIMEOUT_S)
-        await self._feast.write_to_online_store_async(
-            CARD_VIEW,
-            row_frame(
-                CARD_KEY,
-                transaction.card_token,
-                transaction.event_time_ms,
-                state=computed.state,
-                vector=computed.vector,
-            ),
-        )
-        await self._send(decision, trace)
-        for row in entity_rows_of(accepted, keys, computed.is_unusual):
-            key = log_key(ENTITY_OF_KIND[row.entity_kind], row.entity_key)
-            await self._outputs.entities.send(key=key, value=row.SerializeToString())
+    async def _decide(self, rows: Sequence[FeatureRow]) -> list[Decision]:
+        if self._score is None:
+            channel = grpc.aio.insecure_channel(self._scorer, [("grpc.enable_retries", 0)])
+            self._score = channel.unary_unary(
+                METHOD,
+                request_serializer=FeatureBatchRequest.SerializeToString,
+                response_deserializer=ScoreBatchResponse.FromString,
+            )
+        response = await self._score(FeatureBatchRequest(rows=rows), timeout=_TIMEOUT_S)
+        return [result.decision for result in response.results]
 
-    async def _read(self, card: str, keys: EntityKeys) -> Stored:
-        named = zip(SHARED_ENTITIES, keys, strict=True)
-        response = await self._feast.get_online_features_async(
-            features=self._service,
-            entity_rows={CARD_KEY: [card]} | {SHARED_NAMES[e].key: [key] for e, key in named},
-        )
-        found = response.to_dict()
-        shared = [found[SHARED_NAMES[entity].field][0] for entity in SHARED_ENTITIES]
-        return Stored(found["state"][0], shared)
-
-    async def _send(self, decision: Decision, trace: TraceContext) -> None:
-        """Send the decision and, where a person is needed, the alert; Faust sees to their arrival.
-
-        Waiting for each acknowledgement would cost a round trip a row and no CPU to speak of.
-        """
-        key = decision.card_token.encode()
-        headers = {TRACEPARENT: trace.traceparent().encode()}
-        outputs = self._outputs
-        await outputs.decisions.send(key=key, value=decision.SerializeToString(), headers=headers)
-        if needs_person(decision):
-            alert = build_alert(decision).SerializeToString()
-            await outputs.alerts.send(key=key, value=alert, headers=headers)
+    async def _send(self, decisions: Sequence[Decision], traces: Sequence[TraceContext]) -> None:
+        """Send the decisions and, where a person is needed, alerts."""
+        traced = [(d.card_token.encode(), d, t) for d, t in zip(decisions, traces, strict=True)]
+        await self._parts.send(DECISIONS, [(key, d.SerializeToString(), t) for key, d, t in traced])
+        alerts = [
+            (key, build_alert(d).SerializeToString(), t) for key, d, t in traced if needs_person(d)
+        ]
+        await self._parts.send(ALERTS, alerts)
 
 
 class EntityAgent:
-    """Moves the counts of shared entities on, one row after another."""
+    """Moves the counts of shared entities on."""
 
-    def __init__(self, feast: FeatureStore) -> None:
-        self._feast = feast
-        self._services = {
-            entity: feast.get_feature_service(names.service)
-            for entity, names in SHARED_NAMES.items()
-        }
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
 
-    async def handle(self, event: Any) -> None:
-        """Read an entity's counts, move them on, write them."""
-        row = EntityRow.FromString(event.value)
-        entity = ENTITY_OF_KIND[row.entity_kind]
-        names = SHARED_NAMES[entity]
-        response = await self._feast.get_online_features_async(
-            features=self._services[entity], entity_rows={names.key: [row.entity_key]}
-        )
-        counts = count_row(row, response.to_dict()[names.field][0])
-        await self._feast.write_to_online_store_async(
-            names.view,
-            row_frame(names.key, row.entity_key, row.event_time_ms, **{names.field: counts}),
-        )
+    async def handle(self, events: Sequence[Any]) -> None:
+        """Read the entities' counts, move them on, write them."""
+        rows = [EntityRow.FromString(event.value) for event in events]
+        entities = list(dict.fromkeys(map(entity_of, rows)))
+        stored = await self._parts.read([], entities)
+        await self._parts.write_shared(count_rows(rows, stored.shared), rows[-1].event_time_ms)
+
+
+def _trace_of(event: Any) -> TraceContext:
+    parent = TraceContext.parse(dict(event.message.headers or ()).get(TRACEPARENT))
+    return parent.child() if parent else TraceContext.start(_SAMPLE_RATIO)

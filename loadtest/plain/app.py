@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-import sys
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,14 +12,11 @@ mode.loop.use("uvloop")  # before Faust looks for an event loop
 
 import faust  # noqa: E402
 
-from fraudstream.faust_worker import run_until_asked  # noqa: E402
 from fraudstream.features.warm_up import warm_up  # noqa: E402
 from fraudstream.settings import KafkaSettings  # noqa: E402
 
 # Outputs of the rows of so many seconds share a request to the broker.
 _LINGER_S: Final = 0.02
-
-Work = Callable[[Any], Awaitable[None]]
 
 
 def make_app(role: str, folder: Path, kafka: KafkaSettings) -> faust.App:
@@ -44,15 +39,3 @@ def make_app(role: str, folder: Path, kafka: KafkaSettings) -> faust.App:
 def raw_topic(app: faust.App, name: str) -> Any:
     """Return a topic whose keys and values are bytes."""
     return app.topic(name, key_serializer="raw", value_serializer="raw")
-
-
-def run_agent(app: faust.App, topic: Any, work: Work) -> None:
-    """Run an agent over a topic until a signal, and say `ready` when it has partitions."""
-    app.agent(topic)(work)
-
-    @app.on_partitions_assigned.connect
-    async def announce(*_: Any, **__: Any) -> None:
-        sys.stdout.write("ready\n")
-        sys.stdout.flush()
-
-    run_until_asked(app)

@@ -1,10 +1,9 @@
-"""The scorer: a grpc.aio server; ONNX Runtime one row at a time, or a whole batch in one run."""
+"""The scorer: a grpc.aio server; ONNX Runtime runs once for the rows of a call."""
 
 from __future__ import annotations
 
 import asyncio
 import signal
-import time
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -15,9 +14,10 @@ import uvloop
 
 from fraudstream.engines.protocol import Engine, FloatArray, bucket_of, pad_rows
 from fraudstream.features.catalogue import FEATURE_HASHES, FEATURE_SET_HASH, SEQUENCE_HASH
-from fraudstream.model_repository import ModelRepository
-from fraudstream.readiness import say_ready
-from fraudstream.ready_engine import Budget
+from fraudstream.models.open_engine import Budget
+from fraudstream.models.repository import ModelRepository
+from fraudstream.runtime.clock import epoch_ms, epoch_us
+from fraudstream.runtime.readiness import say_ready
 from fraudstream.signing import People
 from fraudstream.v1.decision_pb2 import Decision
 from fraudstream.v1.scoring_pb2 import (
@@ -26,17 +26,16 @@ from fraudstream.v1.scoring_pb2 import (
     RowResult,
     ScoreBatchResponse,
 )
-from loadtest.plain.rpc import BATCH_NAME, NAME, SERVICE
-from loadtest.plain.settings import PlainSettings
-from services.scoring.decide import Verdict, action_of
-from services.scoring.explain import explanation_of, groups_to_ask
-from services.scoring.explanation import Explanation
-from services.scoring.feature_batch import read_arrays, read_subject
-from services.scoring.model import ModelSource, cpu_class
-from services.scoring.occlusion import rows_asked
-from services.scoring.reasons import FITS, reasons_of
-from services.scoring.served import ServedModel
-from services.scoring.written import EngineTimes, write_decision
+from loadtest.plain.settings import NAME, SERVICE, PlainSettings
+from services.scoring.decision.message import EngineTimes, write_decision
+from services.scoring.decision.verdict import Verdict, action_of
+from services.scoring.inference.explainer import explanation_of, groups_to_ask
+from services.scoring.inference.model_source import ModelSource, cpu_class
+from services.scoring.inference.served_model import ServedModel
+from services.scoring.reasons.explanation import Explanation
+from services.scoring.reasons.occlusion import rows_asked
+from services.scoring.reasons.texts import FITS, reasons_of
+from services.scoring.stream.request import read_arrays, read_subject
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -59,23 +58,18 @@ class RowScorer:
             cpu_class=cpu_class(),
         )
 
-    async def score(self, row: FeatureRow, _: Context) -> Decision:
-        """Return the decision of one row."""
-        (decision,) = self._decide([row])
-        return decision
-
-    async def score_batch(self, request: FeatureBatchRequest, _: Context) -> ScoreBatchResponse:
+    async def score(self, request: FeatureBatchRequest, _: Context) -> ScoreBatchResponse:
         """Return the decisions of many rows, by one run of the engine."""
         decisions = self._decide(request.rows)
         return ScoreBatchResponse(results=[RowResult(decision=each) for each in decisions])
 
     def _decide(self, rows: Sequence[FeatureRow]) -> list[Decision]:
-        started_us = time.time_ns() // 1_000
+        started_us = epoch_us()
         arrays = read_arrays(rows, len(FEATURE_HASHES))
         vectors, bucket = arrays.vectors[:, self._columns], bucket_of(len(rows))
-        engine_us = time.time_ns() // 1_000
+        engine_us = epoch_us()
         raw = self._engine.score(pad_rows(vectors, bucket), pad_rows(arrays.sequences, bucket))
-        times = EngineTimes(engine_us, time.time_ns() // 1_000)
+        times = EngineTimes(engine_us, epoch_us())
         raw_scores = raw[: len(rows)].astype(np.float64)  # [n]
         decisions = []
         for place, score in enumerate(self._model.calibrate(raw_scores).tolist()):
@@ -92,7 +86,7 @@ class RowScorer:
             subject = read_subject(rows[place], _SAMPLE_RATIO)
             decision = write_decision(self._template, subject, verdict, times)
             decision.timings.scoring_started_us = started_us
-            decision.timings.scoring_ended_us = time.time_ns() // 1_000
+            decision.timings.scoring_ended_us = epoch_us()
             decisions.append(decision)
         return decisions
 
@@ -110,29 +104,23 @@ class RowScorer:
         return explanation_of(raw_score, answers, groups, sequence[0])
 
 
-def serve(settings: PlainSettings) -> int:
-    """Serve until a signal; return the exit code."""
+def serve(settings: PlainSettings) -> None:
+    """Serve until a signal."""
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_serve(settings))
-    return 0
 
 
 async def _serve(settings: PlainSettings) -> None:
     people = People.load(settings.people_file)
-    repository = ModelRepository(settings.model, people, lambda: time.time_ns() // 1_000_000)
+    repository = ModelRepository(settings.model, people, epoch_ms)
     scorer = RowScorer(*ModelSource(repository, _BUDGET, None).load_champion())
     server = grpc.aio.server()
     methods = {
         NAME: grpc.unary_unary_rpc_method_handler(
             scorer.score,
-            request_deserializer=FeatureRow.FromString,
-            response_serializer=Decision.SerializeToString,
-        ),
-        BATCH_NAME: grpc.unary_unary_rpc_method_handler(
-            scorer.score_batch,
             request_deserializer=FeatureBatchRequest.FromString,
             response_serializer=ScoreBatchResponse.SerializeToString,
-        ),
+        )
     }
     handler = grpc.method_handlers_generic_handler(SERVICE, methods)
     server.add_generic_rpc_handlers((handler,))

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Final
 
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
-from fraudstream.settings import StrictSettings
+from fraudstream.strict_settings import StrictSettings
+
+# Between agents and scorer: a `FeatureBatchRequest` of one row, or of as many as an agent takes.
+SERVICE: Final = "plain.Scorer"
+NAME: Final = "ScoreBatch"
+METHOD: Final = f"/{SERVICE}/{NAME}"
 
 
 class PlainSettings(StrictSettings):

@@ -8,8 +8,6 @@ so what differs between the ways is not hidden.
 from __future__ import annotations
 
 import asyncio
-import signal
-import time
 from collections.abc import Sequence
 from enum import StrEnum
 from typing import Final
@@ -17,33 +15,27 @@ from typing import Final
 import numpy as np
 import uvloop
 
-from demo.model_repository import DEMO_MODEL
-from fraudstream.artefact import read_artefact
 from fraudstream.engines.onnx_engine import OnnxEngine
 from fraudstream.errors import OnlineStoreUnavailable
 from fraudstream.features.warm_up import warm_up
-from fraudstream.money import indicative_rate_table
-from fraudstream.readiness import say_ready
+from fraudstream.models.artefact import read_artefact
+from fraudstream.runtime.clock import epoch_ms, epoch_us
 from fraudstream.settings import RedisSettings
-from fraudstream.shared_entities import EntityReader
-from fraudstream.state_store import StateStore
-from fraudstream.transaction import LATENESS_LONGEST_MS, TimeBounds
+from fraudstream.store.entity_reader import EntityReader
+from fraudstream.store.shard_store import StateStore
+from fraudstream.transaction.event_time import LATENESS_LONGEST_MS, TimeBounds
+from fraudstream.transaction.money import indicative_rate_table
 from fraudstream.v1.decision_pb2 import Action, Decision
-from fraudstream.v1.scoring_pb2 import DESCRIPTOR, ScoreRequest
-from services.scoring.access import AccessRole
-from services.scoring.batcher import Batcher
-from services.scoring.calls import Context
-from services.scoring.coalescer import Coalescer
-from services.scoring.door_features import Admission, DoorFeatures
-from services.scoring.door_row import Arrival, Caller, Reception
-from services.scoring.rpc import (
-    UNARY_BYTES,
-    Listener,
-    RpcServer,
-    RpcService,
-    decode_message,
-)
-from services.scoring.shards import CardShards
+from fraudstream.v1.scoring_pb2 import ScoreRequest
+from harness.model_repository import DEMO_MODEL
+from loadtest.workers.echo import serve_score
+from services.scoring.authorise.features import Admission, DoorFeatures
+from services.scoring.authorise.intake import Arrival, Caller, Reception
+from services.scoring.authorise.rounds import Coalescer
+from services.scoring.inference.batcher import Batcher
+from services.scoring.rpc.messages import UNARY_BYTES, decode_message
+from services.scoring.rpc.open_calls import OpenCall
+from services.scoring.shards.card_shards import CardShards
 
 _TIMER_S: Final = 0.002
 _MAX_CALLS: Final = 512
@@ -108,7 +100,7 @@ class BatchingScorer:
         kind = {Way.TIMER: TimerBatcher, Way.INLINE: InlineBatcher}.get(way, Batcher)
         (content,) = read_artefact(DEMO_MODEL).files
         self._engine = OnnxEngine(content)
-        self.batcher = kind(lambda: time.time_ns() // 1_000)
+        self.batcher = kind(epoch_us)
         self._features = DoorFeatures(
             store, CardShards(store, cards), EntityReader(store, entities)
         )
@@ -120,10 +112,10 @@ class BatchingScorer:
             partitions=cards,
             sample_ratio=0.01,
             bounds=TimeBounds(LATENESS_LONGEST_MS, 300_000),
-            clock_ms=lambda: time.time_ns() // 1_000_000,
+            clock_ms=epoch_ms,
         )
 
-    async def score(self, raw: bytes, _: Context) -> bytes:
+    async def score(self, raw: bytes, _: OpenCall) -> bytes:
         """Decide one transaction by its raw score alone."""
         request = decode_message(ScoreRequest, raw, UNARY_BYTES)
         arrival = self._reception.receive(request.transaction, _CALLER)
@@ -155,37 +147,25 @@ class BatchingScorer:
         ]
 
 
-def serve_batching(way: str, port: int, partitions: tuple[int, int]) -> None:
+def serve_batching(way: str, port: str, cards: str, entities: str) -> None:
     """Serve until a signal.
 
     Args:
         way: A `Way`.
         port: Where to listen.
-        partitions: Of the accepted topic, and of the entities' one.
+        cards: Partitions of the accepted topic.
+        entities: Partitions of the entities' topic.
     """
     warm_up()
+
+    async def serve() -> None:
+        store = StateStore(RedisSettings.read())
+        await store.connect()
+        scorer = BatchingScorer(Way(way), store, (int(cards), int(entities)))
+        scoring = asyncio.create_task(scorer.batcher.score_forever())
+        await serve_score(scorer.score, int(port), _MAX_CALLS)
+        scoring.cancel()
+        await store.close()
+
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_serve(Way(way), port, partitions))
-
-
-async def _serve(way: Way, port: int, partitions: tuple[int, int]) -> None:
-    store = StateStore(RedisSettings.read(), lambda: time.time_ns() // 1_000_000)
-    await store.connect()
-    scorer = BatchingScorer(way, store, partitions)
-    service = RpcService(
-        DESCRIPTOR.services_by_name["Scoring"].full_name,
-        AccessRole.CALLER,
-        {"Score": scorer.score},
-        {},
-    )
-    server = RpcServer(service, Listener(f"127.0.0.1:{port}", _MAX_CALLS, has_reflection=False))
-    scoring = asyncio.create_task(scorer.batcher.score_forever())
-    stopped = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stopped.set)
-    await server.start()
-    say_ready()
-    await stopped.wait()
-    await server.stop(grace_s=1.0)
-    scoring.cancel()
-    await store.close()
+        runner.run(serve())

@@ -8,15 +8,15 @@ broker's acknowledgement, as the line does.
 from __future__ import annotations
 
 import asyncio
-import sys
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Final
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from typing import Any, Final
 
 import grpc.aio
 import uvloop
 from aiokafka import AIOKafkaConsumer, ConsumerRecord
 
-from fraudstream.bus import BatchProducer, OutRecord, aiokafka_options, fetch_wait_ms
+from fraudstream.broker.clients import BatchProducer, OutRecord, aiokafka_options, fetch_wait_ms
+from fraudstream.runtime.readiness import say_ready
 from fraudstream.settings import KafkaSettings
 from fraudstream.topics import ACCEPTED, DECISIONS, RAW, Topic
 
@@ -28,16 +28,16 @@ _POLL_MS: Final = 1_000
 Work = Callable[[Sequence[ConsumerRecord]], Awaitable[Sequence[bytes]]]
 
 
-def run_relay(kafka: KafkaSettings) -> None:
+def run_relay() -> None:
     """Relay until a signal."""
 
     async def same(records: Sequence[ConsumerRecord]) -> Sequence[bytes]:
         return [record.value or b"" for record in records]
 
-    _run(_pass_on(kafka, (RAW, ACCEPTED), same))
+    _run(_pass_on((RAW, ACCEPTED), same))
 
 
-def run_ask(kafka: KafkaSettings, echo: str) -> None:
+def run_ask(echo: str) -> None:
     """Ask the echo, host:port, until a signal."""
 
     async def work() -> None:
@@ -45,31 +45,29 @@ def run_ask(kafka: KafkaSettings, echo: str) -> None:
             call = channel.unary_unary(_METHOD, bytes, bytes)
 
             # The echo drops what goes far beyond this.
-            places = asyncio.Semaphore(_MOST_CALLS)
+            calls = asyncio.Semaphore(_MOST_CALLS)
 
             async def ask_one(record: ConsumerRecord) -> bytes:
-                async with places:
+                async with calls:
                     answer: bytes = await call(record.value or b"")
                     return answer
 
             async def ask(records: Sequence[ConsumerRecord]) -> Sequence[bytes]:
                 return list(await asyncio.gather(*map(ask_one, records)))
 
-            await _pass_on(kafka, (ACCEPTED, DECISIONS), ask)
+            await _pass_on((ACCEPTED, DECISIONS), ask)
 
     _run(work())
 
 
-def _run(work: Awaitable[None]) -> None:
-    async def wait() -> None:
-        await work
-
+def _run(work: Coroutine[Any, Any, None]) -> None:
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(wait())
+        runner.run(work)
 
 
-async def _pass_on(kafka: KafkaSettings, way: tuple[Topic, Topic], work: Work) -> None:
+async def _pass_on(way: tuple[Topic, Topic], work: Work) -> None:
     """Read one topic, work on what came, append it to the other, and wait for both."""
+    kafka = KafkaSettings.read()
     source, target = (kafka.topic(topic) for topic in way)
     consumer = AIOKafkaConsumer(
         source,
@@ -83,8 +81,7 @@ async def _pass_on(kafka: KafkaSettings, way: tuple[Topic, Topic], work: Work) -
     await consumer.start()
     while not consumer.assignment():
         await consumer.getmany(timeout_ms=_POLL_MS)
-    sys.stdout.write("ready\n")
-    sys.stdout.flush()
+    say_ready()
     while True:
         lots = await consumer.getmany(timeout_ms=_POLL_MS, max_records=_MOST_RECORDS)
         records = [record for lot in lots.values() for record in lot]

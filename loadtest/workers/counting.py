@@ -5,15 +5,15 @@ Both consume by Faust, commit by the same timer, and decode nothing.
 
 from __future__ import annotations
 
-import sys
 import tempfile
 from pathlib import Path
 from typing import Any, Final
 
 import faust
 
-from fraudstream.batch_agent import AgentSettings, Finished, Records, batch_app
-from fraudstream.faust_worker import run_until_asked
+from fraudstream.broker.batch_agent import AgentSettings, Finished, Records, batch_app
+from fraudstream.broker.faust_process import run_until_asked
+from fraudstream.runtime.readiness import say_ready
 from fraudstream.settings import KafkaSettings
 from fraudstream.topics import ACCEPTED
 
@@ -32,7 +32,7 @@ class CountingHandler:
     def assigned(self, partitions: set[int]) -> None:
         """Say that it is ready to be given records."""
         if partitions:
-            _say_ready()
+            say_ready()
 
     async def handle(self, records: Records) -> Finished:
         """Count."""
@@ -40,16 +40,18 @@ class CountingHandler:
         return {partition: lot[-1].offset + 1 for partition, lot in records.items() if lot}
 
 
-def count_batches(kafka: KafkaSettings) -> None:
+def count_batches() -> None:
     """Count by our batch agent until a signal; never returns."""
+    kafka = KafkaSettings.read()
     topic, group = kafka.topic(ACCEPTED), kafka.group(BATCHES_GROUP)
     run_until_asked(
         batch_app(kafka, AgentSettings(group, topic, "", _state_dir()), CountingHandler())
     )
 
 
-def count_events(kafka: KafkaSettings) -> None:
+def count_events() -> None:
     """Count by a stock agent, one event at a time, until a signal; never returns."""
+    kafka = KafkaSettings.read()
     app = faust.App(
         kafka.group(EVENTS_GROUP),
         broker=[f"kafka://{address}" for address in kafka.bootstrap.split(",")],
@@ -72,15 +74,10 @@ def count_events(kafka: KafkaSettings) -> None:
 
     @app.on_partitions_assigned.connect
     async def announce(*_: Any, **__: Any) -> None:
-        _say_ready()
+        say_ready()
 
     run_until_asked(app)
 
 
 def _state_dir() -> str:
     return str(Path(tempfile.mkdtemp(prefix="fraud-bench-")) / "faust")
-
-
-def _say_ready() -> None:
-    sys.stdout.write("ready\n")
-    sys.stdout.flush()

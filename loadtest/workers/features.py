@@ -16,21 +16,27 @@ from typing import Final
 
 from aiokafka import ConsumerRecord
 
-from fraudstream.batch_agent import AgentSettings, Finished, PollHandler, Records, batch_app
-from fraudstream.faust_worker import run_until_asked
+from fraudstream.broker.batch_agent import AgentSettings, Finished, PollHandler, Records, batch_app
+from fraudstream.broker.faust_process import run_until_asked
+from fraudstream.broker.topic_info import Log, find_log
 from fraudstream.features.catalogue import SHARED_ENTITIES
-from fraudstream.features.codec import CARD, CARD_VALUE, entity_keys, log_key
-from fraudstream.identity import digest_of, identity_of
+from fraudstream.features.stored_values import CARD, CARD_VALUE, entity_keys, log_key
 from fraudstream.settings import KafkaSettings, RedisSettings
-from fraudstream.shard import Role, ShardRef, pack_claim
-from fraudstream.state_store import RECORD_LIFE_S, STATE_LIFE_S, ShardWrite, StateStore, StoredValue
+from fraudstream.store.shard import Role, ShardRef, pack_claim
+from fraudstream.store.shard_store import (
+    RECORD_LIFE_S,
+    STATE_LIFE_S,
+    ShardWrite,
+    StateStore,
+    StoredValue,
+)
 from fraudstream.topics import ACCEPTED, ENTITIES, partition_of
+from fraudstream.transaction.identity import digest_of, identity_of
 from fraudstream.v1.decision_pb2 import AcceptedTransaction, Action, Decision
 from fraudstream.v1.scoring_pb2 import FeatureBatchRequest
 from fraudstream.v1.transaction_pb2 import Transaction
-from services.features.build import AllSettings, LateHandler, Worker
-from services.features.logs import Log, find_log
-from services.features.scoring_stub import ScoringStub
+from services.features.process.build import AllSettings, LateHandler, Worker
+from services.features.rows.scoring_client import ScoringStub
 
 FLOOR_GROUP: Final = "features-floor"
 _CLOCK_MS: Final = 1_700_000_000_000
@@ -141,7 +147,7 @@ def run_floor() -> None:
     log, entities = find_log(kafka, ACCEPTED), find_log(kafka, ENTITIES)
 
     async def connect() -> PollHandler:
-        store = StateStore(RedisSettings.read(), lambda: _CLOCK_MS)
+        store = StateStore(RedisSettings.read())
         await store.connect()
         return FloorHandler(store, log, entities.partitions)
 

@@ -1,0 +1,1 @@
+"""Features online and offline, beside Feast, pandas and a floor."""

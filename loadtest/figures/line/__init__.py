@@ -1,0 +1,1 @@
+"""The whole line, and the plain composition beside it."""

@@ -1,0 +1,1 @@
+"""Models: training, engines and artefacts."""

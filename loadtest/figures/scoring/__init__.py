@@ -1,0 +1,1 @@
+"""Scoring by gRPC: latency, load, memory and rules."""
