@@ -1,30 +1,49 @@
 """Real servers for tests, and what sets one test apart from the next on a shared server.
 
 Fixtures:
-    broker, kafka_broker, any_broker: a running broker: embedded, Apache Kafka, each of the two.
+    broker, kafka_broker: a running broker: embedded, Apache Kafka.
+    any_broker: Apache Kafka where it is; each of the two where a test is marked `both_brokers`.
     valkey: a running Valkey.
     line_env, any_line_env: environment of one test: broker, store, own topic and key prefix.
     topics: all topics of `line_env`, made.
     service: starts services with `line_env`, ends them after the test.
     data_dir, browser_path: what the machine may lack; the test is skipped with its reason.
 
-Waiting is `demo.processes.wait_until(predicate, timeout_s)`; nothing here or in a test sleeps.
+Waiting is `harness.processes.wait_until(predicate, timeout_s)`; nothing here or in a test sleeps.
 """
 
 from __future__ import annotations
 
+import logging
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
 
-from demo.processes import ProcessFailed
-from demo.servers import ApacheKafka, Broker, EmbeddedBroker, ValkeyServer, lacking_for_kafka
-from demo.service_process import ServiceProcess
-from demo.settings import MachineSettings
+from fraudstream.runtime.allowance import MOST_TOLD, Allowance
+from harness.processes import ProcessFailed
+from harness.servers import ApacheKafka, Broker, EmbeddedBroker, ValkeyServer, lacking_for_kafka
+from harness.service_process import ServiceProcess
+from harness.settings import MachineSettings
 
 ServiceLauncher = Callable[..., ServiceProcess]
+
+
+@pytest.fixture(autouse=True)
+def _reports_of_its_own(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Let each test see what is reported, whatever was told or set up before it in this process.
+
+    A process tells its log once of a record and of so many a minute, and a command that ran in it
+    has left its log handler, whose stream is closed.
+    """
+    process = "fraudstream.broker.quarantine._Process"
+    monkeypatch.setattr(f"{process}.allowance", Allowance(MOST_TOLD))
+    monkeypatch.setattr(f"{process}.writer", None)
+    yield
+    root = logging.getLogger()
+    for handler in [each for each in root.handlers if type(each) is logging.StreamHandler]:
+        root.removeHandler(handler)
 
 
 @pytest.fixture(scope="session")
@@ -56,9 +75,22 @@ def kafka_broker(
     kafka.stop()
 
 
-@pytest.fixture(params=["embedded", pytest.param("kafka", marks=pytest.mark.kafka)])
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Give a test Apache Kafka where the machine has it, the embedded broker elsewhere.
+
+    A test that is marked `both_brokers` gets each of them in turn.
+    """
+    if "any_broker" not in metafunc.fixturenames:
+        return
+    brokers = ["embedded", pytest.param("kafka", marks=pytest.mark.kafka)]
+    if metafunc.definition.get_closest_marker("both_brokers") is None:
+        brokers = brokers[:1] if lacking_for_kafka(MachineSettings()) else brokers[1:]
+    metafunc.parametrize("any_broker", brokers, indirect=True)
+
+
+@pytest.fixture
 def any_broker(request: pytest.FixtureRequest) -> Broker:
-    """Each of the two brokers in turn, running."""
+    """The broker that `pytest_generate_tests` chose, running."""
     name = "broker" if request.param == "embedded" else "kafka_broker"
     found: Broker = request.getfixturevalue(name)
     return found
@@ -88,7 +120,7 @@ def line_env(broker: Broker, valkey: ValkeyServer) -> dict[str, str]:
 
 @pytest.fixture
 def any_line_env(any_broker: Broker, valkey: ValkeyServer) -> dict[str, str]:
-    """Variables of this test on each of the two brokers in turn."""
+    """Variables of this test on `any_broker`."""
     return environment_of_test(any_broker, valkey)
 
 
@@ -120,9 +152,10 @@ def topics(line_env: Mapping[str, str], tmp_path: Path) -> Mapping[str, str]:
     return line_env
 
 
-def create_topics(environment: Mapping[str, str], folder: Path) -> None:
+def create_topics(environment: Mapping[str, str], folder: Path, *options: str) -> None:
     """Make every topic that `environment` names, by the command that an operator uses."""
-    command = ServiceProcess("services.ingest", ["topics", "create"], environment, folder)
+    arguments = ["topics", "create", *options]
+    command = ServiceProcess("services.ingest", arguments, environment, folder)
     command.launch()
     if not command.wait_end(timeout_s=60.0) or command.exit_code != 0:
         command.kill()

@@ -7,8 +7,10 @@ import math
 import random
 from dataclasses import dataclass
 
+from fraudstream.broker.log_reader import LogRecord
 from fraudstream.features.catalogue import FEATURE_NAMES
-from fraudstream.identity import alert_id_of, digest_of, identity_of
+from fraudstream.topics import ALERTS
+from fraudstream.transaction.identity import alert_id_of, digest_of, identity_of
 from fraudstream.v1.alert_pb2 import Alert
 from fraudstream.v1.decision_pb2 import (
     ACTION_CHALLENGE,
@@ -111,6 +113,12 @@ def make_alert(spec: AlertSpec) -> Alert:
         raised_at_ms=spec.raised_at_ms,
         expected_loss_minor=round(spec.score * spec.amount_minor),
     )
+
+
+def record_of(alert: Alert, offset: int = 0) -> LogRecord:
+    """Return the record of an alert, appended when it was raised."""
+    value = alert.SerializeToString()
+    return LogRecord(ALERTS.name, 0, offset, START_MS, b"", value, ())
 
 
 def simulate_alerts(count: int, newest_ms: int) -> list[Alert]:

@@ -17,10 +17,10 @@ from playwright.sync_api import (
     sync_playwright,
 )
 
-from demo.servers import Broker
+from harness.servers import Broker
 from tests.browser.console_server import ConsoleServer
 
-_ARGUMENTS = [
+ARGUMENTS = [
     "--headless",
     "--no-sandbox",
     "--disable-gpu",
@@ -37,7 +37,7 @@ LogIn = Callable[[str], Page]
 def chromium(browser_path: Path) -> Iterator[Browser]:
     """A browser. It ends with this package: its event loop must not meet asynchronous tests."""
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=browser_path, args=_ARGUMENTS)
+        browser = playwright.chromium.launch(executable_path=browser_path, args=ARGUMENTS)
         yield browser
         browser.close()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import urllib.request
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -10,11 +11,11 @@ from typing import Any
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.admin import KafkaAdminClient, NewTopic
 
-from demo.processes import free_port, wait_until
-from demo.service_process import ServiceProcess
 from fraudstream.topics import ALERTS, LABELS
 from fraudstream.v1.alert_pb2 import Alert
 from fraudstream.v1.label_pb2 import Label
+from harness.processes import free_port, wait_until
+from harness.service_process import ServiceProcess
 
 PARTITIONS = 2
 ARRIVAL_S = 45.0
@@ -97,6 +98,13 @@ class ConsoleServer:
             return connection.execute(sql, tuple(values)).fetchall()
         finally:
             connection.close()
+
+    def metric(self, sample: str) -> float:
+        """Return the value of a sample by its name and labels, as the metrics page shows it."""
+        address = f"http://127.0.0.1:{self.metrics_port}/metrics"
+        with urllib.request.urlopen(address, timeout=10) as answer:
+            lines = answer.read().decode().splitlines()
+        return next(float(line.split()[-1]) for line in lines if line.startswith(f"{sample} "))
 
     def labels_of(self, alert: Alert) -> list[Label]:
         """Return every label of an alert's transaction that is on the topic."""

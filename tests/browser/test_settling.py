@@ -7,7 +7,6 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Page, StorageState, expect
 
-from demo.processes import wait_until
 from fraudstream.v1.alert_pb2 import Alert
 from fraudstream.v1.label_pb2 import (
     DISPOSITION_CONFIRMED_FRAUD,
@@ -15,6 +14,7 @@ from fraudstream.v1.label_pb2 import (
     DISPOSITION_UNDETERMINED,
     LABEL_SOURCE_ANALYST,
 )
+from harness.processes import wait_until
 from tests.browser.alerts import AlertSpec, make_alert
 from tests.browser.conftest import LogIn
 from tests.browser.console_server import ConsoleServer

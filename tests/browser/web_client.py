@@ -24,6 +24,9 @@ class WebClient:
 
     Args:
         address: Where the console is.
+
+    Attributes:
+        page: What the last form was answered with.
     """
 
     def __init__(self, address: str) -> None:
@@ -31,6 +34,7 @@ class WebClient:
         cookies = urllib.request.HTTPCookieProcessor(http.cookiejar.CookieJar())
         self._opener = urllib.request.build_opener(cookies, _StayHere)
         self._token = ""
+        self.page = ""
 
     def log_in(self, name: str, password: str) -> None:
         """Log in."""
@@ -52,8 +56,10 @@ class WebClient:
             with self._opener.open(
                 self._address + path, fields.encode(), timeout=_TIMEOUT_S
             ) as answer:
+                self.page = answer.read().decode()
                 return int(answer.status)
         except urllib.error.HTTPError as refusal:
+            self.page = refusal.read().decode()
             return refusal.code
 
     def settle(self, alert_id: str, disposition: str) -> int:

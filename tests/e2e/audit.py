@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
 
-from fraudstream.identity import Identity, alert_id_of
+from fraudstream.transaction.identity import Identity, alert_id_of
 from fraudstream.v1.alert_pb2 import Alert
 from fraudstream.v1.decision_pb2 import ACTION_DECLINE, ACTION_REVIEW, Decision
 
@@ -173,7 +173,7 @@ def _judge_alerts(decisions: Sequence[Decision], alerts: Sequence[Alert]) -> dic
 
 
 def _agrees(alert: Alert, decision: Decision) -> bool:
-    """Tell whether an alert holds its decision: all but the vector and the sequence.
+    """Return whether an alert holds its decision: all but vector, sequence and seal.
 
     Reasons that were an estimate when it was answered are measured ones on the alert.
     """
@@ -184,8 +184,8 @@ def _agrees(alert: Alert, decision: Decision) -> bool:
         if decision.reasons_estimated:
             del message.reasons[:], message.past[:]
             message.reasons_estimated = False
-    expected.ClearField("vector")
-    expected.ClearField("sequence")
+    for name in ("vector", "sequence", "seal"):
+        expected.ClearField(name)
     return _bytes_of(found) == _bytes_of(expected)
 
 

@@ -45,6 +45,11 @@ class FakeCollector(ThreadingHTTPServer):
                     for span in scope.spans:
                         self._spans[span.trace_id.hex()].append(span)
 
+    def all_spans(self) -> list[Span]:
+        """Return every span that came."""
+        with self._lock:
+            return [span for spans in self._spans.values() for span in spans]
+
     def trace(self, trace_id: str) -> dict[str, Span]:
         """Return the spans of one trace by name."""
         with self._lock:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from demo.line import Line
+from harness.line import Line
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any, Final
@@ -12,23 +12,25 @@ import redis
 from kafka import KafkaConsumer, KafkaProducer
 from kafka.structs import TopicPartition
 
-from demo.line import Line
-from demo.processes import wait_until
-from demo.settings import kafka_settings_in, redis_settings_in
-from demo.traffic import Disorder, RawRecord, Sent, raw_records
-from fraudstream.bus import kafka_python_options, kafka_python_producer_options
-from fraudstream.features.codec import CARD_VALUE
-from fraudstream.log_reader import LogReader, read_topic
+from fraudstream.broker.clients import kafka_python_options, kafka_python_producer_options
+from fraudstream.broker.log_reader import LogReader, read_topic
+from fraudstream.broker.wire.record_macs import MAC
+from fraudstream.features.stored_values import CARD_VALUE
 from fraudstream.topics import ACCEPTED, ALERTS, DECISIONS, DLQ, RAW, Topic
-from fraudstream.transaction import JSON
-from fraudstream.transaction_json import decode_json
+from fraudstream.transaction.formats import JSON
+from fraudstream.transaction.json_form import decode_json
 from fraudstream.v1.alert_pb2 import Alert
 from fraudstream.v1.decision_pb2 import Decision
 from fraudstream.v1.transaction_pb2 import Transaction
-from tests.e2e.audit import DeadLetter, Entry, Evidence, Expected
-from training.simulate import SimulationSettings, live_traffic
+from harness.line import Line
+from harness.processes import wait_until
+from harness.settings import kafka_settings_in, redis_settings_in
+from harness.traffic import Disorder, RawRecord, Sent, raw_records
+from tests.e2e.audit import DeadLetter, Entry, Evidence, Expected, Source
+from training.simulator.simulate import SimulationSettings, live_traffic
 
 Ends = dict[tuple[str, int], int]
+Send = Callable[[Sequence[RawRecord]], Sequence[Source]]
 
 # Enough for full polls, few enough that a crash in the middle leaves work on both sides.
 _AHEAD_AT_MOST: Final = 1_500
@@ -61,7 +63,11 @@ class LineRun:
         self.ledger: list[Entry] = []
 
     def feed(
-        self, records: Sequence[RawRecord], timeout_s: float, tick: Callable[[], None]
+        self,
+        records: Sequence[RawRecord],
+        timeout_s: float,
+        tick: Callable[[], None],
+        send: Send | None = None,
     ) -> None:
         """Send records on their own clock, never far ahead of the decisions; wait for the last.
 
@@ -69,8 +75,22 @@ class LineRun:
             records: What to send, in order.
             timeout_s: Bound on all of it.
             tick: Called all the time, for what the test does meanwhile.
+            send: Sends some records and returns where each lies; None for kafka-python.
         """
+        if send is not None:
+            self._feed(records, timeout_s, tick, send)
+            return
         producer = KafkaProducer(**kafka_python_producer_options(self.kafka))
+        self._feed(records, timeout_s, tick, lambda some: self._send(producer, some))
+        producer.close(timeout=10)
+
+    def _feed(
+        self,
+        records: Sequence[RawRecord],
+        timeout_s: float,
+        tick: Callable[[], None],
+        send: Send,
+    ) -> None:
         waiting = iter(records)
         undecided: set[tuple[str, str]] = set()
         with LogReader(self.kafka, [DECISIONS], from_end=True) as reader:
@@ -78,7 +98,7 @@ class LineRun:
             def is_done() -> bool:
                 tick()
                 if len(undecided) < _AHEAD_AT_MOST:
-                    sent = self._send(producer, islice(waiting, _STEP))
+                    sent = _entries(step := list(islice(waiting, _STEP)), send(step))
                     undecided.update(e.key for e in sent if e.expected is Expected.DECIDED)
                     self.ledger += sent
                 for record in reader.poll(0.02):
@@ -92,18 +112,17 @@ class LineRun:
                     for s in self.line.services
                 )
                 raise AssertionError(f"{len(undecided)} undecided after {timeout_s} s\n{logs}")
-        producer.close(timeout=10)
 
     def evidence(self) -> Evidence:
         """Wait until offsets are committed and outboxes empty, and read all that is left."""
-        wait_until(lambda: not self._unpublished(), 30.0)
+        wait_until(lambda: not self.unpublished(), 30.0)
         ends = self._ends()
         wait_until(lambda: not any(self._uncommitted(ends).values()), 30.0, poll_s=0.5)
         return Evidence(
             decisions=[Decision.FromString(r.value) for r in read_topic(self.kafka, DECISIONS)],
             alerts=[Alert.FromString(r.value) for r in read_topic(self.kafka, ALERTS)],
             dead_letters=self.dead_letters(),
-            unpublished=self._unpublished(),
+            unpublished=self.unpublished(),
             states=self.card_states(),
             uncommitted=self._uncommitted(ends),
         )
@@ -112,7 +131,7 @@ class LineRun:
         """Return every dead letter."""
         letters = []
         for record in read_topic(self.kafka, DLQ):
-            header = {name: content.decode() for name, content in record.headers}
+            header = {n: content.decode() for n, content in record.headers if n != MAC}
             source = (header["topic"], int(header["partition"]), int(header["offset"]))
             stage = header["stage"].partition("-")[0]
             letters.append(DeadLetter(stage, header["reason"], source))
@@ -136,7 +155,7 @@ class LineRun:
     def _client(self) -> redis.Redis:
         return redis.Redis.from_url(self._redis.url.get_secret_value(), socket_timeout=10.0)
 
-    def _unpublished(self) -> int:
+    def unpublished(self) -> int:
         with self._client() as client:
             boxes = client.scan_iter(f"{self._redis.key_prefix}:*:outbox", count=5_000)
             return sum(int(client.zcard(box)) for box in boxes)
@@ -170,29 +189,34 @@ class LineRun:
             ends[place] = max(ends.get(place, 0), record.offset + 1)
         return ends
 
-    def _send(self, producer: KafkaProducer, records: Iterator[RawRecord]) -> list[Entry]:
-        """Send some records, each on its own clock; return their lines of the ledger."""
+    def _send(self, producer: KafkaProducer, records: Sequence[RawRecord]) -> list[Source]:
+        """Send some records, each on its own clock; return where each lies."""
         topic = self.kafka.topic(RAW)
         sent = [
-            (
-                record,
-                producer.send(
-                    topic,
-                    value=record.value,
-                    key=record.key,
-                    headers=record.headers,
-                    timestamp_ms=record.event_time_ms,
-                ),
+            producer.send(
+                topic,
+                value=record.value,
+                key=record.key,
+                headers=record.headers,
+                timestamp_ms=record.event_time_ms,
             )
             for record in records
         ]
-        entries = []
-        for record, future in sent:
-            place = future.get(timeout=30)
-            source = (place.topic, place.partition, place.offset)
-            key = (record.bank_id, record.transaction_id)
-            entries.append(Entry(key, _amount_of(record), _EXPECTED[record.sent], source))
-        return entries
+        places = [future.get(timeout=30) for future in sent]
+        return [(place.topic, place.partition, place.offset) for place in places]
+
+
+def _entries(records: Sequence[RawRecord], sources: Sequence[Source]) -> list[Entry]:
+    """Return the lines of the ledger for records that were sent."""
+    return [
+        Entry(
+            (record.bank_id, record.transaction_id),
+            _amount_of(record),
+            _EXPECTED[record.sent],
+            source,
+        )
+        for record, source in zip(records, sources, strict=True)
+    ]
 
 
 def _amount_of(record: RawRecord) -> int:

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from fraudstream.identity import Identity, alert_id_of, decision_id_of, identity_of
+from fraudstream.transaction.identity import Identity, alert_id_of, decision_id_of, identity_of
 from fraudstream.v1.alert_pb2 import Alert
 from fraudstream.v1.decision_pb2 import ACTION_APPROVE, ACTION_DECLINE, ACTION_REVIEW, Decision
 from fraudstream.v1.transaction_pb2 import Transaction

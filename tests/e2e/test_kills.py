@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import shutil
-import time
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from demo.servers import Broker, ValkeyServer
-from demo.traffic import Disorder, RawRecord
+from fraudstream.runtime.clock import epoch_ms
+from harness.servers import Broker, ValkeyServer
+from harness.traffic import Disorder, RawRecord
 from tests.conftest import environment_of_test
 from tests.e2e.audit import Expected, Finding, audit
 from tests.e2e.kills import Kill, Killer
 from tests.e2e.line_run import LineRun, prepared_line, records_of
-from training.simulate import SimulationSettings
+from training.simulator.simulate import SimulationSettings
 
 _RECORDS = 21_000
 _TIMEOUT_S = 540.0
@@ -57,7 +57,7 @@ class CalmRun:
 @pytest.fixture(scope="module")
 def calm(broker: Broker, valkey: ValkeyServer, tmp_path_factory: pytest.TempPathFactory) -> CalmRun:
     """Run the line once without a kill."""
-    started_ms = time.time_ns() // 1_000_000 - 3_600_000
+    started_ms = epoch_ms() - 3_600_000
     traffic = SimulationSettings(
         seed=4_711, cards=1_500, start_ms=started_ms, rate_per_s=10.0, fraud_share=0.03
     )

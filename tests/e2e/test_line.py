@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pytest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
-from demo.processes import wait_until
-from demo.servers import Broker, ValkeyServer
-from demo.traffic import Disorder
-from fraudstream.identity import Identity, alert_id_of
-from fraudstream.log_reader import read_topic
+from fraudstream.broker.log_reader import read_topic
+from fraudstream.runtime.clock import epoch_ms
 from fraudstream.topics import LABELS
+from fraudstream.transaction.identity import Identity, alert_id_of
 from fraudstream.v1.decision_pb2 import Decision
 from fraudstream.v1.label_pb2 import DISPOSITION_CONFIRMED_FRAUD, LABEL_SOURCE_ANALYST, Label
+from harness.processes import wait_until
+from harness.servers import Broker, ValkeyServer
+from harness.traffic import Disorder
 from tests.conftest import environment_of_test
 from tests.e2e.analyst import Analyst
 from tests.e2e.audit import Entry, Evidence, audit
 from tests.e2e.collector import FakeCollector, running_collector
 from tests.e2e.line_run import LineRun, prepared_line, records_of
-from training.simulate import SimulationSettings
+from training.simulator.simulate import SimulationSettings
 
 _RECORDS = 400
 _DISORDER = Disorder(duplicate=0.05, conflict=0.03, bad=0.03)
@@ -59,7 +59,7 @@ def story(
 
 
 def _play(run: LineRun, collector: FakeCollector) -> Story:
-    started_ms = time.time_ns() // 1_000_000 - 600_000
+    started_ms = epoch_ms() - 600_000
     traffic = SimulationSettings(
         seed=9_001, cards=60, start_ms=started_ms, rate_per_s=20.0, fraud_share=0.1
     )

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-import time
+import os
+import subprocess
+import sys
+import uuid
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,37 +14,43 @@ from typing import Final
 import numpy as np
 import pytest
 from kafka import KafkaProducer
+from kafka.admin import KafkaAdminClient, NewTopic
 
-from demo.line import DEMO_RULES, SERVICES, Line
-from demo.model_repository import PEOPLE, REPOSITORY
-from demo.processes import wait_until
-from demo.servers import Broker, ValkeyServer
-from demo.settings import kafka_settings_in
-from fraudstream.bus import kafka_python_producer_options
+from fraudstream.broker.clients import SignedSender, kafka_python_producer_options
+from fraudstream.broker.log_reader import LogReader, partition_count, read_topic
 from fraudstream.client import BlockingScoringClient
-from fraudstream.log_reader import LogReader, read_topic
+from fraudstream.features.catalogue import FEATURE_NAMES, Entity
+from fraudstream.features.stored_values import entity_key, log_key
+from fraudstream.parity.initial import InitialStates
 from fraudstream.parity.recorded import Span
-from fraudstream.privacy import Tokeniser, TokenKeys
+from fraudstream.runtime.clock import epoch_ms
 from fraudstream.settings import KafkaSettings
-from fraudstream.topics import ACCEPTED, DECISIONS, LABELS, RAW
+from fraudstream.topics import ACCEPTED, DECISIONS, ENTITIES, LABELS, RAW, partition_of
+from fraudstream.transaction.card_token import Tokeniser, TokenKeys
 from fraudstream.v1.decision_pb2 import AcceptedTransaction, Decision
 from fraudstream.v1.label_pb2 import Disposition, Label, LabelSource
 from fraudstream.v1.transaction_pb2 import Transaction
-from services.scoring.replay_command import replay
-from services.scoring.replay_log import Found
+from harness.line import DEMO_RULES, SERVICES, Line
+from harness.model_repository import PEOPLE, REPOSITORY
+from harness.processes import PROJECT_FOLDER, free_port, wait_until
+from harness.servers import Broker, ValkeyServer
+from harness.settings import kafka_settings_in
+from services.scoring.cli.replay_command import replay
+from services.scoring.redecide.log import Found
 from services.scoring.settings import ScoringSettings
 from tests.conftest import environment_of_test
-from tests.tiny_model import tiny_artefact
+from tests.fakes.tiny_model import tiny_artefact
 from training.parity.certificate import Certificate
-from training.parity.command import certify
+from training.parity.certify import Proof, certify
 from training.parity.planted import BUGS, NO_BUG, Bug
-from training.simulate import SimulationSettings, simulate
+from training.simulator.simulate import SimulationSettings, simulate
 
 pytestmark = pytest.mark.parity
 
 _HOUR_MS: Final = 3_600_000
 _DAYS: Final = 24
 _EVER: Final = Span(0, 1 << 62)
+_MERCHANT_SINCE_FIRST: Final = FEATURE_NAMES.index("merchant_seconds_since_first")
 _BURST: Final = 20  # authorisations of one card, one after another
 _NO_CONSOLE: Final = tuple(service for service in SERVICES if service[0] != "services.console")
 
@@ -132,7 +141,11 @@ class _Story:
 
 def _send(kafka: KafkaSettings, records: Sequence[_Record]) -> None:
     producer = KafkaProducer(**kafka_python_producer_options(kafka))
+    labels = SignedSender(producer, kafka, "ingest")
     for record in records:
+        if record.topic == kafka.topic(LABELS):
+            labels.send(record.topic, record.key or b"", record.value, record.at_ms)
+            continue
         producer.send(
             record.topic,
             value=record.value,
@@ -174,13 +187,13 @@ def logs(broker: Broker, valkey: ValkeyServer, folder: Path) -> KafkaSettings:
     servers = environment_of_test(broker, valkey)
     kafka = kafka_settings_in(servers)
     tiny_artefact(folder / "model")
-    more = {"FRAUD_SCORING_MODEL": str(folder / "model"), "FRAUD_FEATURES_CLOCK": "record"}
+    more = {"FRAUD_SCORING_MODEL": str(folder / "model"), "FRAUD_KAFKA_IS_REPLAY": "true"}
     line = Line(folder, servers, more=more, services=_NO_CONSOLE)
-    line.prepare("--no-expiry")
+    line.prepare()
     tokeniser = Tokeniser(TokenKeys.load(line.token_keys))
     try:
         line.start()
-        _play(line, kafka, _Story(kafka, tokeniser, time.time_ns() // 1_000_000))
+        _play(line, kafka, _Story(kafka, tokeniser, epoch_ms()))
     finally:
         line.stop()
     return kafka
@@ -192,11 +205,12 @@ def _play(line: Line, kafka: KafkaSettings, story: _Story) -> None:
     card = next(service for service in line.services if service.name == "features-card")
     with LogReader(kafka, [DECISIONS], from_end=True) as reader:
         decided = _Decided(reader)
-        _send(kafka, records[:half])
+        signed = kafka_settings_in(line.environment)
+        _send(signed, records[:half])
         assert decided.reach(half // 3), "the first rows were not decided"
         card.kill()
         card.launch()
-        _send(kafka, records[half:])
+        _send(signed, records[half:])
         assert decided.reach(len(story.transactions)), "not all rows were decided"
         with BlockingScoringClient(f"127.0.0.1:{line.ports.scoring}", timeout_s=20) as client:
             decisions = [client.score(transaction) for transaction in story.burst()]
@@ -212,7 +226,7 @@ def _burst_in_log(kafka: KafkaSettings) -> set[str]:
 
 
 def _certificate(logs: KafkaSettings, bug: Bug) -> Certificate:
-    return certify(logs, _EVER, bug, lambda _: None)
+    return certify(logs, Proof(_EVER, bug), lambda _: None)
 
 
 def test_every_decision_was_made_from_what_the_log_gives(logs: KafkaSettings) -> None:
@@ -242,11 +256,135 @@ def test_the_kernel_is_right_again_after_a_planted_bug(logs: KafkaSettings) -> N
     assert _certificate(logs, NO_BUG).holds
 
 
+def _copied(
+    logs: KafkaSettings, broker: Broker, entity_partitions: int, is_kept: Callable[[bytes], bool]
+) -> KafkaSettings:
+    """Copy what parity reads to topics of their own, each record where it lay.
+
+    Args:
+        logs: Where it is.
+        broker: The broker.
+        entity_partitions: How many the entities topic has in the copy: more than before.
+        is_kept: Which decisions are copied.
+    """
+    copy = kafka_settings_in(
+        {**broker.environment(), "FRAUD_KAFKA_TOPIC_PREFIX": f"c{uuid.uuid4().hex[:8]}-"}
+    )
+    counts = {ACCEPTED: 0, DECISIONS: 0, ENTITIES: entity_partitions}
+    admin = KafkaAdminClient(bootstrap_servers=copy.bootstrap)
+    for topic, wanted in counts.items():
+        number = wanted or partition_count(logs, topic)
+        admin.create_topics([NewTopic(copy.topic(topic), number, 1)])
+    admin.close()
+    producer = KafkaProducer(**kafka_python_producer_options(copy))
+    for topic in counts:
+        for record in read_topic(logs, topic):
+            if topic is not DECISIONS or is_kept(record.value):
+                producer.send(
+                    copy.topic(topic),
+                    value=record.value,
+                    key=record.key or None,
+                    partition=record.partition,
+                )
+    producer.flush(timeout=60)
+    producer.close(timeout=10)
+    return copy
+
+
+def test_a_pending_transaction_that_was_never_decided_is_no_mismatch(
+    logs: KafkaSettings, broker: Broker
+) -> None:
+    """Its scorer was killed and its caller did not come back: what others saw of it is unknown."""
+    decisions = [Decision.FromString(record.value) for record in read_topic(logs, DECISIONS)]
+    # The newest one that was pending: no later row of the card had it in its state.
+    lost = next(filter(None, map(_pending_of, reversed(decisions))))[-1]
+    seen = [each for each in decisions if lost in _pending_of(each)]
+    copy = _copied(
+        logs,
+        broker,
+        partition_count(logs, ENTITIES),
+        lambda value: Decision.FromString(value).decision_id != lost,
+    )
+
+    certificate = _certificate(copy, NO_BUG)
+
+    assert sum(certificate.unprovable.values()) == len(seen) > 0
+    assert certificate.first is None, certificate.text()
+
+
+def _pending_of(decision: Decision) -> list[str]:
+    return [identity.hex() for identity in decision.freshness.pending_identities]
+
+
+def test_widened_entity_partitions_are_not_comparable(
+    logs: KafkaSettings, broker: Broker, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Rows of an entity lie where they lay then: that is said, and is no mismatch."""
+    before = partition_count(logs, ENTITIES)
+    copy = _copied(logs, broker, before + 3, lambda _: True)
+
+    def has_moved_merchant(decision: Decision) -> bool:
+        key = entity_key(decision.bank_id, decision.transaction.merchant_id)
+        places = {partition_of(log_key(Entity.MERCHANT, key), n) for n in (before, before + 3)}
+        vector = np.frombuffer(decision.vector, "<f4")
+        return len(places) > 1 and bool(vector[_MERCHANT_SINCE_FIRST] > 0)
+
+    certificate = _certificate(copy, NO_BUG)
+
+    assert any("was widened" in why for why in certificate.unprovable), certificate.text()
+    assert certificate.first is None, certificate.text()
+    assert _replayed(copy, folder, _seen_in(copy, has_moved_merchant)) == os.EX_UNAVAILABLE
+    assert "was widened" in capsys.readouterr().out
+
+
+def _parity(kafka: KafkaSettings, *options: str) -> subprocess.CompletedProcess[str]:
+    named = {"BOOTSTRAP": kafka.bootstrap, "TOPIC_PREFIX": kafka.topic_prefix}
+    return subprocess.run(
+        [sys.executable, "-m", "training", "parity", *options],
+        cwd=PROJECT_FOLDER,
+        env={**os.environ, **{f"FRAUD_KAFKA_{name}": text for name, text in named.items()}},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def test_a_span_without_decisions_is_nothing_to_compare(logs: KafkaSettings) -> None:
+    """That is not the same as features that differ, and has an exit code of its own."""
+    found = _parity(logs, "--from", "1970-01-01", "--to", "1970-01-02")
+
+    assert found.returncode == os.EX_NOINPUT, found.stderr
+    assert found.stdout.splitlines()[-1].startswith("nothing to compare")
+
+
+def test_a_broker_that_is_away_is_named() -> None:
+    """Exit code 1 says that parity does not hold, so it must not stand for this."""
+    nowhere = KafkaSettings(bootstrap=f"127.0.0.1:{free_port()}")
+
+    found = _parity(nowhere)
+
+    assert found.returncode == os.EX_UNAVAILABLE
+    assert nowhere.bootstrap in found.stderr
+    assert "Traceback" not in found.stderr
+
+
 def _seen_in(logs: KafkaSettings, is_wanted: Callable[[Decision], bool]) -> Found:
     """Return the last decision in the log that is wanted."""
     records = read_topic(logs, DECISIONS)
     found = [(Decision.FromString(record.value), record.partition) for record in records]
     return Found(*next(pair for pair in reversed(found) if is_wanted(pair[0])))
+
+
+def _replayed(logs: KafkaSettings, folder: Path, found: Found) -> int:
+    """Make one decision again by the line's model and rules; return the exit code."""
+    told = {
+        "model": folder / REPOSITORY,
+        "people_file": folder / PEOPLE,
+        "rule_set_file": DEMO_RULES,
+    }
+    settings = ScoringSettings.model_validate({key: str(value) for key, value in told.items()})
+    return replay(logs, settings, found, InitialStates())
 
 
 def _is_of_stream(decision: Decision) -> bool:
@@ -269,14 +407,7 @@ def test_one_decision_is_replayed_to_the_bit(
     is_wanted: Callable[[Decision], bool],
 ) -> None:
     """Its features from the log of its card alone, its score from its model."""
-    told = {
-        "model": folder / REPOSITORY,
-        "people_file": folder / PEOPLE,
-        "rule_set_file": DEMO_RULES,
-    }
-    settings = ScoringSettings.model_validate({key: str(value) for key, value in told.items()})
-
-    code = replay(logs, settings, _seen_in(logs, is_wanted))
+    code = _replayed(logs, folder, _seen_in(logs, is_wanted))
 
     output = capsys.readouterr().out
     assert (code, output.splitlines()[-1]) == (0, "identical"), output

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import Final
 
-from fraudstream.shard import Role
+from fraudstream.store.shard import Role
 from services.scoring.settings import AnswerAfter
 from tests.faults.loss import LossPlan
 from tests.faults.memory_store import StoreServer
@@ -174,7 +174,7 @@ class Storm:
         self._rebalance(role)
 
     def _rebalance(self, role: Role) -> None:
-        """Deal the partitions of a topic out anew."""
+        """Deal the partitions of a topic out again."""
         count = self.world.groups[role].partitions
         living = [n for n in _WORKERS[role] if not self.world.workers[n].process.is_dead]
         if living:

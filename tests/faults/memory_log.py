@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 
 from aiokafka import ConsumerRecord
 
-from fraudstream.bus import OutRecord
+from fraudstream.broker.clients import OutRecord
+from fraudstream.broker.log_reader import Bounds
+from fraudstream.broker.topic_info import Log
 from fraudstream.errors import BrokerUnavailable
 from fraudstream.topics import ACCEPTED, ALERTS, DECISIONS, DLQ, ENTITIES, STAND_INS
-from services.features.logs import Bounds, Log
 from tests.faults.stepping import Fate, Process, Schedule
 
 _FATES = (Fate.OK, Fate.NOT_RUN, Fate.ANSWER_LOST, Fate.LATE, Fate.PART)

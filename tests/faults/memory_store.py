@@ -2,7 +2,8 @@
 
 A call's answer may be lost, it may run after its sender gave up, and the server may turn into
 another primary that lacks the last writes: the keys of an earlier moment. Which primary runs a
-script is ours to say: its fence asks no server, but holds the number of the primary of the moment.
+script is ours to say, and at what time: its fence asks no server, but holds the number of the
+primary of the moment, and its clock is a key.
 """
 
 from __future__ import annotations
@@ -16,13 +17,15 @@ from pydantic import SecretStr
 
 from fraudstream.errors import OnlineStoreUnavailable
 from fraudstream.settings import RedisSettings
-from fraudstream.state_store import StateStore
-from fraudstream.store_line import Argument, Command
-from fraudstream.store_nodes import ScriptCall, StoreNodes
+from fraudstream.store.connection import Argument, Command
+from fraudstream.store.nodes import ScriptCall, StoreNodes
+from fraudstream.store.shard_store import StateStore
 from tests.faults.stepping import Fate, Process, Schedule
 
 _FATES: Final = (Fate.OK, Fate.NOT_RUN, Fate.ANSWER_LOST, Fate.LATE)
 _SERVING: Final = "string.match(redis.call('INFO', 'replication'), 'master_replid:(%x+)')"
+
+_TIME: Final = "local time = redis.call('TIME')"
 
 # What takes a rule away: script name to pairs of a guarding text and what stands there instead.
 Removals = Mapping[str, Sequence[tuple[str, str]]]
@@ -53,6 +56,7 @@ class StoreServer:
         self.primary_number = 1
         self._removals = removals
         self._hashes: dict[tuple[str, str], str] = {}
+        self._clock = f"clock-of-{prefix}"
 
     @property
     def primary(self) -> str:
@@ -63,9 +67,15 @@ class StoreServer:
         """Return the hash of a script as the primary of the moment runs it, loaded."""
         place = (name, self.primary)
         if place not in self._hashes:
-            pairs = [(_SERVING, f"'{self.primary}'"), *self._removals.get(name, ())]
+            time = f"do return redis.call('GET', '{self._clock}') + 0 end {_TIME}"
+            pairs = [(_SERVING, f"'{self.primary}'"), (_TIME, time)]
+            pairs += self._removals.get(name, ())
             self._hashes[place] = self.client.script_load(script_with(source, pairs))
         return self._hashes[place]
+
+    def set_clock(self, now_ms: int) -> None:
+        """Tell scripts what time it is."""
+        self.client.set(self._clock, now_ms)
 
     def names(self) -> list[bytes]:
         """Return the names of all keys."""
@@ -98,8 +108,15 @@ class StoreServer:
 class SteppedNodes(StoreNodes):
     """The way to the store, one step a call, in the order of the turns."""
 
-    def __init__(self, process: Process, schedule: Schedule, server: StoreServer) -> None:
+    def __init__(
+        self,
+        process: Process,
+        schedule: Schedule,
+        server: StoreServer,
+        clock_ms: Callable[[], int],
+    ) -> None:
         super().__init__(server.settings)
+        self._clock_ms = clock_ms
         self._process = process
         self._schedule = schedule
         self._server = server
@@ -119,7 +136,10 @@ class SteppedNodes(StoreNodes):
     async def _run_one(self, name: str, keys: Sequence[str], arguments: Sequence[Argument]) -> Any:
 
         def command(client: redis.Redis) -> Any:
-            loaded = self._server.hash_of(name, self._sources[name])
+            source = self._sources[name]
+            loaded = self._server.hash_of(name, source)
+            if source.count("now_ms()") > 1:  # it is there once in the part before every script
+                self._server.set_clock(self._clock_ms())
             return client.evalsha(loaded, len(keys), *keys, *arguments)
 
         try:
@@ -167,7 +187,7 @@ async def open_store(
     process: Process, schedule: Schedule, server: StoreServer, clock_ms: Callable[[], int]
 ) -> StateStore:
     """Return the real store client of a process, its scripts loaded."""
-    store = StateStore(server.settings, clock_ms)
-    store.nodes = SteppedNodes(process, schedule, server)
+    store = StateStore(server.settings)
+    store.nodes = SteppedNodes(process, schedule, server, clock_ms)
     await store.connect()
     return store

@@ -13,71 +13,84 @@ import grpc.aio
 from aiokafka import ConsumerRecord
 from nacl.public import PrivateKey
 
-from fraudstream.batch_agent import PollHandler
-from fraudstream.dead_letter import LetterWriter
+from fraudstream.broker.batch_agent import PollHandler
+from fraudstream.broker.wire.record_keys import KeyFile
+from fraudstream.dead_letters.letter import LetterWriter
 from fraudstream.errors import FraudStreamError
-from fraudstream.money import indicative_rate_table
 from fraudstream.settings import TelemetrySettings
-from fraudstream.shard import Role
-from fraudstream.shared_entities import EntityReader
-from fraudstream.state_store import StateStore
-from fraudstream.telemetry import Telemetry
+from fraudstream.store.entity_reader import EntityReader
+from fraudstream.store.shard import Role
+from fraudstream.store.shard_store import StateStore
+from fraudstream.telemetry.spans import Telemetry
 from fraudstream.topics import DLQ
-from fraudstream.transaction import TimeBounds
-from fraudstream.v1.scoring_pb2 import FeatureBatchRequest, ScoreBatchResponse
+from fraudstream.transaction.event_time import TimeBounds
+from fraudstream.transaction.money import indicative_rate_table
+from fraudstream.v1.scoring_pb2 import (
+    CheckRecordsRequest,
+    CheckRecordsResponse,
+    FeatureBatchRequest,
+    ScoreBatchResponse,
+)
 from fraudstream.v1.transaction_pb2 import Transaction
-from services.features.card import CardParts, CardRole
-from services.features.card_filling import CardFiller
-from services.features.entity import EntityRole
-from services.features.entity_rows import EntityRowSender
-from services.features.letters import Letters
-from services.features.observe import SpanWriter
-from services.features.rebuild import TOPICS
-from services.features.scoring_stub import ScoringStub
-from services.features.shard_loop import ShardOwner
-from services.scoring.backlog import PublishBacklog
-from services.scoring.batcher import Batcher
-from services.scoring.calls import status_of
-from services.scoring.door_features import DoorFeatures
-from services.scoring.door_records import Answer, DoorRecords
-from services.scoring.door_row import Caller, Reception
-from services.scoring.feature_batch import FeatureArrays
-from services.scoring.front_door import FrontDoor
-from services.scoring.judge import AbsentModel, Judged
-from services.scoring.late_alerts import AlertBacklog
-from services.scoring.line_up import LineUp, LineUpJudge
-from services.scoring.observe import Observer
-from services.scoring.parts import DoorParts
-from services.scoring.publish import Publisher
-from services.scoring.rules_in_force import RulesInForce, load_rule_set
+from services.features.rebuild.card_filler import CardFiller
+from services.features.rebuild.rebuilder import TOPICS
+from services.features.roles.card import CardParts, CardRole
+from services.features.roles.entity import EntityRole
+from services.features.roles.shard_loop import ShardOwner
+from services.features.rows.dead_letters import Letters
+from services.features.rows.entity_row_sender import EntityRowSender
+from services.features.rows.scoring_client import ScoringStub
+from services.features.rows.spans import SpanWriter
+from services.scoring.after.metrics import Observer
+from services.scoring.after.shadow_scorer import ShadowScorer
+from services.scoring.after.shared_parts import DoorParts
+from services.scoring.authorise.event_time import TimeLeft
+from services.scoring.authorise.features import DoorFeatures
+from services.scoring.authorise.intake import Caller, Reception
+from services.scoring.authorise.pipeline import FrontDoor
+from services.scoring.authorise.recording import Answer, DoorRecords
+from services.scoring.decision.rules_follower import RulesInForce, load_rule_set
+from services.scoring.inference.batcher import Batcher
+from services.scoring.inference.feature_arrays import FeatureArrays
+from services.scoring.inference.model_scorer import AbsentModel, Judged
+from services.scoring.inference.serving_models import LineUp, LineUpJudge
+from services.scoring.publishing.alert_backlog import AlertBacklog
+from services.scoring.publishing.decision_backlog import PublishBacklog
+from services.scoring.publishing.outbox_hold import OutboxHold
+from services.scoring.publishing.outbox_sweeper import Sweeper, SweepTimes
+from services.scoring.publishing.publisher import Publisher
+from services.scoring.rpc.calls import status_of
 from services.scoring.settings import AnswerAfter
-from services.scoring.shadow import ShadowScorer
-from services.scoring.shards import CardShards
-from services.scoring.stream_door import StreamDoor
-from services.scoring.sweeper import Sweeper, SweepTimes
+from services.scoring.shards.card_shards import CardShards
+from services.scoring.shards.seal import Seal
+from services.scoring.stream.pipeline import StreamDoor
 from tests.faults.memory_log import Group, MemoryBroker, SteppedProducer
 from tests.faults.rebuilding import KAFKA, MemoryPositions, MendingParts, SteppedMender
 from tests.faults.stepping import Fate, Process, Schedule
-from tests.trust import RULES_FILE
+from tests.worlds.accepted_rows import all_reached
+from tests.worlds.trust import RULES_FILE
 
 T = TypeVar("T")
 _RULES: Final = load_rule_set(RULES_FILE)
 _TELEMETRY: Final = Telemetry(TelemetrySettings(), "test")
 _SWEEP: Final = SweepTimes(every_ms=300, after_ms=300)
+_SEAL: Final = Seal(KeyFile.new(), lambda: 0)
 _LETTER_KEY: Final = PrivateKey.generate().public_key
+# Callers wait for the acknowledgement of a provisional answer for as long as it takes.
+_PATIENCE_S: Final = 3600.0
 _CALL_FATES: Final = (Fate.OK, Fate.ANSWER_LOST, Fate.LATE)
 
 
 class BeatingSender(EntityRowSender):
-    """A sender whose heartbeats come when the run wants them, not when a second has passed."""
+    """A sender whose heartbeats come when the run wants them, not when a minute has passed."""
 
     wants_beat: Callable[[], bool]
 
     async def beat(self, positions: Any, busy: set[int]) -> None:
         """Send a heartbeat now, or not at all."""
         if self.wants_beat():
-            self._beat_at = float("-inf")
-            await super().beat(positions, busy)
+            self._told_buckets.clear()
+            await self.tell(positions, busy)
 
 
 class SteppedJudge(AbsentModel):
@@ -128,6 +141,7 @@ class Scorer:
             shadows=ShadowScorer(no_model, producer, KAFKA, shards.partitions),
             rules=RulesInForce(_RULES),
             store=store,
+            seal=_SEAL,
             publisher=publisher,
             observer=Observer(_TELEMETRY),
             clock_us=around.clock_us,
@@ -139,21 +153,24 @@ class Scorer:
         features = DoorFeatures(store, shards, entities)
         records = DoorRecords(store, shards, publisher, backlog, self._answer_after)
         self._front = FrontDoor(parts, features, records)
-        self._stream = StreamDoor(parts)
+        self._stream = StreamDoor(parts, indicative_rate_table().version)
         self._reception = Reception(
             None, indicative_rate_table(), shards.partitions, 0.0, TimeBounds(), around.clock_ms
         )
-        sweeper = Sweeper(store, shards, publisher, _SWEEP, around.clock_ms)
+        sweeper = Sweeper(store, shards, publisher, _SWEEP)
+        waiting = (publisher.in_flight, backlog.waiting, alerts.waiting)
+        hold = OutboxHold(store, waiting, _SWEEP.after_ms / 3000)
         self.process.start(backlog.publish_forever())
         self.process.start(alerts.publish_forever())
         self.process.start(sweeper.sweep_forever())
+        self.process.start(hold.hold_forever())
 
     async def score(self, transaction: Transaction, budget_s: float) -> Answer:
         """Answer a caller."""
         copy = Transaction()
         copy.CopyFrom(transaction)
         arrival = self._reception.receive(copy, Caller(True, None))
-        return (await self._front.decide([arrival], budget_s))[0]
+        return (await self._front.decide([arrival], TimeLeft(budget_s, _PATIENCE_S)))[0]
 
     async def score_batch(self, request: FeatureBatchRequest) -> bytes:
         """Answer the features service."""
@@ -223,6 +240,15 @@ class _LocalDoor:
             raise _failure(grpc.StatusCode.DEADLINE_EXCEEDED, "no answer in time")
         await self._schedule.turn(self._process, "hear scoring")
         return ScoreBatchResponse.FromString(answer)
+
+    async def CheckRecords(  # noqa: N802  # gRPC's name
+        self,
+        request: CheckRecordsRequest,
+        timeout: float,  # noqa: ASYNC109  # gRPC's name
+        metadata: object,
+    ) -> CheckRecordsResponse:
+        """Find no record that scoring did not write: nobody else writes any here."""
+        return CheckRecordsResponse()
 
 
 def _failure(code: grpc.StatusCode, details: str) -> grpc.aio.AioRpcError:
@@ -296,7 +322,7 @@ class Worker:
         self._handler: PollHandler = (
             self._around.classes.card_role(self._card_parts(store, owner, scoring, wants_beat))
             if self.role is Role.CARD
-            else EntityRole(store, owner)
+            else EntityRole(store, owner, all_reached)
         )
         self.process.start(self._poll_forever())
 

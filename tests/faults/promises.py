@@ -8,11 +8,13 @@ from typing import Any, Final
 import numpy as np
 
 from fraudstream.features.catalogue import Entity
-from fraudstream.features.codec import CARD, CARD_VALUE, entity_key, log_key
 from fraudstream.features.state import CARD_START, SHARED_STATE
-from fraudstream.identity import DIGEST_BYTES, Identity, decision_id_of
-from fraudstream.shard import ShardRef, unpack_pending
-from fraudstream.topics import ACCEPTED, STAND_INS, partition_of
+from fraudstream.features.stored_values import CARD, CARD_VALUE, entity_key, log_key
+from fraudstream.store.shard import ShardRef, unpack_pending
+from fraudstream.topics import ACCEPTED, ALERTS, STAND_INS, partition_of
+from fraudstream.transaction.alert_actions import needs_person
+from fraudstream.transaction.identity import DIGEST_BYTES, Identity, decision_id_of
+from fraudstream.v1.alert_pb2 import Alert
 from fraudstream.v1.decision_pb2 import AcceptedTransaction, Decision
 from fraudstream.v1.rescore_pb2 import StandIn
 from tests.faults.protocol_world import BASE, Answered, Body, ProtocolWorld
@@ -83,6 +85,7 @@ class Promises:
         return [
             *self._broken_decisions(),
             *self._broken_stand_ins(),
+            *self._broken_alerts(),
             *self._broken_counts(),
             *self._broken_records(),
             *self._broken_shards(),
@@ -114,6 +117,15 @@ class Promises:
         stood_in = {decision.decision_id for decision in self._first.values() if decision.stand_in}
         for decision_id in sorted(stood_in - kept - self._excused):
             yield f"decision {decision_id} is a stand-in that no model will ever score"
+
+    def _broken_alerts(self) -> Iterator[str]:
+        raised = {
+            Alert.FromString(record.value).decision.decision_id
+            for record in self._world.broker.all_records(ALERTS.name)
+        }
+        asked = {decision_id for decision_id, each in self._first.items() if needs_person(each)}
+        for decision_id in sorted(asked - raised - self._excused):
+            yield f"decision {decision_id} asks for an alert and has none"
 
     def _broken_counts(self) -> Iterator[str]:
         for body in self._bodies:
@@ -194,7 +206,7 @@ class Promises:
                 yield f"{told.body.transaction.transaction_id}: the answer is not the decision"
 
     def _is_kept(self, told: Answered) -> bool:
-        """Tell whether an answer is the decision, or its accepted row is in the log.
+        """Return whether an answer is the decision; a provisional one may be an accepted row only.
 
         A conflict is the truth where the id came with another body, whichever is decided later.
         """
@@ -202,18 +214,18 @@ class Promises:
             identity, digest = told.body.identity, told.body.digest
             return any(b.identity == identity and b.digest != digest for b in self._bodies)
         decision = self._first.get(decision_id_of(told.body.identity), Decision())
-        provisional = [
-            AcceptedTransaction.FromString(record.value).decision
-            for record in self._world.broker.all_records(ACCEPTED.name)
-        ]
+        kept = [decision]
+        if told.decision.provisional:
+            rows = self._world.broker.all_records(ACCEPTED.name)
+            kept += [AcceptedTransaction.FromString(row.value).decision for row in rows]
         expected = _comparable(told.decision)
-        return any(_comparable(each) == expected for each in [decision, *provisional])
+        return any(_comparable(each) == expected for each in kept)
 
 
 def _comparable(decision: Decision) -> Decision:
-    """Return a decision as callers see it, whether it is repeated or not."""
+    """Return a decision as callers see it, without what an answer alone says."""
     seen = Decision()
     seen.CopyFrom(decision)
-    for field in ("vector", "sequence", "replayed"):
+    for field in ("vector", "sequence", "replayed", "provisional", "seal"):
         seen.ClearField(field)
     return seen

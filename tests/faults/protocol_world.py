@@ -13,12 +13,12 @@ from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from fraudstream.bus import OutRecord
+from fraudstream.broker.clients import OutRecord
 from fraudstream.errors import ConflictingTransaction
-from fraudstream.identity import Digest, Identity, digest_of, identity_of
-from fraudstream.shard import Role, ShardKeys, ShardRef
-from fraudstream.state_store import StateStore
+from fraudstream.store.shard import Role, ShardKeys, ShardRef
+from fraudstream.store.shard_store import StateStore
 from fraudstream.topics import ACCEPTED, DECISIONS, ENTITIES, partition_of
+from fraudstream.transaction.identity import Digest, Identity, digest_of, identity_of
 from fraudstream.v1.decision_pb2 import AcceptedTransaction, Decision
 from fraudstream.v1.transaction_pb2 import Channel, EntryMode, Transaction, TransactionKind
 from services.scoring.settings import AnswerAfter
@@ -229,7 +229,7 @@ class ProtocolWorld:
         return replace(shard, generation=named.decode()) if named else shard
 
     def is_open(self) -> bool:
-        """Tell whether the primary that answers now has opened every shard."""
+        """Return whether the primary that answers now has opened every shard."""
         primary = self.server.primary.encode()
         markers = [self.names(shard).marker for shard, _ in self.shards()]
         return all(self.server.client.hget(name, "primary") == primary for name in markers)
@@ -247,7 +247,7 @@ class ProtocolWorld:
         return [Decision.FromString(record.value) for record in records]
 
     def is_quiet(self) -> bool:
-        """Tell whether nothing is left to do but to poll."""
+        """Return whether nothing is left to do but to poll."""
         if self.schedule.steps_of(self.schedule.network):
             return False
         if not all(task.done() for task in self.callers.values()):

@@ -10,19 +10,21 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from fraudstream.broker.log_reader import Bounds
 from fraudstream.settings import KafkaSettings
-from fraudstream.shard import Role
-from fraudstream.state_store import StateStore
+from fraudstream.store.shard import Role
+from fraudstream.store.shard_store import StateStore
 from fraudstream.topics import Topic
-from services.features.card_filling import CardFiller
-from services.features.entity_filling import EntityFiller
-from services.features.filling import Filler, Progress
-from services.features.logs import Bounds
-from services.features.mending import Mender
-from services.features.positions import Positions
-from services.features.rebuild import TOPICS, Rebuilder, RebuildParts
+from services.features.rebuild.background import Mender
+from services.features.rebuild.card_filler import CardFiller
+from services.features.rebuild.entity_filler import EntityFiller
+from services.features.rebuild.job import Filler, Progress
+from services.features.rebuild.rebuilder import TOPICS, Rebuilder, RebuildParts
+from services.features.shards.loss import LossReason
+from services.features.shards.positions import Positions
 from tests.faults.memory_log import MemoryBroker
 from tests.faults.stepping import Process, Schedule
+from tests.worlds.accepted_rows import all_reached
 
 KAFKA: Final = KafkaSettings()
 _LOT_ROWS: Final = 3
@@ -81,7 +83,7 @@ class MendingParts:
         filler: Filler = (
             self.card_filler(self.store, self.lots, self.clock_ms)
             if role is Role.CARD
-            else EntityFiller(self.store, self.lots)
+            else EntityFiller(self.store, self.lots, all_reached)
         )
         log = self.broker.accepted if role is Role.CARD else self.broker.entities
         rebuilder = MemoryRebuilder(
@@ -98,7 +100,7 @@ class SteppedMender(Mender):
         super().__init__(parts.store, parts.rebuilder(role), 0.0, Progress())
         self._parts = parts
 
-    async def _wait(self, mend: Any) -> None:
+    async def _wait(self, partition: int, reason: LossReason) -> None:
         """Wait until what senders gave up has arrived."""
         schedule = self._parts.schedule
         while any(s.name.startswith("late send") for s in schedule.steps_of(schedule.network)):

@@ -8,9 +8,9 @@ from __future__ import annotations
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-# A run takes about a third of a second, and each kind of weather plays them all: 150 seeds are
-# under two minutes of the suite. For a night: `FRAUD_TEST_SEEDS=30000 pytest -k as_many_seeds`.
-_SEEDS_BY_DEFAULT = 150
+# A run takes about a third of a second, and each kind of weather plays them all: 100 seeds are
+# over a minute of the suite. For a night: `FRAUD_TEST_SEEDS=30000 pytest -k as_many_seeds`.
+_SEEDS_BY_DEFAULT = 100
 
 
 class SeedSettings(BaseSettings):

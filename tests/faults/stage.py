@@ -6,10 +6,10 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
-from fraudstream.features.codec import CARD
-from fraudstream.generations import Generations, Switch
-from fraudstream.shard import Marker, Role, ShardRef
-from fraudstream.state_store import RECORD_LIFE_S, StateStore, StoredValue
+from fraudstream.features.stored_values import CARD
+from fraudstream.store.generations import Generations, Switch
+from fraudstream.store.shard import Marker, Role, ShardRef
+from fraudstream.store.shard_store import RECORD_LIFE_S, StateStore, StoredValue
 from tests.faults.memory_store import StoreServer
 from tests.faults.processes import Scorer, Worker
 from tests.faults.promises import Promises

@@ -200,7 +200,7 @@ class Schedule:
         raise AssertionError(msg)
 
     def stands_before(self, process: Process, name: str) -> bool:
-        """Tell whether a process waits for the step of this name."""
+        """Return whether a process waits for the step of this name."""
         return any(step.name == name for step in self.steps_of(process))
 
     async def run(self, process: Process, until: str) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from demo.servers import ValkeyServer
+from harness.servers import ValkeyServer
 from tests.faults import without
 from tests.faults.stage import Stage, play
 

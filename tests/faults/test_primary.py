@@ -10,11 +10,12 @@ from typing import Final
 import pytest
 from pydantic import SecretStr
 
-from demo.servers import ValkeyServer
 from fraudstream.errors import FraudStreamError, OnlineStoreUnavailable, ShardClosed
 from fraudstream.settings import RedisSettings
-from fraudstream.shard import RecordRow, Role, ShardRef, incarnation_of
-from fraudstream.state_store import StateStore
+from fraudstream.store.shard import RecordRow, Role, ShardRef
+from fraudstream.store.shard_store import StateStore
+from fraudstream.topics import incarnation_of
+from harness.servers import ValkeyServer
 
 _SHARD: Final = ShardRef(Role.CARD, 0, incarnation_of(bytes(16), 1))
 
@@ -40,7 +41,7 @@ async def _record(store: StateStore, number: int) -> str:
 async def test_calls_in_flight_at_a_failover_record_nothing(server: ValkeyServer) -> None:
     """The fence names the primary that was looked at; a reconnection meets another: refused."""
     settings = RedisSettings(url=SecretStr(server.url), key_prefix="failover", timeout_s=5.0)
-    store = StateStore(settings, lambda: 0)
+    store = StateStore(settings)
     await store.connect()
     await store.open_shard(_SHARD, 0)
     await asyncio.gather(*(_record(store, number) for number in range(4)))

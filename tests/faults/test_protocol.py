@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from demo.servers import ValkeyServer
+from harness.servers import ValkeyServer
 from tests.faults import without
 from tests.faults.chaos import Outcome, Storm
 from tests.faults.protocol_world import run_stepped
@@ -53,7 +53,7 @@ def test_store_that_loses_writes_forks_only_what_was_unpublished(valkey: ValkeyS
 @pytest.mark.parametrize(
     ("lacking", "begin"),
     [
-        (without.WRITE_FENCE, 10),
+        (without.WRITE_FENCE, 0),
         (without.PARTIAL_SUCCESS, 10),
         (without.EMPTY_WRITES, 0),
         (without.RECORD_WINS, 0),
@@ -77,8 +77,12 @@ def test_seeds_find_a_rule_that_is_missing(
 
 @pytest.mark.parametrize(
     ("lacking", "begin"),
-    [(without.RECORDS_RESTORED, 2), (without.CLAIMS_RESTORED, 5)],
-    ids=["records restored", "claims restored"],
+    [
+        (without.RECORDS_RESTORED, 2),
+        (without.CLAIMS_RESTORED, 17),
+        (without.ALERTS_RAISED_AGAIN, 115),
+    ],
+    ids=["records restored", "claims restored", "alerts raised again"],
 )
 def test_seeds_find_a_rule_that_a_rebuild_misses(
     valkey: ValkeyServer, lacking: Without, begin: int

@@ -13,14 +13,14 @@ from typing import Final
 import pytest
 from pydantic import ValidationError
 
-from demo.servers import ValkeyServer
-from fraudstream.bus import OutRecord
-from fraudstream.entity_log import fresh_rows
-from fraudstream.generations import Switch
-from fraudstream.state_store import OUTAGE_LONGEST_S, PENDING_UNDECIDED_MS, RECORD_LIFE_S
-from fraudstream.topics import ENTITIES
-from fraudstream.transaction import LATENESS_LONGEST_MS
+from fraudstream.broker.clients import OutRecord
+from fraudstream.store.entity_rows import fresh_rows
+from fraudstream.store.generations import Switch
+from fraudstream.store.shard_store import OUTAGE_LONGEST_S, PENDING_UNDECIDED_MS, RECORD_LIFE_S
+from fraudstream.topics import DECISIONS, ENTITIES
+from fraudstream.transaction.event_time import LATENESS_LONGEST_MS
 from fraudstream.v1.features_pb2 import EntityKind, EntityRow, EntityRowKind
+from harness.servers import ValkeyServer
 from services.ingest.settings import IngestSettings
 from services.scoring.settings import ScoringSettings
 from tests.faults import without
@@ -299,9 +299,11 @@ async def _label_first(stage: Stage) -> None:
         entity_key="bank/term-0",
         source_topic_id=b"labels".ljust(16) if is_apart else accepted_id,
         source_offset=7,
+        event_time_ms=stage.body(0).transaction.event_time_ms,
         identity=bytes(16),
     )
-    stage.world.broker.append(ENTITIES.name, OutRecord(b"k", label.SerializeToString(), 0))
+    record = OutRecord(b"terminal:bank/term-0", label.SerializeToString(), 0)
+    stage.world.broker.append(ENTITIES.name, record)
     await stage.rest()
     stage.accept(stage.body(0))
 
@@ -352,7 +354,7 @@ def test_longer_lateness_than_records_live_is_refused_at_start(
 async def _loss_between_sends(stage: Stage) -> None:
     stage.fates.tell(stage.scorer.process, f"send {_ACCEPTED}", Fate.NOT_RUN)
     stage.ask(stage.body(0))
-    await stage.schedule.run_past(stage.scorer.process, "send decisions.made.v1")
+    await stage.schedule.run_past(stage.scorer.process, f"send {DECISIONS.name}")
     stage.schedule.crash(stage.scorer.process)
     stage.world.server.fail_over({})
     await stage.run_until_open()
@@ -363,6 +365,21 @@ def test_rebuild_sends_the_accepted_row_that_a_loss_cut_off(valkey: ValkeyServer
     assert play(valkey.url, _loss_between_sends) == []
     broken = play(valkey.url, _loss_between_sends, without.ROWS_SENT_AGAIN)
     assert "t-0 is decided and not in the accepted log" in broken
+
+
+async def _loss_before_the_alert(stage: Stage) -> None:
+    stage.accept(stage.body(0), stage.body(1))
+    await stage.schedule.run_past(stage.scorer.process, f"send {DECISIONS.name}")
+    stage.schedule.crash(stage.scorer.process)
+    stage.world.server.fail_over({})
+    await stage.run_until_open()
+
+
+def test_rebuild_raises_the_alert_that_a_loss_cut_off(valkey: ValkeyServer) -> None:
+    """An alert is an effect of its decision: it outlives the outbox and the scorer that had it."""
+    assert play(valkey.url, _loss_before_the_alert) == []
+    broken = play(valkey.url, _loss_before_the_alert, without.ALERTS_RAISED_AGAIN)
+    assert any("asks for an alert and has none" in line for line in broken)
 
 
 async def _store_gone(stage: Stage) -> None:

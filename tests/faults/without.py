@@ -11,19 +11,19 @@ from typing import Any, Final
 import grpc.aio
 from aiokafka import ConsumerRecord
 
+from fraudstream.broker.log_reader import Lots
 from fraudstream.errors import BrokerUnavailable, ModelNotLoaded
-from fraudstream.generations import Generations
-from fraudstream.shard import ShardRef, pack_claim
-from fraudstream.state_store import RECORD_LIFE_S, StateStore, StoredValue
-from fraudstream.telemetry import TraceContext
+from fraudstream.store.generations import Generations
+from fraudstream.store.shard import RecordRow, ShardRef, pack_claim
+from fraudstream.store.shard_store import RECORD_LIFE_S, StateStore, StoredValue
+from fraudstream.telemetry.trace_context import TraceContext
 from fraudstream.v1.decision_pb2 import Decision
 from fraudstream.v1.scoring_pb2 import FeatureBatchRequest
-from services.features.advance import CardBatch
-from services.features.card import CardRole
-from services.features.card_filling import CardFiller
-from services.features.log_lots import Lots
-from services.features.rows import AcceptedRow
-from services.scoring.publish import Publisher
+from services.features.rebuild.card_filler import CardFiller
+from services.features.roles.card import CardRole
+from services.features.rows.accepted_rows import AcceptedRow
+from services.features.rows.card_batch import CardBatch
+from services.scoring.publishing.publisher import Publisher
 from tests.faults.memory_store import Removals
 from tests.faults.processes import BeatingSender, Classes, LocalScoring
 from tests.faults.rebuilding import MemoryPositions
@@ -57,7 +57,7 @@ _RECORD_READ: Final = (
     " and redis.call('GET', KEYS[position])",
 )
 _KNOWN_READ: Final = (
-    "  local record = redis.call('GET', KEYS[position])\n"
+    "  local record = record_at(KEYS[position])\n"
     "  local claim = redis.call('GET', KEYS[position + 1])\n",
     "  local record, claim = false, false\n",
 )
@@ -167,6 +167,15 @@ class ForgetsRows(CardFiller):
         self._generations = _NoOutbox(store)
 
 
+class ForgetsAlerts(CardFiller):
+    """Takes every alert that was asked for as raised."""
+
+    async def _publish_again(self, replay: Any) -> None:
+        """Have nothing published for the sake of an alert."""
+        replay.decided.forgive_alerts(2**62)
+        await super()._publish_again(replay)
+
+
 class DeferredSender(BeatingSender):
     """Keeps a batch until it is asked for it."""
 
@@ -219,10 +228,10 @@ class AnswersFirst(Publisher):
     """Does not wait for the accepted row of a provisional decision."""
 
     async def publish_provisional(
-        self, partition: int, decision: Decision, span: TraceContext
+        self, partition: int, decisions: Sequence[tuple[Decision, RecordRow, TraceContext]]
     ) -> None:
         """Publish some time."""
-        sending = super().publish_provisional(partition, decision, span)
+        sending = super().publish_provisional(partition, decisions)
         self._sending = asyncio.get_running_loop().create_task(sending)
 
 
@@ -242,6 +251,7 @@ CLAIMS_WITH_STATES: Final = Without(classes=Classes(card_role=ClaimsEarly))
 CLAIMS_RESTORED: Final = Without(classes=Classes(card_filler=ForgetsClaims))
 RECORDS_RESTORED: Final = Without(classes=Classes(card_filler=ForgetsRecords))
 ROWS_SENT_AGAIN: Final = Without(classes=Classes(card_filler=ForgetsRows))
+ALERTS_RAISED_AGAIN: Final = Without(classes=Classes(card_filler=ForgetsAlerts))
 SENT_BEFORE_WRITE: Final = Without(
     classes=Classes(card_role=SendsAfterwards, sender=DeferredSender)
 )

@@ -8,15 +8,15 @@ from pathlib import Path
 import pytest
 import redis.asyncio as redis
 
-from demo.servers import ValkeyServer
-from fraudstream.state_store import StateStore
-from tests.store_shard import NOW_MS, SHARD, store_settings
+from fraudstream.store.shard_store import StateStore
+from harness.servers import ValkeyServer
+from tests.worlds.store_shard import SHARD, store_settings
 
 
 @pytest.fixture
 async def store(line_env: Mapping[str, str]) -> AsyncIterator[StateStore]:
     """A connected store with keys of its own; its shard is open at 1."""
-    opened = StateStore(store_settings(line_env), lambda: NOW_MS)
+    opened = StateStore(store_settings(line_env))
     await opened.connect()
     await opened.open_shard(SHARD, 1)
     yield opened

@@ -7,11 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from fraudstream.features.card_kernel import advance_cards, empty_outputs
 from fraudstream.features.catalogue import FEATURE_NAMES, SHARED_ENTITIES, Entity
-from fraudstream.features.codec import EntityKeys
+from fraudstream.features.entity_kernel import advance_shared
 from fraudstream.features.history import History, Labels
-from fraudstream.features.kernel import advance_cards, empty_outputs
-from fraudstream.features.shared_kernel import advance_shared
 from fraudstream.features.state import (
     CARD_STATE,
     ROW,
@@ -20,7 +19,8 @@ from fraudstream.features.state import (
     VALUES,
     country_number,
 )
-from fraudstream.shared_entities import SharedView
+from fraudstream.features.stored_values import EntityKeys
+from fraudstream.store.entity_reader import SharedView
 from tests.property.histories import CARDS, ENTITIES
 from tests.property.recount import changes_of
 from tests.property.rows import NONE, PURCHASE, Row

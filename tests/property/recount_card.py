@@ -57,7 +57,7 @@ def usual_of(amounts: Sequence[int]) -> float:
 
 
 def has_place(row: Row) -> bool:
-    """Tell whether a row has coordinates."""
+    """Return whether a row has coordinates."""
     return not (math.isnan(row.latitude) or math.isnan(row.longitude))
 
 

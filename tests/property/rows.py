@@ -109,11 +109,11 @@ def local_hour(row: Row) -> float:
 
 
 def is_night(row: Row) -> bool:
-    """Tell whether it was before seven, local time."""
+    """Return whether it was before seven, local time."""
     return local_hour(row) < 7
 
 
 def is_weekend(row: Row) -> bool:
-    """Tell whether the local day is a Saturday or a Sunday; 3 January 1970 was a Saturday."""
+    """Return whether the local day is a Saturday or a Sunday; 3 January 1970 was a Saturday."""
     day = (row.event_ms + row.utc_offset * MINUTE_MS) // DAY_MS
     return (day - 2) % 7 < 2

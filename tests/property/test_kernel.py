@@ -11,18 +11,18 @@ import numpy.typing as npt
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fraudstream.features.card_kernel import advance_states
 from fraudstream.features.catalogue import (
     CATALOGUE,
     FEATURE_NAMES,
     SHARED_ENTITIES,
     Aggregation,
 )
-from fraudstream.features.codec import CARD_VALUE
 from fraudstream.features.history import replay_history
-from fraudstream.features.kernel import advance_states
-from fraudstream.features.preview import preview_rows
 from fraudstream.features.state import CARD_STATE
-from fraudstream.shard import AdmitOutcome, DoorAnswer, PendingEntry
+from fraudstream.features.stored_values import CARD_VALUE
+from fraudstream.store.shard import AdmitOutcome, DoorAnswer, PendingEntry
+from services.scoring.authorise.preview import preview_rows
 from tests.property.histories import CARDS, histories
 from tests.property.kernel_histories import (
     StreamedStates,

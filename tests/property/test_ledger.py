@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from nacl.signing import SigningKey
 
 from fraudstream.errors import ModelRefused
-from fraudstream.ledger_entry import LedgerAction, LedgerEntry, ModelRef, Order
-from fraudstream.model_repository import verify_ledger
+from fraudstream.models.ledger_entry import LedgerAction, LedgerEntry, ModelRef, Order
+from fraudstream.models.promotion_rules import Standing
+from fraudstream.models.repository import verify_ledger
 from fraudstream.signing import People, Signer, SignerRole
-from fraudstream.standing import Standing
 
 NOW_MS: Final = 1_764_115_200_000
 SIGNERS: Final = [Signer(name, SigningKey(name.encode() * 16)) for name in ("al", "bo", "cy")]

@@ -16,7 +16,7 @@ from fraudstream.rules.rule_set import RuleSet
 from fraudstream.rules.ruling import ruled_action
 from fraudstream.v1.decision_pb2 import Action
 from fraudstream.v1.transaction_pb2 import Channel, Transaction
-from tests.rule_files import AT_MS, purchase
+from tests.material.rule_files import AT_MS, purchase
 
 _ACTIONS: Final = ("approve", "challenge", "review", "decline")
 _MCCS: Final = ("5411", "5812", "6051")

@@ -1,0 +1,1 @@
+"""Attacks that once worked, from outside: each must be refused, for good."""

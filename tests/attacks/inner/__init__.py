@@ -1,0 +1,1 @@
+"""Attacks from inside: one service's topic, store user, file or key."""

@@ -1,0 +1,1 @@
+"""Attacks from outside: raw topics, gRPC, files and models."""

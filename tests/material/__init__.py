@@ -1,0 +1,1 @@
+"""Records, files and tables that tests feed in or compare with."""

@@ -1,0 +1,123 @@
+"""Every program of the project, and each of its commands that needs a broker."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from fraudstream.cli.table import PROGRAMS, module_of
+
+MODULES: Final = tuple(map(module_of, PROGRAMS))
+
+USAGE_ERRORS: Final = (
+    ("services.ingest", "topics"),
+    ("services.ingest", "topics create --partitions"),
+    ("services.ingest", "dlq show zero"),
+    ("services.ingest", "keys token"),
+    ("services.ingest", "labels import"),
+    ("services.features", ""),
+    ("services.features", "cards"),
+    ("services.features", "card --nonsense"),
+    ("services.features", "rebuild --role foo"),
+    ("services.scoring", "--workers many"),
+    ("services.scoring", "rules"),
+    ("services.scoring", "replay"),
+    ("services.scoring", "token --role caller --name a --bank b --until 31.12.2027 --file f"),
+    ("services.scoring", "token --role caller --name a --bank b --until 2020-01-01 --file f"),
+    ("services.console", "create-user"),
+    ("services.console", "serve --nonsense"),
+    ("services.archive", "check --nonsense"),
+    ("training", ""),
+    ("training", "sign"),
+    ("training", "person ada --people missing.json"),
+    ("training", "person ada --people missing.json --until soon"),
+    ("training", "drift --reference a --current b --from soon"),
+    ("training", "dataset --source s --out o --from 31.12.2025"),
+    ("training", "parity --from 31.12.2025"),
+    ("training", "train --train-from 31.12.2025"),
+    ("training", "evaluate --until soon"),
+    ("training", "propose m/2 --repository r --people p --key k --why reason --from soon"),
+    ("training", "rollback --repository r --people p --key k --why c"),
+    ("demo", "nonsense"),
+    ("fraudstream", "nonsense"),
+    ("fraudstream", "training evaluate --until soon"),
+    ("fraudstream.keys", ""),
+    ("demo", "replay file.parquet --from 31.12.2025"),
+)
+
+BROKER_COMMANDS: Final = (
+    ("services.ingest", ""),
+    ("services.ingest", "topics create"),
+    ("services.ingest", "topics check"),
+    ("services.ingest", "dlq list"),
+    ("services.ingest", "dlq show 0:0"),
+    ("services.ingest", "dlq replay 0:0"),
+    ("services.ingest", "labels import {folder}/labels.csv"),
+    ("services.ingest", "labels follow"),
+    ("services.features", "card"),
+    ("services.features", "entity"),
+    ("services.features", "label"),
+    ("services.features", "rebuild"),
+    ("services.scoring", ""),
+    (
+        "services.scoring",
+        "rules publish {folder}/r.toml --key {folder}/key --people {folder}/people.json --why y",
+    ),
+    ("services.scoring", "rules status --people {folder}/people.json"),
+    ("services.scoring", "replay 00000000000000000000000000000000"),
+    ("services.archive", ""),
+    ("training", "parity --from 2026-01-01 --to 2026-02-01"),
+    ("training", "dataset --source kafka --out {folder}/set"),
+    ("demo", "send samples/approve.json"),
+)
+
+# What asks no broker from outside: files and databases alone, or a broker that it starts itself.
+# The console shows what it has while it waits for one.
+WITHOUT_BROKER: Final = frozenset(
+    (
+        "demo",
+        "demo replay",
+        "ingest keys pan",
+        "ingest keys public",
+        "ingest keys records activate",
+        "ingest keys records add",
+        "ingest keys records drop",
+        "ingest keys records list",
+        "ingest keys records make",
+        "ingest keys seal",
+        "ingest keys token",
+        "ingest privileges kafka",
+        "ingest privileges passwords",
+        "ingest privileges store",
+        "scoring rules check",
+        "scoring rules test",
+        "scoring token",
+        "console",
+        "console audit",
+        "console change-user",
+        "console create-user",
+        "console list-users",
+        "console migrate",
+        "console serve",
+        "archive check",
+        "training add",
+        "training canary",
+        "training distil",
+        "training drift",
+        "training evaluate",
+        "training person",
+        "training promote",
+        "training propose",
+        "training quantise",
+        "training retire",
+        "training rollback",
+        "training search",
+        "training shadow",
+        "training sign",
+        "training status",
+        "training train",
+        "keys kek",
+        "keys rewrap",
+        "keys show",
+        "keys wrap",
+    )
+)

@@ -1,0 +1,1 @@
+"""Servers, certificates and keys of a test's own."""
