@@ -10,9 +10,9 @@ ARGS ?=
 # that some images turn off, each compiles them again (2 s of CPU for features, 7 s for Feast).
 unexport PYTHONDONTWRITEBYTECODE
 # Everything that holds Python of ours; generated code is excluded by each tool's own settings.
-SOURCES := $(wildcard fraudstream services training demo loadtest tests)
+SOURCES := $(wildcard fraudstream services training harness demo loadtest tests)
 # The parts with the longest files first, so that no worker is left alone with one at the end.
-TESTS := $(wildcard $(addprefix tests/,e2e contract integration faults browser property unit))
+TESTS := $(wildcard $(addprefix tests/,e2e contract integration attacks outside faults browser property unit))
 # Side by side, a file on one worker: it makes its fixtures once. Two of three tests of the line wait
 # for a broker most of the time, so there is room for more workers than cores.
 WORKERS ?= 3
@@ -63,6 +63,14 @@ load: .venv/.dev ## Locust against a running service, HTML and JSON in build/ (A
 	$(BIN)/python -m locust -f loadtest/locustfile.py --host 127.0.0.1:50051 --headless -u 8 -r 8 -t 30s \
 		--html build/load.html --json-file build/load $(or $(ARGS),ScoreUser)
 
+.PHONY: picture
+picture: .venv/.dev ## the README's picture of the console again, of a demo that runs
+	$(BIN)/python -m tests.browser.picture $(ARGS)
+
+.PHONY: client
+client: .venv/.run ## the Python client alone, as a wheel in dist/
+	$(BIN)/uv build --quiet --wheel --out-dir dist clients/python
+
 # --- checks --------------------------------------------------------------------------------
 
 .PHONY: format
@@ -112,7 +120,12 @@ test: static .venv/.kernel ## everything; what this machine lacks is skipped and
 	$(BIN)/pytest fraudstream --doctest-modules
 	$(BIN)/pytest $(SIDE_BY_SIDE) $(TESTS) $(ARGS)
 
+# Only what can be made again: never a ledger, an archive, a database or a trained model.
+DEMO_RUNS := $(addprefix var/demo/,[0-9]*-[0-9]* replay-[0-9]*-[0-9]* running.json line.env \
+	metrics.json past.parquet)
+
 .PHONY: clean
-clean: ## remove caches, builds and the demo's own files; keeps .venv
-	rm -rf .venv/.kernel build dist out var .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info
-	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
+clean: ## remove caches, builds and the demo's runs; keeps .venv, out and the rest of var
+	rm -rf .venv/.kernel build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info $(DEMO_RUNS)
+	find . -name __pycache__ -not -path './.venv/*' -not -path './var/*' -not -path './out/*' \
+		-prune -exec rm -rf {} +
