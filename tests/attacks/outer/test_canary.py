@@ -55,27 +55,48 @@ _FIRST_CARD = 1_000
 RUNNING = (*SERVICES, ("services.ingest", ("labels", "follow")), ("services.archive", ()))
 
 
+class _Codes:
+    """Finds cards by their codes: one look a position for each length, however many there are."""
+
+    def __init__(self) -> None:
+        self._known: dict[int, dict[bytes, str]] = {}
+
+    def add(self, code: bytes, pan: str) -> None:
+        self._known.setdefault(len(code), {})[code] = pan
+
+    def within(self, content: bytes) -> set[str]:
+        """Return the cards of which a code stands in some bytes."""
+        return {
+            known[part]
+            for length, known in self._known.items()
+            for end in range(length, len(content) + 1)
+            if (part := content[end - length : end]) in known
+        }
+
+
 class Canaries:
     """Gives each case a card, and finds it again in any bytes."""
 
     def __init__(self) -> None:
         self.cases: dict[str, str] = {}
+        self._numbers = _Codes()
+        self._codes = _Codes()
 
     def texts(self, place: str) -> Iterator[str]:
         """Return every form, each of another card."""
         for name, form in FORMS.items():
             pan = pan_of(_FIRST_CARD + len(self.cases))
             self.cases[pan] = f"{place}: {name}"
+            self._numbers.add(pan.encode(), pan)
+            for code in _codes_of(pan):
+                self._codes.add(code, pan)
             yield form(pan)
 
     def hits(self, where: str, content: bytes) -> list[str]:
         """Return the cases that stand in some bytes: as digits, in Base64, hexadecimal or BCD."""
         digits = content.translate(None, _NO_DIGITS)
-        return [
-            f"{where}: {case}"
-            for pan, case in self.cases.items()
-            if pan.encode() in digits or any(code in content for code in _codes_of(pan))
-        ]
+        found = self._numbers.within(digits) | self._codes.within(content)
+        return [f"{where}: {self.cases[pan]}" for pan in sorted(found)]
 
 
 def _codes_of(pan: str) -> list[bytes]:
@@ -330,6 +351,15 @@ def hits(
             "letters": len(read_topic(run.kafka, DLQ)),
             "refused": refused,
         }
+
+
+def test_search_finds_a_card_in_every_code() -> None:
+    """Within other bytes, and with what parts its digits."""
+    canaries = Canaries()
+    pan = [*canaries.texts("a"), *canaries.cases][-1]
+    for code in [pan.encode(), "-".join(pan).encode(), *_codes_of(pan)]:
+        assert canaries.hits("here", b"x" + code + b"y")
+    assert not canaries.hits("here", f"x{pan[:-1]}y".encode())
 
 
 def test_canaries_went_through_a_line_that_works(hits: dict[str, Any]) -> None:
