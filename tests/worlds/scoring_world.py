@@ -183,6 +183,7 @@ class ScoringWorld:
     store: StateStore
     log: Log
     channels: list[grpc.aio.Channel] = field(default_factory=list)
+    _internal: InternalScoringStub | None = None
 
     def channel(
         self, door: int, credentials: grpc.ChannelCredentials | None = None
@@ -211,9 +212,10 @@ class ScoringWorld:
         return card_shard(partition_of(token.encode(), PARTITIONS))
 
     async def stream(self, request: FeatureBatchRequest) -> ScoreBatchResponse:
-        """Call `InternalScoring.ScoreBatch`."""
-        stub = InternalScoringStub(self.channel(1))  # type: ignore[no-untyped-call]  # generated
-        response: ScoreBatchResponse = await stub.ScoreBatch(request, timeout=20)
+        """Call `InternalScoring.ScoreBatch` on one channel, as the features service does."""
+        if self._internal is None:
+            self._internal = InternalScoringStub(self.channel(1))  # type: ignore[no-untyped-call]  # generated
+        response: ScoreBatchResponse = await self._internal.ScoreBatch(request, timeout=20)
         return response
 
 
