@@ -9,9 +9,7 @@ the process ends is lost. Axes: `n` rows, `T` sequence length, `C` channels, `F`
 
 from __future__ import annotations
 
-import asyncio
 import logging
-from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import Final
 
@@ -34,6 +32,7 @@ from services.scoring.decision.verdict import action_of
 from services.scoring.inference.feature_arrays import FeatureArrays
 from services.scoring.inference.model_scorer import ModelJudge
 from services.scoring.inference.serving_models import LineUpJudge
+from services.scoring.publishing.backlog import Backlog
 from services.scoring.publishing.publisher import Producer
 
 # One millisecond of an LSTM 2 x 64 on one core.
@@ -75,36 +74,32 @@ class ShadowScorer:
         self._producer = producer
         self._topic = kafka.topic(SHADOWED_TOPIC)
         self._partitions = partitions
-        self._waiting: deque[_Waiting] = deque()
-        self._has_some = asyncio.Event()
+        self._waiting: Backlog[_Waiting] = Backlog("shadow scores", _LONGEST)
 
     def add(self, decided: Iterable[tuple[Subject, Decision]]) -> None:
         """Take decisions if there are challengers; what does not fit is dropped and counted."""
         if not self._judge.line_up.shadows:
             return
-        for subject, decision in decided:
-            if not _is_readable(subject, decision):
-                continue
-            if len(self._waiting) < _LONGEST:
-                self._waiting.append(_Waiting(subject, decision))
-            else:
-                SHADOWED.labels("dropped").inc()
-        if self._waiting:
-            self._has_some.set()
+        readable = [pair for pair in decided if _is_readable(*pair)]
+        room = _LONGEST - len(self._waiting)
+        self._waiting.add(_Waiting(*pair) for pair in readable[:room])
+        if len(readable) > room:
+            SHADOWED.labels("dropped").inc(len(readable) - room)
 
     async def score_forever(self) -> None:
         """Score and publish whatever waits."""
-        while True:
-            await self._has_some.wait()
-            scores: list[ShadowScore] = []
-            while self._waiting and len(scores) < _ROUND:
-                taken = [self._waiting.popleft() for _ in range(min(_ROWS, len(self._waiting)))]
-                for judge in self._judge.line_up.shadows:
-                    scores += await _scores_of(judge, taken)
-            if not self._waiting:
-                self._has_some.clear()
-            if scores:
-                await self._publish(scores)
+        await self._waiting.work_forever(self._score)
+
+    async def _score(self) -> int:
+        scores: list[ShadowScore] = []
+        finished = 0
+        while (taken := self._waiting.first(_ROWS, finished)) and len(scores) < _ROUND:
+            finished += len(taken)
+            for judge in self._judge.line_up.shadows:
+                scores += await _scores_of(judge, taken)
+        if scores:
+            await self._publish(scores)
+        return finished
 
     async def _publish(self, scores: Sequence[ShadowScore]) -> None:
         keys = [score.card_token.encode() for score in scores]

@@ -18,7 +18,6 @@ from fraudstream.errors import (
     BrokerUnavailable,
     ConflictingTransaction,
     FraudStreamError,
-    OnlineStoreUnavailable,
 )
 from fraudstream.reject_reasons import RejectReason
 from fraudstream.runtime.crashpoint import crash_point
@@ -26,6 +25,7 @@ from fraudstream.store.shard import RecordAnswer, RecordOutcome, RecordRow, Shar
 from fraudstream.store.shard_store import StateStore
 from fraudstream.v1.decision_pb2 import Decision
 from services.scoring.decision.recorded import Written
+from services.scoring.publishing.backlog import settled_by_sweep
 from services.scoring.publishing.decision_backlog import PublishBacklog
 from services.scoring.publishing.publisher import (
     Outgoing,
@@ -172,11 +172,8 @@ class DoorRecords:
             return
         if not lots:
             return
-        try:
+        with settled_by_sweep("decisions"):
             await self._publisher.publish(lots)
-        except OnlineStoreUnavailable as exc:
-            # Published; what the store could not settle, the sweep publishes once more.
-            _LOG.warning("published decisions are not settled: %s", exc)
 
     def _outgoing(self, written: Written, found: _Kept | FraudStreamError) -> Outgoing | None:
         """Return what has to be published of one row, None for nothing.

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from fraudstream.errors import BrokerUnavailable, FraudStreamError, Overloaded
+from fraudstream.errors import Overloaded
 from fraudstream.runtime.crashpoint import crash_point
 from fraudstream.settings import KafkaSettings
 from fraudstream.store.shard import ShardRef
@@ -24,6 +24,7 @@ from fraudstream.topics import ALERTS as ALERTS_TOPIC
 from fraudstream.v1.decision_pb2 import Decision
 from services.scoring.inference.serving_models import LineUpJudge
 from services.scoring.publishing.alert import build_alert
+from services.scoring.publishing.backlog import Backlog, settled_by_sweep
 from services.scoring.publishing.publisher import Outgoing, Producer, record_of
 from services.scoring.reasons.explanation import Explanation
 
@@ -31,7 +32,6 @@ from services.scoring.reasons.explanation import Explanation
 _ROUND: Final = 128
 _LONGEST: Final = 10_000
 _POLL_S: Final = 0.02
-_RETRY_S: Final = 0.5
 PATIENCE_MS: Final = 2_000
 
 _LOG: Final = logging.getLogger(__name__)
@@ -68,47 +68,38 @@ class AlertBacklog:
         self._topic = kafka.topic(ALERTS_TOPIC)
         self._judge = judge
         self._clock_ms = clock_ms
-        # By identity, in the order of arrival: a row that features sends again waits here already.
-        self._waiting: dict[bytes, _Waiting] = {}
-        self._has_some = asyncio.Event()
+        self._waiting: Backlog[_Waiting] = Backlog("alerts", _LONGEST)
+        # A row that features sends again waits here already.
+        self._identities: set[bytes] = set()
 
     def add(self, shard: ShardRef, rows: Sequence[Outgoing]) -> None:
         """Take decisions; those over the bound are left to the sweep of the outbox."""
         for row in rows:
-            if len(self._waiting) < _LONGEST and row.row.identity not in self._waiting:
-                self._waiting[row.row.identity] = _Waiting(shard, row, self._clock_ms())
-        if self._waiting:
-            self._has_some.set()
+            if len(self._waiting) < _LONGEST and row.row.identity not in self._identities:
+                self._identities.add(row.row.identity)
+                self._waiting.add([_Waiting(shard, row, self._clock_ms())])
 
     def waiting(self) -> Iterator[tuple[ShardRef, Outgoing]]:
         """Yield decisions whose alerts are not published yet."""
-        return ((each.shard, each.row) for each in self._waiting.values())
+        return ((each.shard, each.row) for each in self._waiting)
 
     async def publish_forever(self) -> None:
         """Publish whatever waits, in rounds."""
-        while True:
-            await self._has_some.wait()
-            if self._is_patient():
-                await asyncio.sleep(_POLL_S)
-                continue
-            taken = list(self._waiting.values())[:_ROUND]
-            try:
-                await self._publish(taken)
-            except BrokerUnavailable as exc:
-                _LOG.warning("alerts wait for the broker: %s", exc)
-                await asyncio.sleep(_RETRY_S)
-                continue
-            except FraudStreamError as exc:
-                # Published; what the store could not settle, the sweep publishes once more.
-                _LOG.warning("published alerts are not settled: %s", exc)
-            for each in taken:
-                del self._waiting[each.row.row.identity]
-            if not self._waiting:
-                self._has_some.clear()
+        await self._waiting.work_forever(self._work)
+
+    async def _work(self) -> int:
+        if self._is_patient():
+            await asyncio.sleep(_POLL_S)
+            return 0
+        taken = self._waiting.first(_ROUND)
+        with settled_by_sweep("alerts"):
+            await self._publish(taken)
+        self._identities.difference_update(each.row.row.identity for each in taken)
+        return len(taken)
 
     def _is_patient(self) -> bool:
         """Whether the engine is busy and the oldest alert may wait for it."""
-        oldest = next(iter(self._waiting.values()))
+        (oldest,) = self._waiting.first(1)
         is_young = self._clock_ms() - oldest.since_ms < PATIENCE_MS
         return is_young and self._judge.is_busy
 

@@ -1,0 +1,1 @@
+"""Tests of what is on its way to the topics."""
