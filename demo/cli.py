@@ -13,7 +13,7 @@ from demo.replay import ReplayOptions, run_replay
 from demo.run import DEMO_SEED, RunOptions, run_demo
 from demo.send import send_sample
 from fraudstream.errors import FraudStreamError
-from fraudstream.runtime.usage_parser import command_line, midnight_ms
+from fraudstream.runtime.usage_parser import command_line, count, midnight_ms
 
 _ABOUT: Final = """\
 Runs the whole fraudstream line on this machine: broker and store, then ingest, features,
@@ -97,7 +97,7 @@ def _add_commands(parser: argparse.ArgumentParser) -> None:
         metavar="DAY",
         help="first day of the span, UTC, as 2018-08-08; what is before it is the past",
     )
-    replay.add_argument("--days", type=int, default=7, metavar="N", help="length of the span (7)")
+    replay.add_argument("--days", type=count, default=7, metavar="N", help="length of the span (7)")
     replay.add_argument(
         "--summary",
         dest="replay_summary",

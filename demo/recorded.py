@@ -63,7 +63,7 @@ class Recorded:
         return [int(row) for row in np.flatnonzero((times >= from_ms) & (times < until_ms))]
 
     def transaction(self, row: int) -> pb.Transaction:
-        """Return one row as a bank sends it: local time as UTC, one card a customer.
+        """Return one row as a bank sends it: one card a customer.
 
         An amount of zero is what a bank sends as a verification, not as a purchase.
         """
@@ -78,6 +78,7 @@ class Recorded:
             amount_minor=amount,
             currency=CURRENCY,
             event_time_ms=int(self.history.event_time_ms[row]),
+            utc_offset_minutes=int(self.history.history.rows["utc_offset"][row]),
             channel=pb.CHANNEL_POS,
         )
 

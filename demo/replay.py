@@ -24,7 +24,7 @@ from demo.past import FILE_NAME, load_past
 from demo.recorded import Recorded
 from fraudstream.broker.clients import SignedSender, kafka_python_producer_options
 from fraudstream.broker.log_reader import LogReader
-from fraudstream.errors import BrokerUnavailable
+from fraudstream.errors import BrokerUnavailable, InvalidSettings
 from fraudstream.features.history import History
 from fraudstream.settings import KafkaSettings
 from fraudstream.topics import DECISIONS, LABELS, RAW
@@ -110,6 +110,9 @@ def say(message: str) -> None:
 def run_replay(options: ReplayOptions) -> int:
     """Replay a span and print the figures of its decisions; return the exit code."""
     recorded = Recorded.read(options.file)
+    rows = recorded.rows_between(options.from_ms, options.until_ms)
+    if not rows:
+        raise InvalidSettings(_missed(recorded, options))
     model = options.model or trained_model(options)
     mark = time.strftime("replay-%Y%m%d-%H%M%S")
     folder = options.folder / mark
@@ -126,7 +129,6 @@ def run_replay(options: ReplayOptions) -> int:
         stack.callback(print, "ending the line", flush=True)
         line.start()
         say(f"{len(line.services)} services ready on {broker.title}; logs in {line.folder}/logs")
-        rows = recorded.rows_between(options.from_ms, options.until_ms)
         kafka = kafka_settings_in(line.environment)
         sender = Sender(recorded, kafka, tokeniser, past.labelled.history)
         answers = sender.send(rows, _progress(len(rows)))
@@ -135,6 +137,22 @@ def run_replay(options: ReplayOptions) -> int:
     if options.summary:
         options.summary.write_text(json.dumps(summary, indent=2) + "\n")
     return 0 if summary["decided"] == summary["sent"] else 1
+
+
+def _missed(recorded: Recorded, options: ReplayOptions) -> str:
+    """Return what to say of a span without rows."""
+    times = recorded.history.event_time_ms
+    if not len(times):
+        return f"{options.file}: expected transactions, found none"
+    days = " to ".join(_day(int(moment)) for moment in (times.min(), times.max()))
+    return (
+        f"{options.file}: --from {_day(options.from_ms)} --days {options.days}: expected a span"
+        f" with transactions, found none; the file has those of {days}"
+    )
+
+
+def _day(moment_ms: int) -> str:
+    return time.strftime("%Y-%m-%d", time.gmtime(moment_ms / 1_000))
 
 
 def _line(folder: Path, servers: Mapping[str, str], model: Path) -> Line:
@@ -152,7 +170,7 @@ def trained_model(options: ReplayOptions) -> Path:
     Raises:
         ProcessFailed: Training failed; it needs the training extra.
     """
-    day = time.strftime("%Y-%m-%d", time.gmtime(options.fold.train_from_ms / 1_000))
+    day = _day(options.fold.train_from_ms)
     out = options.folder / "models" / f"handbook-{day}"
     if (out / "manifest.json").exists():
         say(f"model {out} is there already")
@@ -306,7 +324,7 @@ def _measure(
 
 def words_of(options: ReplayOptions, summary: Mapping[str, float | str]) -> str:
     """Return the figures beside the published ones, which are of whole weeks."""
-    day = time.strftime("%Y-%m-%d", time.gmtime(options.from_ms / 1_000))
+    day = _day(options.from_ms)
     lines = [
         f"sent {summary['sent']}, decided {summary['decided']};"
         f" {summary['tested']} tested as the book does, {summary['frauds']} of them fraud",

@@ -80,6 +80,17 @@ def day(text: str) -> date:
         raise argparse.ArgumentTypeError(msg) from exc
 
 
+def count(text: str) -> int:
+    """Return a whole number from 1 on that was given as an argument, for argparse.
+
+    >>> count("3")
+    3
+    """
+    if text.isascii() and text.isdecimal() and int(text):
+        return int(text)
+    raise argparse.ArgumentTypeError(f"expected a whole number from 1 on, found {text}")
+
+
 def midnight_ms(text: str) -> int:
     """Return the begin of a day that was given as an argument, UTC, epoch milliseconds.
 

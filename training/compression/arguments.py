@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 
 from fraudstream.models.artefact import read_artefact
+from fraudstream.runtime.usage_parser import count
 from training.dataset import Examples
 from training.simulator.simulate import SimulationSettings
-from training.train.arguments import add_config, add_source, count, origin_of, rows_of, say
+from training.train.arguments import add_config, add_source, origin_of, rows_of, say
 from training.train.slices import dataset_slices, simulator_slices
 
 _BOUND_ROWS = 4_096

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from fraudstream.errors import InvalidSettings
-from fraudstream.runtime.usage_parser import midnight_ms
+from fraudstream.runtime.usage_parser import count, midnight_ms
 from training.metrics import Fold, summarise
 from training.offline.load import describe_set, is_dataset
 from training.simulator.simulate import SimulationSettings
@@ -17,7 +17,6 @@ from training.train.arguments import (
     BOOK_TRAIN_FROM,
     SIMULATOR,
     add_labels,
-    count,
     file_to_write,
     say,
 )
@@ -59,7 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--configs", type=Path, metavar="DIR", help="of the models; training/configs by default"
     )
     parser.add_argument("--seed", type=int, help="of weights and samples, instead of the files'")
-    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--threads", type=count, default=1)
     parser.add_argument("--rounds", type=count, default=1_000, help="of the bootstrap by card")
     parser.add_argument("--review-cost-minor", type=int, default=500, help="of one alert")
     parser.add_argument(

@@ -12,7 +12,7 @@ from typing import Final
 
 from fraudstream.errors import InvalidSettings
 from fraudstream.features.catalogue import SEQUENCE_LENGTH
-from fraudstream.runtime.usage_parser import moment_ms
+from fraudstream.runtime.usage_parser import count, moment_ms
 from fraudstream.settings import RatesSettings
 from fraudstream.transaction.indicative_rates import REFERENCE_CURRENCY
 from fraudstream.transaction.iso_codes import CURRENCY_EXPONENTS
@@ -99,9 +99,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="converts amounts of a source without amount_reference_minor, as ingest does; that of"
         " FRAUD_RATES_TABLE_FILE by default",
     )
-    parser.add_argument("--processes", type=_count, default=os.cpu_count() or 1)
+    parser.add_argument("--processes", type=count, default=os.cpu_count() or 1)
     parser.add_argument(
-        "--shards", type=_count, default=0, help="more shards take less memory in each process"
+        "--shards", type=count, default=0, help="more shards take less memory in each process"
     )
     parser.add_argument(
         "--steps",
@@ -112,13 +112,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="last steps of each sequence to keep: the network needs all, boosting 1, the row",
     )
     parser.set_defaults(run=_run)
-
-
-def _count(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise ValueError(text)
-    return number
 
 
 def _rates_of(parsed: argparse.Namespace) -> RateTable | None:

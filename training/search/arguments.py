@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from fraudstream.errors import InvalidSettings
+from fraudstream.runtime.usage_parser import count
 from training.dataset import examples_between
 from training.evaluation.folds import handbook_folds
 from training.offline.load import is_dataset
@@ -17,7 +18,6 @@ from training.train.arguments import (
     SIMULATOR,
     add_model,
     add_source,
-    count,
     file_to_write,
     is_own_set,
     rows_of,

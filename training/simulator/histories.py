@@ -11,16 +11,15 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from fraudstream.errors import InvalidSettings
 from fraudstream.features.catalogue import Entity
 from fraudstream.features.history import History, Ints, Numbers, fraud_labels
 from fraudstream.features.state import ROW, VALUES, country_number, hash_value
 from fraudstream.features.stored_values import entity_key
 from fraudstream.v1 import transaction_pb2 as pb
 from training.simulator import devices, messages
+from training.simulator.handbook_columns import read_handbook
 from training.simulator.messages import BANKS, bank_numbers
 from training.simulator.simulate import Simulated
 from training.simulator.world import REGIONS
@@ -28,14 +27,6 @@ from training.simulator.world import REGIONS
 DAY_MS: Final = 86_400_000
 HANDBOOK_BANK: Final = "handbook"
 HANDBOOK_LABEL_DELAY_MS: Final = 7 * DAY_MS  # the book's delta_delay
-_HANDBOOK_COLUMNS: Final = {
-    "TRANSACTION_ID",
-    "TX_DATETIME",
-    "CUSTOMER_ID",
-    "TERMINAL_ID",
-    "TX_AMOUNT",
-    "TX_FRAUD",
-}
 
 
 @dataclass(frozen=True)
@@ -167,27 +158,20 @@ def _labelled(
 
 
 def handbook_history(path: Path) -> LabelledHistory:
-    """Return the Handbook's transactions: local time as UTC, one card a customer, one bank.
+    """Return the Handbook's transactions: one card a customer, one bank.
 
-    A fraud's label arrives 7 days after it. Cards and terminals are numbered in the order of the
-    file's own ids, whatever their size.
+    A time without a zone is taken as UTC, one with a zone as local there. A fraud's label arrives 7
+    days after it. Cards and terminals are numbered in the order of the file's own ids, whatever
+    their size.
 
     Raises:
-        InvalidSettings: The file is missing or lacks a column.
+        InvalidSettings: The file is missing, lacks a column, or holds a value that cannot be.
     """
-    try:
-        table = pq.read_table(path, columns=sorted(_HANDBOOK_COLUMNS))
-    except (OSError, ValueError) as exc:
-        msg = f"{path}: expected a Parquet file with the columns {sorted(_HANDBOOK_COLUMNS)}"
-        hint = "fraudstream training dataset makes a training set of other files"
-        raise InvalidSettings(f"{msg}; {hint}") from exc
-    column = {name: table[name].to_numpy() for name in _HANDBOOK_COLUMNS}
-    order = np.argsort(column["TRANSACTION_ID"], kind="stable")
-    column = {name: values[order] for name, values in column.items()}
-    named = _name(column["TERMINAL_ID"].astype(np.int64), lambda code: (HANDBOOK_BANK, str(code)))
-    rows = np.zeros(len(order), ROW)
-    rows["event_ms"] = column["TX_DATETIME"].astype("datetime64[ms]").astype(np.int64)
-    rows["amount"] = np.round(column["TX_AMOUNT"].astype(np.float64) * 100).astype(np.int64)
+    read = read_handbook(path)
+    named = _name(read.terminal_id, lambda code: (HANDBOOK_BANK, str(code)))
+    rows = np.zeros(len(read.event_ms), ROW)
+    rows["event_ms"], rows["utc_offset"] = read.event_ms, read.utc_offset
+    rows["amount"] = read.amount_minor
     rows["value"][:, VALUES.index("terminal")] = named.values
     rows["latitude"] = rows["longitude"] = np.nan
     # An amount of zero is what a bank sends as a verification, not as a purchase.
@@ -195,7 +179,5 @@ def handbook_history(path: Path) -> LabelledHistory:
         rows["amount"] > 0, pb.TRANSACTION_KIND_PURCHASE, pb.TRANSACTION_KIND_VERIFICATION
     )
     rows["channel"] = pb.CHANNEL_POS
-    is_fraud = column["TX_FRAUD"].astype(np.bool_)
-    arrival = np.where(is_fraud, rows["event_ms"] + HANDBOOK_LABEL_DELAY_MS, -1)
-    _, card = np.unique(column["CUSTOMER_ID"], return_inverse=True)
-    return _labelled(rows, card.astype(np.int64), {Entity.TERMINAL: named}, arrival)
+    arrival = np.where(read.is_fraud, rows["event_ms"] + HANDBOOK_LABEL_DELAY_MS, -1)
+    return _labelled(rows, read.card, {Entity.TERMINAL: named}, arrival)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from fraudstream.errors import InvalidSettings
-from fraudstream.runtime.usage_parser import midnight_ms
+from fraudstream.runtime.usage_parser import count, midnight_ms
 from fraudstream.transaction.indicative_rates import REFERENCE_CURRENCY
 from training.metrics import Fold
 from training.offline.labelled import LABEL_DELAY_DAYS, Unlabelled
@@ -65,8 +65,8 @@ def add_config(parser: argparse.ArgumentParser, what: str) -> None:
     """Add a configuration, and what may be said otherwise than it says."""
     parser.add_argument("--config", type=Path, help=what)
     parser.add_argument("--seed", type=int, help="of weights and samples, instead of the file's")
-    parser.add_argument("--epochs", type=int, help="at most, instead of the file's")
-    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--epochs", type=count, help="at most, instead of the file's")
+    parser.add_argument("--threads", type=count, default=1)
 
 
 def add_source(parser: argparse.ArgumentParser) -> None:
@@ -109,17 +109,6 @@ def add_labels(parser: argparse.ArgumentParser) -> None:
         choices=list(Unlabelled),
         help="training sets: what rows that nobody labelled count as; as the set says by default",
     )
-
-
-def count(text: str) -> int:
-    """Return a whole number from 1 on.
-
-    >>> count("3")
-    3
-    """
-    if text.isdecimal() and int(text):
-        return int(text)
-    raise argparse.ArgumentTypeError(f"expected a whole number from 1 on, found {text}")
 
 
 def file_to_write(text: str) -> Path:

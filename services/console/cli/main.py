@@ -14,7 +14,7 @@ from django.db import DatabaseError
 from fraudstream.broker.wire.record_keys import hold_as
 from fraudstream.errors import InvalidSettings
 from fraudstream.runtime.free_address import check_free
-from fraudstream.runtime.usage_parser import UsageParser, command_line
+from fraudstream.runtime.usage_parser import UsageParser, command_line, day
 from fraudstream.settings import KafkaSettings, RatesSettings, TelemetrySettings
 from fraudstream.telemetry.exported_metrics import check_metrics_port
 from fraudstream.telemetry.json_log import start_log
@@ -74,9 +74,7 @@ def _parser() -> UsageParser:
     change.add_argument("act", choices=_ACTS)
     commands.add_parser("list-users", help="list users, for a review")
     trail = commands.add_parser("audit", help="print the audit trail and check its chain")
-    trail.add_argument(
-        "--since", type=date.fromisoformat, default=date(1970, 1, 1), help="first day, YYYY-MM-DD"
-    )
+    trail.add_argument("--since", type=day, default=date(1970, 1, 1), help="first day, YYYY-MM-DD")
     return parser
 
 

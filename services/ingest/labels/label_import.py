@@ -20,6 +20,7 @@ from typing import Final, TextIO
 from fraudstream.card_data.detector import mask
 from fraudstream.errors import BrokerUnavailable, InvalidTransaction
 from fraudstream.runtime.clock import epoch_ms
+from fraudstream.runtime.usage_parser import count
 from fraudstream.settings import KafkaSettings
 from fraudstream.v1.label_pb2 import Label
 from services.ingest.labels.accepted_lookup import AcceptedLookup
@@ -52,7 +53,7 @@ def add_import(parser: argparse.ArgumentParser) -> None:
         "--rejects", type=Path, help="CSV of the refused rows (FILE with .rejects.csv at its end)"
     )
     parser.add_argument(
-        "--from-row", type=int, default=1, metavar="N", help="pass over the rows before (1)"
+        "--from-row", type=count, default=1, metavar="N", help="pass over the rows before (1)"
     )
     parser.set_defaults(run=_import)
 

@@ -23,6 +23,7 @@ def test_wrong_usage_exits_64(capsys: pytest.CaptureFixture[str]) -> None:
     """sysexits EX_USAGE, not argparse's 2."""
     for arguments, why in (
         (["train", "--model", "oracle"], "invalid choice"),
+        (["train", "--threads", "0"], "expected a whole number from 1 on, found 0"),
         (["train", "--cards", "0"], "expected a whole number from 1 on, found 0"),
         (["evaluate", "--protocol", "platform", "--weeks", "-1"], "from 1 on, found -1"),
         (["search", "--out", "no/such/found.toml"], "a folder that is there, found no/such"),

@@ -72,6 +72,52 @@ def test_file_without_the_columns_is_refused_by_name(tmp_path: Path) -> None:
         handbook_history(tmp_path / "other.parquet")
 
 
+def _rewritten(path: Path, **columns: object) -> Path:
+    """Write the Handbook's file again with some columns changed."""
+    table = pq.read_table(path)
+    pq.write_table(pa.table({name: table[name] for name in table.column_names} | columns), path)
+    return path
+
+
+def test_time_with_a_zone_is_local_there(handbook: Path) -> None:
+    """The hour on the wall says whether it was night, whatever UTC said."""
+    naive = handbook_history(handbook)
+    times = pq.read_table(handbook)["TX_DATETIME"].cast(pa.timestamp("ms", tz="UTC"))
+    zoned = times.cast(pa.timestamp("ms", tz="Europe/Brussels"))
+    history = handbook_history(_rewritten(handbook, TX_DATETIME=zoned))
+
+    assert (history.event_time_ms == naive.event_time_ms).all()
+    assert set(history.history.rows["utc_offset"]) == {120}
+    assert set(naive.history.rows["utc_offset"]) == {0}
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "said"),
+    [
+        ("CUSTOMER_ID", None, "row 3 .* expected an id, found nothing"),
+        ("TERMINAL_ID", None, "row 3 .* expected an id, found nothing"),
+        ("TERMINAL_ID", "T-1", "a whole number"),
+        ("TX_DATETIME", None, "row 3 .* expected a time"),
+        ("TX_DATETIME", 1_530_403, "expected a time between"),
+        ("TX_AMOUNT", float("nan"), "row 3 .* expected an amount"),
+        ("TX_AMOUNT", -1.0, "row 3 .* expected an amount"),
+        ("TX_FRAUD", None, "row 3 .* expected 0 or 1, found nothing"),
+        ("TX_FRAUD", 2, "row 3 .* expected 0 or 1, found 2"),
+    ],
+)
+def test_value_that_cannot_be_is_named_by_column_and_row(
+    handbook: Path, column: str, value: object, said: str
+) -> None:
+    """What would become a made-up id, amount or time is told before anything is learned."""
+    values = pq.read_table(handbook)[column].to_pylist()
+    if isinstance(value, (str, int)) and column != "TX_FRAUD":
+        values = [value] * len(values)
+    values[3] = value
+
+    with pytest.raises(InvalidSettings, match=f"column {column}.*{said}"):
+        handbook_history(_rewritten(handbook, **{column: pa.array(values)}))
+
+
 def test_handbook_slices_leave_the_week_between_alone(handbook: Path) -> None:
     """Train week, a week of delay that nothing uses, test week without known cards."""
     slices = handbook_slices(handbook, Fold(MIDNIGHT_MS))

@@ -69,3 +69,10 @@ def test_an_unknown_user_is_told(database: Path) -> None:
     told = run(database, "change-user", "eve", "unlock", code=os.EX_CONFIG)
 
     assert "list-users" in told.stderr
+
+
+def test_a_day_of_another_form_is_told_as_usage(database: Path) -> None:
+    """With the form that is expected."""
+    told = run(database, "audit", "--since", "31.12.2027", code=os.EX_USAGE)
+
+    assert "expected a day as YYYY-MM-DD, found '31.12.2027'" in told.stderr

@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from demo.cli import run
 from demo.recorded import Recorded
 from fraudstream.transaction.card_token import Tokeniser, TokenKeys
 from fraudstream.v1.transaction_pb2 import TRANSACTION_KIND_VERIFICATION
@@ -90,6 +91,30 @@ def test_a_label_comes_with_its_arrival(data_set: Path) -> None:
     assert arrivals == sorted(arrivals)
     assert min(arrivals) > after_ms
     assert all(recorded.history.is_fraud[row] for row in rows)
+
+
+@pytest.mark.parametrize(
+    ("span", "code", "said"),
+    [
+        (["--from", "2019-01-01"], os.EX_CONFIG, "the file has those of 2018-07-01 to 2018-07-24"),
+        (["--from", "2018-07-22", "--days", "0"], os.EX_USAGE, "a whole number from 1 on"),
+        (["--from", "22.7.2018"], os.EX_USAGE, "a day as YYYY-MM-DD"),
+    ],
+)
+def test_a_span_without_rows_is_told_before_a_model_is_trained(
+    data_set: Path,
+    tmp_path: Path,
+    span: list[str],
+    code: int,
+    said: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Nothing decided of nothing sent is no success, and training takes minutes."""
+    folder = tmp_path / "demo"
+
+    assert run(["--folder", str(folder), "replay", str(data_set), *span]) == code
+    assert said in capsys.readouterr().err
+    assert not folder.exists()
 
 
 @pytest.mark.slow

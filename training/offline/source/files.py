@@ -17,17 +17,10 @@ from fraudstream.errors import InvalidSettings
 from training.offline.layout import CHUNK_ROWS
 from training.offline.plan import Content, Found, Request, Unit, fingerprint_of
 from training.offline.source.checks import LARGEST_AMOUNT, Columns
+from training.simulator.handbook_columns import COLUMNS, utc_offsets
 from training.simulator.histories import HANDBOOK_BANK, HANDBOOK_LABEL_DELAY_MS
 
 HANDBOOK: Final = "handbook"
-_HANDBOOK_COLUMNS: Final = (
-    "TRANSACTION_ID",
-    "TX_DATETIME",
-    "CUSTOMER_ID",
-    "TERMINAL_ID",
-    "TX_AMOUNT",
-    "TX_FRAUD",
-)
 # What canonical columns are called in its files, for messages.
 _HANDBOOK_NAMES: Final = {
     "card_token": "CUSTOMER_ID",
@@ -132,7 +125,7 @@ def _check_schema(path: Path, schema: pa.Schema, content: Content, file_format: 
     needed: Sequence[str] = _NEEDED[content]
     if content is Content.ROWS:
         if file_format == HANDBOOK:
-            needed = _HANDBOOK_COLUMNS
+            needed = COLUMNS
         else:
             try:
                 check_canonical(schema)
@@ -166,7 +159,7 @@ def read_file(unit: Unit, file_format: str, segments: Sequence[str] = ()) -> Ite
         InvalidSettings: The file cannot be read.
     """
     is_handbook = unit.content is Content.ROWS and file_format == HANDBOOK
-    wanted = set(_HANDBOOK_COLUMNS) if is_handbook else _WANTED[unit.content]
+    wanted = set(COLUMNS) if is_handbook else _WANTED[unit.content]
     if unit.content is Content.ROWS:
         wanted = wanted | set(segments)
     first = unit.begin
@@ -196,7 +189,8 @@ def from_handbook(raw: Columns, segments: Sequence[str] = ()) -> Columns:
     minor = np.round(euros * 100).astype(np.int64)
     raw.wholes("TX_FRAUD", (0, 2, "0 or 1"), None)
     for name in ("TRANSACTION_ID", "CUSTOMER_ID", "TERMINAL_ID"):
-        raw.refuse(name, raw.batch[name].is_null().to_numpy(zero_copy_only=False), "an id")
+        is_missing = pc.is_null(raw.batch[name], nan_is_null=True)
+        raw.refuse(name, is_missing.to_numpy(zero_copy_only=False), "an id")
     is_fraud = pc.equal(raw.batch["TX_FRAUD"].cast(pa.int8()), 1)
     is_timeless = raw.batch["TX_DATETIME"].is_null().to_numpy(zero_copy_only=False)
     raw.refuse("TX_DATETIME", is_timeless, "a time")
@@ -220,7 +214,7 @@ def from_handbook(raw: Columns, segments: Sequence[str] = ()) -> Columns:
     }
     columns |= {name: raw.batch[name] for name in segments if name not in columns}
     if pa.types.is_timestamp(raw.batch["TX_DATETIME"].type) and raw.batch["TX_DATETIME"].type.tz:
-        columns["utc_offset_minutes"] = _offsets(raw.batch["TX_DATETIME"])
+        columns["utc_offset_minutes"] = utc_offsets(raw.batch["TX_DATETIME"])
     return Columns(
         pa.RecordBatch.from_pydict(columns),
         raw.name,
@@ -229,10 +223,3 @@ def from_handbook(raw: Columns, segments: Sequence[str] = ()) -> Columns:
         raw.dropped,
         _HANDBOOK_NAMES,
     )
-
-
-def _offsets(times: pa.TimestampArray) -> pa.Int64Array:
-    """Return how far local clocks are east of UTC, minutes, by the zone of the column."""
-    local = pc.local_timestamp(times).cast(pa.timestamp("ms")).cast(pa.int64())
-    utc = times.cast(pa.timestamp("ms", tz="UTC")).cast(pa.int64())
-    return pc.divide(pc.subtract(local, utc), 60_000)
