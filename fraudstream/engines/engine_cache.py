@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from fraudstream.engines.protocol import Precision
+from fraudstream.engines.table import EngineKind
 from fraudstream.engines.tensorrt_build import Plan, RowProfile, TensorSpec
-from fraudstream.engines.tensorrt_library import LibraryName
 from fraudstream.errors import InvalidSettings
 
 MAX_PLAN_BYTES: Final = 1 << 30
@@ -47,7 +47,7 @@ class PlanKey:
 
     model_sha256: str
     precision: Precision
-    library: LibraryName
+    library: EngineKind
     library_version: str
     gpu_name: str
     compute_capability: tuple[int, int]
@@ -62,7 +62,7 @@ class PlanKey:
     def name(self) -> str:
         """Return the name of its files, 32 hexadecimal digits.
 
-        >>> key = PlanKey("00", Precision.FP16, LibraryName.TENSORRT, "11.4", "a GPU", (9, 0), ())
+        >>> key = PlanKey("00", Precision.FP16, EngineKind.TENSORRT, "11.4", "a GPU", (9, 0), ())
         >>> len(key.name)
         32
         """

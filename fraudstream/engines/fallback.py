@@ -122,6 +122,11 @@ class FallbackEngine:
         """Return the batch sizes of the engine that serves now."""
         return self._cpu.buckets if self._ordered is None else self._ordered.buckets
 
+    @property
+    def is_cpu(self) -> bool:
+        """Return whether a CPU serves now."""
+        return (self._ordered or self._cpu).is_cpu
+
     def score(self, vectors: FloatArray, sequences: FloatArray) -> FloatArray:
         """Return raw scores, float32 [B].
 

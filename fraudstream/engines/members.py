@@ -68,6 +68,7 @@ class MembersEngine:
     def __init__(self, engines: Sequence[Engine], formula: Formula) -> None:
         self._engines = engines
         self._formula = formula
+        self.is_cpu = all(engine.is_cpu for engine in engines)
 
     @property
     def version(self) -> str:

@@ -43,6 +43,7 @@ class OnnxEngine:
     """Scores a batch with a single-file ONNX model. Call it from one thread at a time."""
 
     buckets = BUCKETS
+    is_cpu = True
 
     def __init__(self, model: bytes, precision: Precision = Precision.FP32) -> None:
         _bound_memory()

@@ -49,6 +49,11 @@ class Engine(Protocol):
         """Return the batch sizes that it takes now, rising."""
         ...
 
+    @property
+    def is_cpu(self) -> bool:
+        """Return whether a CPU alone computes now: a GPU that stalls must not stall its caller."""
+        ...
+
     def score(self, vectors: FloatArray, sequences: FloatArray) -> FloatArray:
         """Return raw scores, float32 [B], of float32 [B, F] and float32 [B, T, C].
 

@@ -12,15 +12,15 @@ from __future__ import annotations
 import hashlib
 import logging
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
 from fraudstream.engines.cuda import CudaSession, GpuBuffer, Handle
 from fraudstream.engines.engine_cache import EngineCache, PlanKey
 from fraudstream.engines.half import to_half
 from fraudstream.engines.protocol import GPU_BUCKETS, FloatArray, Precision
+from fraudstream.engines.table import EngineOrder
 from fraudstream.engines.tensorrt_build import ROW_PROFILES, Plan, build_plan
-from fraudstream.engines.tensorrt_library import Library, LibraryName, Native, open_library
+from fraudstream.engines.tensorrt_library import Library, Native, open_library
 from fraudstream.errors import EngineFailed, ModelRefused
 
 _INPUTS: Final = ("vector", "sequence")
@@ -28,21 +28,6 @@ _OUTPUT: Final = "raw_score"
 _OUT_OF_MEMORY: Final = "out of memory"
 
 _LOG = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class EngineOrder:
-    """Which GPU engine is wanted.
-
-    Attributes:
-        library: Of both TensorRTs.
-        precision: fp32 or fp16.
-        cache_folder: Where plans are kept.
-    """
-
-    library: LibraryName
-    precision: Precision
-    cache_folder: Path
 
 
 def open_tensorrt(onnx: bytes, order: EngineOrder) -> TensorRTEngine:
@@ -53,7 +38,7 @@ def open_tensorrt(onnx: bytes, order: EngineOrder) -> TensorRTEngine:
         ModelRefused: The library cannot build the model.
         InvalidSettings: The folder of the cache is not ours alone.
     """
-    return start_engine(open_library(order.library), CudaSession.open(), onnx, order)
+    return start_engine(open_library(order.kind), CudaSession.open(), onnx, order)
 
 
 def start_engine(
@@ -139,6 +124,7 @@ class TensorRTEngine:
     """Scores a batch of a GPU bucket. Call it from one thread at a time."""
 
     buckets = GPU_BUCKETS
+    is_cpu = False
 
     def __init__(self, library: Library, session: CudaSession, plans: _Plans) -> None:
         self._library = library

@@ -10,10 +10,10 @@ import functools
 import importlib
 from collections import deque
 from dataclasses import dataclass
-from enum import StrEnum
 from types import ModuleType
 from typing import Any, Final
 
+from fraudstream.engines.table import EngineKind
 from fraudstream.errors import EngineFailed
 
 # An object of a library without types.
@@ -24,18 +24,12 @@ _MOST_MESSAGES: Final = 32
 _NOISE: Final = "catchCudaError"
 
 
-class LibraryName(StrEnum):
-    """Which TensorRT."""
-
-    TENSORRT = "tensorrt"
-    TENSORRT_RTX = "tensorrt_rtx"
-
-
 # The wheels of TensorRT-RTX without its meta package carry the second name only.
 _MODULES: Final = {
-    LibraryName.TENSORRT: ("tensorrt",),
-    LibraryName.TENSORRT_RTX: ("tensorrt_rtx", "tensorrt_rtx_bindings"),
+    EngineKind.TENSORRT: ("tensorrt",),
+    EngineKind.TENSORRT_RTX: ("tensorrt_rtx", "tensorrt_rtx_bindings"),
 }
+TENSORRTS: Final = tuple(_MODULES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +43,7 @@ class Library:
         complaints: Its last errors, oldest first.
     """
 
-    name: LibraryName
+    name: EngineKind
     module: ModuleType
     logger: Native
     complaints: deque[str]
@@ -62,7 +56,7 @@ class Library:
     @property
     def is_rtx(self) -> bool:
         """Whether it compiles kernels at the first run, and builds without a GPU."""
-        return self.name is LibraryName.TENSORRT_RTX
+        return self.name is EngineKind.TENSORRT_RTX
 
     def said(self) -> str:
         """Return what it complained of since the last call, in one line."""
@@ -81,7 +75,7 @@ def without_noise(message: str) -> str:
 
 
 @functools.cache  # TensorRT takes one logger a process: a second one is ignored
-def open_library(name: LibraryName) -> Library:
+def open_library(name: EngineKind) -> Library:
     """Import a TensorRT.
 
     Raises:
@@ -103,7 +97,7 @@ def open_library(name: LibraryName) -> Library:
     return Library(name, module, Logger(), complaints)
 
 
-def _import_first(name: LibraryName) -> ModuleType:
+def _import_first(name: EngineKind) -> ModuleType:
     faults = []
     for module in _MODULES[name]:
         try:

@@ -7,20 +7,25 @@ Nothing is served before all of it has passed.
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+import fraudstream.engines.onnx_engine  # noqa: F401  # its library is no part of a model's memory
 from fraudstream.engines.golden import check_golden, rule_of
 from fraudstream.engines.members import MembersEngine
-from fraudstream.engines.onnx_engine import OnnxEngine
-from fraudstream.engines.protocol import MAX_ROWS, Engine
+from fraudstream.engines.protocol import MAX_ROWS, Engine, Precision
+from fraudstream.engines.table import FIRST, EngineOrder
 from fraudstream.engines.trial import Member, try_members
 from fraudstream.errors import ModelNotLoaded, ModelRefused
 from fraudstream.models.artefact import Artefact
+from fraudstream.models.manifest import Member as ManifestMember
+from fraudstream.models.manifest import MemberKind
 
 _MEMORY_FILE: Final = Path("/proc/self/statm")
 _PAGE_BYTES: Final = 4096
+_NETWORKS: Final = frozenset({MemberKind.LSTM, MemberKind.TRANSFORMER})
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,15 +41,51 @@ class Budget:
     growth_bytes: int
 
 
-def open_engine(artefact: Artefact) -> Engine:
-    """Return the engine of an artefact's members on the CPU, neither checked nor warm.
+def open_engine(artefact: Artefact, order: EngineOrder | None = None) -> Engine:
+    """Return the engine of an artefact's members, neither checked nor warm.
+
+    Args:
+        artefact: Whose members.
+        order: Which engine computes its networks in fp32; None for the one that serves first, which
+            computes trees and int8 in any case.
 
     Raises:
-        ModelRefused: `MODEL_CORRUPT`: ONNX Runtime does not load a member.
+        EngineFailed: The ordered engine cannot be opened now.
+        ModelRefused: A library does not load a member.
     """
-    members = zip(artefact.files, artefact.manifest.members, strict=True)
-    engines = [OnnxEngine(file, member.precision) for file, member in members]
-    return MembersEngine(engines, artefact.manifest.formula)
+    manifest = artefact.manifest
+    with ExitStack() as opened:
+        engines: list[Engine] = []
+        for file, member in zip(artefact.files, manifest.members, strict=True):
+            is_ordered = order is not None and _is_fp32_network(member)
+            wanted = order if order and is_ordered else EngineOrder(FIRST, member.precision)
+            engines.append(wanted.open(file))
+            opened.callback(engines[-1].close)
+        opened.pop_all()
+    return MembersEngine(engines, manifest.formula)
+
+
+def open_ordered(artefact: Artefact, order: EngineOrder) -> Engine:
+    """Return an artefact's engine as ordered, held to its golden rows and warm.
+
+    Raises:
+        EngineFailed: It cannot be opened now.
+        ModelRefused: It cannot serve this model.
+    """
+    manifest = artefact.manifest
+    if not any(_is_fp32_network(member) for member in manifest.members):
+        raise ModelRefused("MODEL_GPU", "no member is a network in fp32: a GPU has nothing to do")
+    coarsest = max(manifest.precision, order.precision, key=list(Precision).index)
+    engine = open_engine(artefact, order)
+    with ExitStack() as failing:
+        failing.callback(engine.close)
+        check_golden(engine, artefact.golden, rule_of(coarsest, manifest.is_alert))
+        failing.pop_all()
+    return engine
+
+
+def _is_fp32_network(member: ManifestMember) -> bool:
+    return member.kind in _NETWORKS and member.precision is Precision.FP32
 
 
 def ready_engine(artefact: Artefact, budget: Budget) -> Engine:
@@ -65,11 +106,10 @@ def ready_engine(artefact: Artefact, budget: Budget) -> Engine:
     )
     before = resident_bytes()
     engine = open_engine(artefact)
-    try:
+    with ExitStack() as failing:
+        failing.callback(engine.close)
         _check(engine, artefact, budget, before)
-    except BaseException:
-        engine.close()
-        raise
+        failing.pop_all()
     return engine
 
 

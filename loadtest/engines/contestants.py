@@ -18,8 +18,7 @@ import torch
 from fraudstream.engines.half import to_half
 from fraudstream.engines.onnx_engine import OnnxEngine
 from fraudstream.engines.protocol import GPU_BUCKETS, Engine, FloatArray, Precision
-from fraudstream.engines.tensorrt_engine import EngineOrder, open_tensorrt
-from fraudstream.engines.tensorrt_library import LibraryName
+from fraudstream.engines.table import ENGINES, EngineKind, EngineOrder
 from fraudstream.errors import EngineFailed
 from loadtest.engines.networks import Subject
 from loadtest.engines.torch_engines import TorchEngine, TorchMode
@@ -48,7 +47,7 @@ _PROVIDER: Final = "CUDAExecutionProvider"
 
 def contestants(*, is_gpu: bool) -> tuple[Contestant, ...]:
     """Return all of them; those of the other kind of machine are skipped by name."""
-    return (*_torch_ones(is_gpu=is_gpu), *_onnx_ones(), *_tensorrt_ones())
+    return (*_torch_ones(is_gpu=is_gpu), *_onnx_ones(), *_ordered_ones())
 
 
 def _torch_ones(*, is_gpu: bool) -> list[Contestant]:
@@ -81,20 +80,21 @@ def _onnx_ones() -> list[Contestant]:
     ]
 
 
-def _tensorrt_ones() -> list[Contestant]:
+def _ordered_ones() -> list[Contestant]:
     return [
-        Contestant(library, precision, True, _tensorrt(library, precision))
-        for library in LibraryName
+        Contestant(kind, precision, True, _ordered(kind, precision))
+        for kind, row in ENGINES.items()
+        if not row.is_cpu
         for precision in (Precision.FP32, Precision.FP16)
     ]
 
 
-def _tensorrt(library: LibraryName, precision: Precision) -> Callable[[Subject], Engine]:
+def _ordered(kind: EngineKind, precision: Precision) -> Callable[[Subject], Engine]:
     def open_one(subject: Subject) -> Engine:
         # A folder of its own, so that each run builds: a plan from the cache proves nothing.
         with tempfile.TemporaryDirectory() as folder:
-            order = EngineOrder(library, precision, Path(folder))
-            return open_tensorrt(_onnx_of(subject), order)
+            order = EngineOrder(kind, precision, Path(folder))
+            return order.open(_onnx_of(subject))
 
     return open_one
 
@@ -115,6 +115,7 @@ class OnnxCudaEngine:
     """Scores a batch with an ONNX file on the first GPU."""
 
     buckets = GPU_BUCKETS
+    is_cpu = False
 
     def __init__(self, model: bytes, precision: Precision) -> None:
         """Open a session.

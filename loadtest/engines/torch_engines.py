@@ -39,6 +39,7 @@ class TorchEngine:
     """Scores a batch with the network itself, from NumPy to NumPy."""
 
     buckets = GPU_BUCKETS
+    is_cpu = False  # it never serves
 
     def __init__(
         self, network: SequenceNetwork, device: str, mode: TorchMode, precision: Precision

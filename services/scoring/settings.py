@@ -11,6 +11,7 @@ from typing import Final, Literal, Self
 from pydantic import Field, model_validator
 from pydantic_settings import SettingsConfigDict
 
+from fraudstream.engines.table import FIRST, EngineKind
 from fraudstream.grpc_access import is_loopback_address
 from fraudstream.settings import (
     KafkaSettings,
@@ -27,14 +28,6 @@ _OPEN_DOORS: Final = (
     " tls_key_file and callers_file (`fraudstream scoring token` makes it); where a mesh"
     " or a network policy keeps others out, say so by trusts_network=true"
 )
-
-
-class EngineChoice(StrEnum):
-    """What computes the scores."""
-
-    ONNXRUNTIME = "onnxruntime"
-    TENSORRT = "tensorrt"
-    TENSORRT_RTX = "tensorrt_rtx"
 
 
 class AnswerAfter(StrEnum):
@@ -101,8 +94,8 @@ class ScoringSettings(StrictSettings):
         le=65_536,
         description="A model whose loading takes more memory is refused, MiB.",
     )
-    engine: EngineChoice = Field(
-        default=EngineChoice.ONNXRUNTIME,
+    engine: EngineKind = Field(
+        default=FIRST,
         description="What computes the scores: the CPU, or a GPU by a TensorRT (extra: gpu).",
     )
     gpu_precision: Literal["fp32", "fp16"] = Field(

@@ -20,6 +20,7 @@ class FakeEngine:
     def __init__(self) -> None:
         self.version = "numpy"
         self.buckets: tuple[int, ...] = BUCKETS
+        self.is_cpu = True
         self.changes: list[tuple[str, tuple[int, ...]]] = []
         self.sizes: list[int] = []
         self.threads: list[int] = []

@@ -20,7 +20,8 @@ import numpy as np
 
 from fraudstream.engines.onnx_engine import OnnxEngine
 from fraudstream.engines.protocol import FloatArray
-from fraudstream.engines.tensorrt_library import Library, LibraryName, open_library
+from fraudstream.engines.table import EngineKind
+from fraudstream.engines.tensorrt_library import Library, open_library
 
 Work = Callable[[], None]
 
@@ -205,9 +206,9 @@ class _Engine:
         return _Context(*self._parts)
 
 
-def fake_library(gpu: FakeGpu, onnx: bytes, name: LibraryName) -> Library:
+def fake_library(gpu: FakeGpu, onnx: bytes, name: EngineKind) -> Library:
     """Return a TensorRT that builds as TensorRT-RTX does, and runs the ONNX file on `gpu`."""
-    real = open_library(LibraryName.TENSORRT_RTX)
+    real = open_library(EngineKind.TENSORRT_RTX)
     complaints: deque[str] = deque()
 
     class Runtime:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from fraudstream.engines.cuda import CudaSession
-from fraudstream.engines.tensorrt_library import Library, LibraryName, open_library
+from fraudstream.engines.table import EngineKind
+from fraudstream.engines.tensorrt_library import Library, open_library
 from fraudstream.errors import EngineFailed
 
 
@@ -20,7 +21,7 @@ def kind_of_gpu() -> str:
     return f"SM{major}{minor}"
 
 
-def library_here(name: LibraryName) -> Library:
+def library_here(name: EngineKind) -> Library:
     """Return a TensorRT; skip the test where it is not installed."""
     try:
         return open_library(name)

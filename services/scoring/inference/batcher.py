@@ -25,14 +25,7 @@ from weakref import WeakSet
 import numpy as np
 import numpy.typing as npt
 
-from fraudstream.engines.protocol import (
-    BUCKETS,
-    GPU_BUCKETS,
-    Engine,
-    FloatArray,
-    bucket_of,
-    pad_rows,
-)
+from fraudstream.engines.protocol import GPU_BUCKETS, Engine, FloatArray, bucket_of, pad_rows
 from fraudstream.errors import ModelNotLoaded, Overloaded
 
 IntArray = npt.NDArray[np.int32]
@@ -180,7 +173,7 @@ class Batcher:
             raise Overloaded(msg)
         is_free = not self._is_running and not self._deciding
         # A GPU that stalls would take the event loop with it, and every stand-in.
-        is_quick = engine in self._quick and engine.buckets == BUCKETS
+        is_quick = engine in self._quick and engine.is_cpu
         if is_free and is_quick and len(vectors) <= self.few_rows:
             return await self._score_at_once(engine, vectors, sequences)
         return await self._submit(self._deciding, engine, vectors, sequences)

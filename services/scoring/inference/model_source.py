@@ -13,13 +13,12 @@ import numpy as np
 
 from fraudstream.engines.fallback import EngineChange, FallbackEngine
 from fraudstream.engines.protocol import Engine
-from fraudstream.engines.tensorrt_engine import EngineOrder
+from fraudstream.engines.table import EngineOrder
 from fraudstream.errors import InvalidSettings, ModelRefused
 from fraudstream.models.artefact import MANIFEST_FILE, Artefact
 from fraudstream.models.ledger_entry import LedgerHead, ModelRef
 from fraudstream.models.manifest import CHANNEL_PREFIX, Manifest, ReasonGroup
-from fraudstream.models.open_engine import Budget, ready_engine
-from fraudstream.models.open_gpu_engine import open_gpu
+from fraudstream.models.open_engine import Budget, open_ordered, ready_engine
 from fraudstream.models.promotion_rules import Standing
 from fraudstream.models.repository import ModelRepository, keep_head, read_head
 from fraudstream.signing import People
@@ -74,7 +73,7 @@ class ModelSource:
         budget: What a model may cost.
         head_file: Where the head of the ledger is kept from start to start, so that one without
             what was seen is refused; None to remember nothing.
-        order: A GPU engine that takes over as soon as it has passed the same check.
+        order: An engine that takes over as soon as it has passed the same check.
         reference_currency: Of the rate table; a model that learned from amounts of another one is
             refused. Empty for any.
     """
@@ -137,7 +136,7 @@ class ModelSource:
         cpu = ready_engine(artefact, self.budget)
         if self.order is None:
             return served_model(artefact), cpu
-        ordered = functools.partial(open_gpu, artefact, self.order)
+        ordered = functools.partial(open_ordered, artefact, self.order)
         return served_model(artefact), FallbackEngine(cpu, ordered, _count_change)
 
     def _check_currency(self, learned: str | None) -> None:

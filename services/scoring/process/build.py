@@ -17,8 +17,7 @@ from fraudstream.broker.quarantine import open_quarantine
 from fraudstream.broker.topics_at_start import TopicsAtStart
 from fraudstream.broker.wire.record_keys import RecordKeys, hold_as
 from fraudstream.engines.protocol import Precision
-from fraudstream.engines.tensorrt_engine import EngineOrder
-from fraudstream.engines.tensorrt_library import LibraryName
+from fraudstream.engines.table import FIRST, EngineOrder
 from fraudstream.errors import InvalidSettings, OnlineStoreUnavailable
 from fraudstream.features.warm_up import warm_up
 from fraudstream.models.open_engine import Budget
@@ -58,7 +57,7 @@ from services.scoring.publishing.publisher import Publisher
 from services.scoring.rpc.authentication import Guard
 from services.scoring.rpc.certificate import DoorCertificate, ServerTls
 from services.scoring.rpc.server import Listener, RpcServer
-from services.scoring.settings import EngineChoice, ScoringSettings, ServiceSettings
+from services.scoring.settings import ScoringSettings, ServiceSettings
 from services.scoring.shards.card_shards import CardShards
 from services.scoring.shards.seal import Seal
 from services.scoring.shards.sealed_store import SealedStore
@@ -184,11 +183,11 @@ def _follower(settings: ServiceSettings) -> RulesFollower:
 
 
 def _engine_order(settings: ScoringSettings) -> EngineOrder | None:
-    """Return which GPU engine shall serve; None for the CPU's."""
-    if settings.engine is EngineChoice.ONNXRUNTIME:
+    """Return which engine shall take over; None for none."""
+    if settings.engine is FIRST:
         return None
     precision = Precision(settings.gpu_precision)
-    return EngineOrder(LibraryName(settings.engine), precision, settings.gpu_engines_folder)
+    return EngineOrder(settings.engine, precision, settings.gpu_engines_folder)
 
 
 def _reception(settings: ServiceSettings, rates: RateTable, partitions: int) -> Reception:

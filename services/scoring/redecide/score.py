@@ -15,6 +15,7 @@ import numpy as np
 
 from fraudstream.engines.fallback import FALLBACK_MARK
 from fraudstream.engines.protocol import Engine, Precision, pad_rows
+from fraudstream.engines.table import is_of_cpu
 from fraudstream.features.catalogue import FEATURE_HASHES, SEQUENCE_CHANNELS, SEQUENCE_LENGTH
 from fraudstream.models.artefact import Artefact
 from fraudstream.transaction.identity import decision_id_of, digest_of, identity_of
@@ -126,6 +127,6 @@ def _bound_of(
     precision = artefact.manifest.precision
     if precision is not Precision.FP32 or Precision.FP16 in recorded:
         return COARSE_BOUND, f"{precision}: {there}"
-    if "tensorrt" in recorded:
+    if not is_of_cpu(recorded):
         return GPU_BOUND, f"a GPU in fp32: {there}"
     return CPU_BOUND, f"another CPU engine: {there}"

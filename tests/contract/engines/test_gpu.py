@@ -10,8 +10,9 @@ import pytest
 
 from fraudstream.engines.golden import check_golden, within
 from fraudstream.engines.protocol import GOLDEN_TOLERANCE, Precision
-from fraudstream.engines.tensorrt_engine import EngineOrder, TensorRTEngine, open_tensorrt
-from fraudstream.engines.tensorrt_library import LibraryName
+from fraudstream.engines.table import EngineKind, EngineOrder
+from fraudstream.engines.tensorrt_engine import TensorRTEngine, open_tensorrt
+from fraudstream.engines.tensorrt_library import TENSORRTS
 from tests.servers.this_gpu import builds_for, kind_of_gpu, library_here
 
 pytest.importorskip("torch", reason="PyTorch is not installed (extra: train)")
@@ -22,10 +23,10 @@ pytestmark = pytest.mark.gpu
 PRECISIONS = pytest.mark.parametrize("precision", [Precision.FP32, Precision.FP16])
 
 
-@pytest.fixture(scope="module", params=list(LibraryName))
-def library(request: pytest.FixtureRequest) -> LibraryName:
+@pytest.fixture(scope="module", params=TENSORRTS)
+def library(request: pytest.FixtureRequest) -> EngineKind:
     """Each TensorRT, if it and a GPU that it builds for are here."""
-    name: LibraryName = request.param
+    name: EngineKind = request.param
     opened, kind = library_here(name), kind_of_gpu()
     if not builds_for(opened, kind):
         pytest.skip(f"{name} {opened.version} does not build for {kind}")
@@ -39,7 +40,7 @@ def one(request: pytest.FixtureRequest) -> Subject:
 
 
 @pytest.fixture
-def order(library: LibraryName, tmp_path: Path) -> EngineOrder:
+def order(library: EngineKind, tmp_path: Path) -> EngineOrder:
     """An engine of a cache that is empty."""
     return EngineOrder(library, Precision.FP32, tmp_path / "engines")
 
@@ -57,7 +58,7 @@ def test_gpu_reproduces_the_golden_rows_in_every_bucket(
     one: Subject, order: EngineOrder, precision: Precision
 ) -> None:
     """fp32 within 1e-5, fp16 within 5e-4, from 1 to 1024 rows."""
-    opened = open_tensorrt(one.onnx(), EngineOrder(order.library, precision, order.cache_folder))
+    opened = open_tensorrt(one.onnx(), EngineOrder(order.kind, precision, order.cache_folder))
 
     check_golden(opened, one.golden, within(GOLDEN_TOLERANCE[precision]))
     opened.close()

@@ -13,8 +13,8 @@ import pytest
 from fraudstream.engines.fallback import FALLBACK_MARK, EngineChange, FallbackEngine, Retries
 from fraudstream.engines.onnx_engine import OnnxEngine
 from fraudstream.engines.protocol import GOLDEN_TOLERANCE, Precision, score_rows
-from fraudstream.engines.tensorrt_engine import EngineOrder, open_tensorrt
-from fraudstream.engines.tensorrt_library import LibraryName
+from fraudstream.engines.table import EngineKind, EngineOrder
+from fraudstream.engines.tensorrt_engine import open_tensorrt
 from tests.servers.this_gpu import builds_for, kind_of_gpu, library_here
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed (extra: train)")
@@ -80,10 +80,10 @@ def test_gpu_that_a_library_does_not_build_for_is_named_and_the_cpu_serves(
     one: Subject, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """TensorRT-RTX knows some GPUs only: on another one nothing is built, and nothing stops."""
-    library, kind = library_here(LibraryName.TENSORRT_RTX), kind_of_gpu()
+    library, kind = library_here(EngineKind.TENSORRT_RTX), kind_of_gpu()
     if builds_for(library, kind):
         pytest.skip(f"TensorRT-RTX builds for {kind}")
-    order = EngineOrder(LibraryName.TENSORRT_RTX, Precision.FP32, tmp_path / "engines")
+    order = EngineOrder(EngineKind.TENSORRT_RTX, Precision.FP32, tmp_path / "engines")
     cpu = OnnxEngine(one.onnx())
     with caplog.at_level(logging.ERROR):
         engine = FallbackEngine(cpu, lambda: open_tensorrt(one.onnx(), order), lambda _: None, ONCE)

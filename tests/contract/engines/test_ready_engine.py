@@ -41,6 +41,7 @@ class FakeEngine:
 
     version = "fake"
     buckets = BUCKETS
+    is_cpu = True
 
     def __init__(self, change: Callable[[FloatArray], FloatArray]) -> None:
         self._change = change

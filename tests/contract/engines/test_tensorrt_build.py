@@ -24,13 +24,14 @@ pytest.importorskip("torch", reason="PyTorch is not installed (extra: train)")
 
 from fraudstream.engines.half import to_half  # after the skips
 from fraudstream.engines.protocol import GPU_BUCKETS, Precision
+from fraudstream.engines.table import EngineKind
 from fraudstream.engines.tensorrt_build import (
     ROW_PROFILES,
     Plan,
     RowProfile,
     build_plan,
 )
-from fraudstream.engines.tensorrt_library import LibraryName, open_library
+from fraudstream.engines.tensorrt_library import open_library
 from fraudstream.errors import EngineFailed, ModelRefused
 from loadtest.engines.networks import SHAPES, subject
 
@@ -41,9 +42,10 @@ H, T = 8, 4
 _PRINT_DIGEST = """
 import hashlib, pathlib, sys
 from fraudstream.engines.tensorrt_build import build_plan
-from fraudstream.engines.tensorrt_library import LibraryName, open_library
+from fraudstream.engines.table import EngineKind
+from fraudstream.engines.tensorrt_library import open_library
 onnx = pathlib.Path(sys.argv[1]).read_bytes()
-plan = build_plan(open_library(LibraryName.TENSORRT_RTX), onnx, compute_capabilities=((8, 6),))
+plan = build_plan(open_library(EngineKind.TENSORRT_RTX), onnx, compute_capabilities=((8, 6),))
 print(hashlib.sha256(plan.content).hexdigest())
 """
 NETWORKS = pytest.mark.parametrize("name", list(SHAPES))
@@ -65,7 +67,7 @@ def built(
     profiles: Sequence[RowProfile] = ROW_PROFILES,
 ) -> Plan:
     """Return the plan that TensorRT-RTX builds."""
-    return build_plan(open_library(LibraryName.TENSORRT_RTX), file, profiles, gpus)
+    return build_plan(open_library(EngineKind.TENSORRT_RTX), file, profiles, gpus)
 
 
 @NETWORKS
@@ -76,7 +78,7 @@ def test_network_compiles_for_every_gpu(
     """With the profiles that serve; the header names library, version and GPUs."""
     plan = built(files[name, precision], AMPERE_TO_BLACKWELL)
 
-    version = tuple(int(part) for part in open_library(LibraryName.TENSORRT_RTX).version.split("."))
+    version = tuple(int(part) for part in open_library(EngineKind.TENSORRT_RTX).version.split("."))
     assert plan.content[:4] == b"vtrt"
     assert tuple(plan.content[24:28]) == version
     assert struct.unpack_from("<Q", plan.content, 32)[0] == sum(
@@ -241,4 +243,4 @@ def test_full_library_that_is_missing_is_a_named_error() -> None:
     if importlib.util.find_spec("tensorrt"):
         pytest.skip("TensorRT is installed")
     with pytest.raises(EngineFailed, match="LIBRARY_ABSENT: expected the package tensorrt"):
-        open_library(LibraryName.TENSORRT)
+        open_library(EngineKind.TENSORRT)

@@ -16,17 +16,17 @@ pytest.importorskip("tensorrt_rtx_bindings", reason="TensorRT-RTX is not install
 from fraudstream.engines.cuda import CudaSession  # after the skip
 from fraudstream.engines.onnx_engine import OnnxEngine
 from fraudstream.engines.protocol import GPU_BUCKETS, Precision
+from fraudstream.engines.table import EngineKind, EngineOrder
 from fraudstream.engines.tensorrt_engine import (
-    EngineOrder,
     TensorRTEngine,
     start_engine,
 )
-from fraudstream.engines.tensorrt_library import LibraryName
+from fraudstream.engines.tensorrt_library import TENSORRTS
 from fraudstream.errors import EngineFailed
 from tests.fakes.fake_gpu import FakeGpu, fake_library
 from tests.fakes.tiny_model import onnx_bytes, some_sequences, some_vectors, tiny_weights
 
-BOTH = pytest.mark.parametrize("name", list(LibraryName))
+BOTH = pytest.mark.parametrize("name", TENSORRTS)
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +41,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("engines") / "cache"
 
 
-def started(gpu: FakeGpu, onnx: bytes, folder: Path, name: LibraryName) -> TensorRTEngine:
+def started(gpu: FakeGpu, onnx: bytes, folder: Path, name: EngineKind) -> TensorRTEngine:
     """Return the engine on a fake GPU."""
     session = CudaSession(cast(ModuleType, gpu))
     order = EngineOrder(name, Precision.FP32, folder)
@@ -50,7 +50,7 @@ def started(gpu: FakeGpu, onnx: bytes, folder: Path, name: LibraryName) -> Tenso
 
 @BOTH
 def test_every_bucket_gives_the_scores_of_its_rows(
-    onnx: bytes, folder: Path, name: LibraryName
+    onnx: bytes, folder: Path, name: EngineKind
 ) -> None:
     """Rows go in and scores come out of the right places, and no batch sees the one before."""
     engine = started(FakeGpu(), onnx, folder, name)
@@ -65,7 +65,7 @@ def test_every_bucket_gives_the_scores_of_its_rows(
 def test_tensorrt_runs_captured_graphs(onnx: bytes, folder: Path) -> None:
     """With the full library a batch is one launch of a graph."""
     gpu = FakeGpu()
-    engine = started(gpu, onnx, folder, LibraryName.TENSORRT)
+    engine = started(gpu, onnx, folder, EngineKind.TENSORRT)
 
     engine.score(some_vectors(8), some_sequences(8))
 
@@ -75,7 +75,7 @@ def test_tensorrt_runs_captured_graphs(onnx: bytes, folder: Path) -> None:
 def test_tensorrt_rtx_makes_its_graphs_itself(onnx: bytes, folder: Path) -> None:
     """Nothing is captured by hand where the library does it."""
     gpu = FakeGpu()
-    engine = started(gpu, onnx, folder, LibraryName.TENSORRT_RTX)
+    engine = started(gpu, onnx, folder, EngineKind.TENSORRT_RTX)
 
     engine.score(some_vectors(8), some_sequences(8))
 
@@ -84,7 +84,7 @@ def test_tensorrt_rtx_makes_its_graphs_itself(onnx: bytes, folder: Path) -> None
 
 @BOTH
 def test_version_says_library_precision_and_gpu(
-    onnx: bytes, folder: Path, name: LibraryName
+    onnx: bytes, folder: Path, name: EngineKind
 ) -> None:
     """A decision names all that the last bits of its score depend on."""
     engine = started(FakeGpu(), onnx, folder, name)
@@ -95,7 +95,7 @@ def test_version_says_library_precision_and_gpu(
 
 def test_rows_that_are_no_bucket_are_refused(onnx: bytes, folder: Path) -> None:
     """A batch is padded before it comes here."""
-    engine = started(FakeGpu(), onnx, folder, LibraryName.TENSORRT)
+    engine = started(FakeGpu(), onnx, folder, EngineKind.TENSORRT)
 
     with pytest.raises(EngineFailed, match="expected one of"):
         engine.score(some_vectors(3), some_sequences(3))
@@ -105,8 +105,8 @@ def test_exhausted_memory_has_its_own_reason(onnx: bytes, folder: Path) -> None:
     """No memory to start with, or none for a batch: both are GPU_MEMORY, and nothing leaks."""
     full, filling = FakeGpu(free_bytes=1000), FakeGpu()
     with pytest.raises(EngineFailed) as at_start:
-        started(full, onnx, folder, LibraryName.TENSORRT)
-    engine = started(filling, onnx, folder, LibraryName.TENSORRT_RTX)
+        started(full, onnx, folder, EngineKind.TENSORRT)
+    engine = started(filling, onnx, folder, EngineKind.TENSORRT_RTX)
     filling.is_failing = True
 
     with pytest.raises(EngineFailed) as in_a_batch:
@@ -119,7 +119,7 @@ def test_exhausted_memory_has_its_own_reason(onnx: bytes, folder: Path) -> None:
 def test_closing_gives_all_memory_back(onnx: bytes, folder: Path) -> None:
     """An engine that failed must not hold what the next one needs."""
     gpu = FakeGpu()
-    engine = started(gpu, onnx, folder, LibraryName.TENSORRT)
+    engine = started(gpu, onnx, folder, EngineKind.TENSORRT)
 
     engine.close()
 
@@ -130,10 +130,10 @@ def test_second_start_takes_the_plan_from_the_cache(
     onnx: bytes, folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Plan, JSON and compiled kernels are written once."""
-    started(FakeGpu(), onnx, folder, LibraryName.TENSORRT_RTX)
+    started(FakeGpu(), onnx, folder, EngineKind.TENSORRT_RTX)
     written = {path.name: path.stat().st_mtime_ns for path in folder.glob("*.plan")}
 
-    started(FakeGpu(), onnx, folder, LibraryName.TENSORRT_RTX)
+    started(FakeGpu(), onnx, folder, EngineKind.TENSORRT_RTX)
 
     assert written == {path.name: path.stat().st_mtime_ns for path in folder.glob("*.plan")}
     assert list(folder.glob("*.jit"))
@@ -145,7 +145,7 @@ def test_plan_that_the_library_refuses_is_built_again(
 ) -> None:
     """A whole file of another library or driver costs a build, not the start."""
     folder = tmp_path / "cache"
-    started(FakeGpu(), onnx, folder, LibraryName.TENSORRT)
+    started(FakeGpu(), onnx, folder, EngineKind.TENSORRT)
     (plan,) = folder.glob("*.plan")
     (description,) = folder.glob("*.json")
     built = plan.read_bytes()
@@ -155,7 +155,7 @@ def test_plan_that_the_library_refuses_is_built_again(
     description.write_text(text.replace(_sha256(built), _sha256(foreign)))
 
     with caplog.at_level(logging.WARNING):
-        started(FakeGpu(), onnx, folder, LibraryName.TENSORRT)
+        started(FakeGpu(), onnx, folder, EngineKind.TENSORRT)
 
     assert plan.read_bytes() == built
     assert "is refused, it is built again" in caplog.text

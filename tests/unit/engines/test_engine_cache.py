@@ -12,14 +12,14 @@ import pytest
 
 from fraudstream.engines.engine_cache import EngineCache, PlanKey
 from fraudstream.engines.protocol import Precision
+from fraudstream.engines.table import EngineKind
 from fraudstream.engines.tensorrt_build import ROW_PROFILES, Plan, TensorSpec
-from fraudstream.engines.tensorrt_library import LibraryName
 from fraudstream.errors import InvalidSettings
 
 KEY = PlanKey(
     model_sha256="ab" * 32,
     precision=Precision.FP16,
-    library=LibraryName.TENSORRT,
+    library=EngineKind.TENSORRT,
     library_version="11.4.0.106",
     gpu_name="NVIDIA L4",
     compute_capability=(8, 9),
@@ -62,7 +62,7 @@ def test_json_beside_it_names_tensors_and_profiles(folder: Path) -> None:
     [
         replace(KEY, model_sha256="cd" * 32),
         replace(KEY, precision=Precision.FP32),
-        replace(KEY, library=LibraryName.TENSORRT_RTX),
+        replace(KEY, library=EngineKind.TENSORRT_RTX),
         replace(KEY, library_version="11.5"),
         replace(KEY, gpu_name="NVIDIA L40"),
         replace(KEY, compute_capability=(9, 0)),

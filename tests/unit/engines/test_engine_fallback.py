@@ -25,6 +25,7 @@ class FakeGpuEngine:
 
     version = "fake-gpu"
     buckets = GPU_BUCKETS
+    is_cpu = False
 
     def __init__(self, onnx: bytes) -> None:
         self._onnx = OnnxEngine(onnx)
@@ -97,12 +98,13 @@ def world(onnx: bytes) -> Iterator[World]:
 def test_cpu_serves_until_the_ordered_engine_is_open(world: World, onnx: bytes) -> None:
     """The first row waits for no build; the version says that it was not what was ordered."""
     world.score()
-    before = (world.engine.version, world.engine.buckets[-1])
+    before = (world.engine.version, world.engine.buckets[-1], world.engine.is_cpu)
 
     world.open(FakeGpuEngine(onnx))
 
-    assert before == (world.cpu.version + "+fallback", 64)
+    assert before == (world.cpu.version + "+fallback", 64, True)
     assert (world.engine.version, world.engine.buckets[-1]) == ("fake-gpu", 1024)
+    assert not world.engine.is_cpu
 
 
 @pytest.mark.parametrize("rows", [8, 1024])

@@ -15,6 +15,7 @@ class FakeGpuMember:
 
     version = "fake-gpu"
     buckets = GPU_BUCKETS
+    is_cpu = False
     is_closed = False
 
     def score(self, vectors: FloatArray, sequences: FloatArray) -> FloatArray:
@@ -37,6 +38,7 @@ def test_one_member_on_a_gpu_makes_batches_large() -> None:
     both = members(FakeGpuMember(), cpu)
 
     assert (members(cpu).buckets, both.buckets) == (BUCKETS, GPU_BUCKETS)
+    assert (members(cpu).is_cpu, both.is_cpu) == (True, False)
     assert both.score(some_vectors(1024), some_sequences(1024)) == pytest.approx(
         cpu.score(some_vectors(1024), some_sequences(1024)), abs=1e-6
     )

@@ -43,6 +43,7 @@ class FakeEngine:
     """Scores every row alike."""
 
     buckets = BUCKETS
+    is_cpu = True
 
     def __init__(self, raw: float, version: str) -> None:
         self._raw = raw

@@ -128,7 +128,7 @@ async def test_slow_engine_keeps_to_its_thread() -> None:
 async def test_gpu_keeps_to_the_thread() -> None:
     """One that stalls must not stop the event loop, where stand-ins are made."""
     engine = FakeEngine()
-    engine.buckets = GPU_BUCKETS
+    engine.is_cpu = False
     async with running(engine) as lone:
         for _ in range(3):
             await lone.score(*rows(1))

@@ -12,16 +12,16 @@ import pytest
 from prometheus_client import REGISTRY
 
 from fraudstream.engines.protocol import Engine, Precision
-from fraudstream.engines.tensorrt_engine import EngineOrder
-from fraudstream.engines.tensorrt_library import LibraryName
+from fraudstream.engines.table import EngineKind, EngineOrder
+from fraudstream.engines.tensorrt_library import TENSORRTS
 from fraudstream.errors import ModelRefused
 from fraudstream.models.artefact import read_artefact, sign_artefact, write_artefact
 from fraudstream.models.manifest import MemberKind
-from fraudstream.models.open_gpu_engine import open_gpu
+from fraudstream.models.open_engine import open_ordered
 from fraudstream.models.repository import ModelRepository
 from fraudstream.runtime.clock import epoch_ms
 from services.scoring.inference.model_source import ModelSource
-from services.scoring.settings import EngineChoice, ScoringSettings
+from services.scoring.settings import ScoringSettings
 from tests.fakes.tiny_model import (
     onnx_bytes,
     some_sequences,
@@ -50,7 +50,7 @@ def test_cpu_engine_serves_by_default(repository: ModelRepository) -> None:
     """A laptop needs no GPU, and nothing is marked as a fallback."""
     _, engine = ModelSource(repository, BUDGET, None).load_champion()
 
-    assert ScoringSettings.read().engine is EngineChoice.ONNXRUNTIME
+    assert ScoringSettings.read().engine is EngineKind.ONNXRUNTIME
     assert engine.version.startswith("onnxruntime-")
     assert not engine.version.endswith("+fallback")
 
@@ -68,11 +68,11 @@ def test_model_of_amounts_in_another_currency_is_refused(tmp_path: Path) -> None
         ModelSource(repository, BUDGET, reference_currency="EUR").load_champion()
 
 
-@pytest.mark.parametrize("library", list(LibraryName))
+@pytest.mark.parametrize("library", TENSORRTS)
 def test_ordered_gpu_that_is_not_there_is_served_by_the_cpu_and_alarms(
     repository: ModelRepository,
     tmp_path: Path,
-    library: LibraryName,
+    library: EngineKind,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """Decisions go on, each says that it is a fallback, and the gauge is 1."""
@@ -104,7 +104,7 @@ def test_model_without_a_network_is_not_for_a_gpu(folder: Path, tmp_path: Path) 
     (member,) = artefact.manifest.members
     trees = member.model_copy(update={"kind": MemberKind.BOOSTING})
     manifest = artefact.manifest.model_copy(update={"members": (trees,)})
-    order = EngineOrder(LibraryName.TENSORRT, Precision.FP32, tmp_path / "engines")
+    order = EngineOrder(EngineKind.TENSORRT, Precision.FP32, tmp_path / "engines")
 
     with pytest.raises(ModelRefused, match="MODEL_GPU: no member is a network in fp32"):
-        open_gpu(replace(artefact, manifest=manifest), order)
+        open_ordered(replace(artefact, manifest=manifest), order)
