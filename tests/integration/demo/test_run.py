@@ -1,4 +1,4 @@
-"""The demo as a newcomer runs it: samples sent, decisions proven, Ctrl-C; and on own servers."""
+"""The demo as a newcomer runs it, the README's commands to the letter; and on own servers."""
 
 from __future__ import annotations
 
@@ -16,11 +16,13 @@ from typing import Any, Final
 import pytest
 from kafka import KafkaProducer
 
-from demo.running import ENVIRONMENT_FILE, FILE_NAME, METRICS_FILE
+from demo.running import FILE_NAME, METRICS_FILE
 from fraudstream.topics import RULES
 from harness.processes import PROJECT_FOLDER, ChildProcess, is_port_open, wait_until
 from harness.servers import Broker, ValkeyServer
 from tests.conftest import create_topics
+from tests.outside.pages.page_run import is_as_said
+from tests.outside.pages.pages import blocks_of
 
 _START_TIMEOUT_S: Final = 180.0
 # In the order of sending; each has a card of its own.
@@ -34,6 +36,18 @@ _SAMPLES: Final = {
     "decline": ("decline", ["BLOCKED_MERCHANTS"]),
 }
 _EXAMPLE: Final = PROJECT_FOLDER / "samples" / "approve.json"
+_README: Final = (PROJECT_FOLDER / "README.md").read_text()
+# Sections of the README whose blocks are typed, in this order.
+_SECTIONS: Final = (
+    "Try it",
+    "Send a transaction",
+    "Prove a decision",
+    "See its metrics",
+    "Call it over gRPC",
+)
+# Of their blocks: the first is what runs already, the second lists what runs for an hour.
+_SENT_BESIDE: Final = len(_SAMPLES) + 3  # a bad one, one that the page sends, one by gRPC
+_NOT_TYPED: Final = ("make demo\n", "make test\n")
 
 Done = subprocess.CompletedProcess[str]
 
@@ -53,17 +67,45 @@ def _demo(*arguments: str) -> Done:
     return _run("demo", *arguments)
 
 
-def _shell(folder: Path, command: str) -> Done:
-    """Run a command in a shell that has read the running line's variables, as the README says."""
-    script = f'. {folder}/{ENVIRONMENT_FILE} && "{sys.executable}" -m {command}'
+def _text_of(section: str) -> str:
+    return _README.partition(f"\n## {section}\n")[2].partition("\n## ")[0]
+
+
+def _typed(project: Path, section: str, *, said: str, ports: dict[str, int]) -> Done:
+    """Type a section's blocks into a shell in which the virtual environment is active.
+
+    Args:
+        project: A folder with what the working tree has.
+        section: Of the README.
+        said: What the commands of earlier sections printed.
+        ports: Where processes of the demo listen, by what the page says of each.
+    """
+    lines = []
+    for block in blocks_of(_text_of(section)):
+        text = block.text.replace("DECISION_ID", _word(said, "decision id"))
+        for documented, port in ports.items():
+            text = text.replace(f"127.0.0.1:{documented}", f"127.0.0.1:{port}")
+        if text not in _NOT_TYPED:
+            lines.append(f"python - <<'END'\n{text}END\n" if block.language == "python" else text)
+    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     return subprocess.run(
-        ["bash", "-c", script],
-        cwd=PROJECT_FOLDER,
+        ["bash", "-eu", "-o", "pipefail", "-c", "".join(lines)],
+        cwd=project,
+        env=environment,
         capture_output=True,
         text=True,
         timeout=280,
         check=False,
     )
+
+
+def _linked_project(folder: Path) -> Path:
+    """Return a folder with what the working tree has, and no demo but this test's own."""
+    folder.mkdir()
+    for path in PROJECT_FOLDER.iterdir():
+        if path.name not in ("var", "out", ".git"):
+            (folder / path.name).symlink_to(path)
+    return folder
 
 
 @dataclass(frozen=True)
@@ -75,8 +117,7 @@ class DemoRun:
     words: str
     sent: dict[str, Done]
     refused: Done
-    parity: Done
-    replayed: Done
+    typed: dict[str, Done]
     measured: dict[str, bool]
     left_behind: list[str]
 
@@ -96,19 +137,25 @@ def demo_run(tmp_path_factory: pytest.TempPathFactory) -> DemoRun:
     """Do what the README says while the demo runs, then end it by Ctrl-C."""
     folder = tmp_path_factory.mktemp("demo")
     summary = folder / "out.json"
-    command = [sys.executable, "-m", "demo", "--rate", "30", "--summary", str(summary)]
-    demo = ChildProcess("demo", [*command, "--folder", str(folder), "--plain"], folder / "demo.log")
+    project = _linked_project(folder / "project")
+    demos = project / "var" / "demo"
+    command = ["bash", "-c", 'cd "$0" && exec "$@"', str(project), sys.executable, "-m", "demo"]
+    command += ["--rate", "30", "--summary", str(summary), "--plain"]
+    demo = ChildProcess("demo", command, folder / "demo.log")
     demo.start()
     try:
-        demo.wait_ready((folder / FILE_NAME).exists, _START_TIMEOUT_S)
-        sent = {name: _demo("--folder", str(folder), *_sample(name)) for name in _SAMPLES}
-        refused = _demo("--folder", str(folder), *_sample("bad/currency"))
-        decision_id = _word(sent["challenge"].stdout, "decision id")
-        past = f"--past {folder}/past.parquet"
-        parity = _shell(folder, f"training parity {past}")
-        replayed = _shell(folder, f"services.scoring replay {decision_id} {past}")
-        targets = json.loads((folder / METRICS_FILE).read_text())
-        measured = {each["labels"]["job"]: _answers(each["targets"][0]) for each in targets}
+        demo.wait_ready((demos / FILE_NAME).exists, _START_TIMEOUT_S)
+        sent = {name: _demo("--folder", str(demos), *_sample(name)) for name in _SAMPLES}
+        refused = _demo("--folder", str(demos), *_sample("bad/currency"))
+        targets = json.loads((demos / METRICS_FILE).read_text())
+        ports = {each["labels"]["job"]: each["targets"][0] for each in targets}
+        typed: dict[str, Done] = {}
+        for section in _SECTIONS:
+            said = "".join(done.stdout for done in typed.values())
+            typed[section] = _typed(
+                project, section, said=said, ports=_documented(demo.log_text(), ports)
+            )
+        measured = {name: _answers(target) for name, target in ports.items()}
         demo.signal(signal.SIGINT)
         assert demo.wait_end(_START_TIMEOUT_S), demo.log_text()
     finally:
@@ -120,11 +167,17 @@ def demo_run(tmp_path_factory: pytest.TempPathFactory) -> DemoRun:
         demo.log_text(),
         sent,
         refused,
-        parity,
-        replayed,
+        typed,
         measured,
         _processes_naming(folder),
     )
+
+
+def _documented(screen: str, metrics: dict[str, str]) -> dict[str, int]:
+    """Return where the ports of the page are, for a machine on which some are taken."""
+    scoring = re.search(r"^scoring +gRPC on 127\.0\.0\.1:(\d+)", screen, re.MULTILINE)
+    assert scoring is not None, screen
+    return {"50051": int(scoring[1]), "9105": int(metrics["ingest"].rpartition(":")[2])}
 
 
 def _sample(name: str) -> tuple[str, str]:
@@ -169,14 +222,14 @@ def test_the_demo_accounts_for_every_record(demo_run: DemoRun) -> None:
     summary = demo_run.summary
     accounted = sum(summary[n] for n in ("decided", "duplicates", "dead_lettered", "late"))
 
-    assert accounted == summary["sent"] + len(_SAMPLES) + 1
+    assert accounted == summary["sent"] + _SENT_BESIDE
 
 
 def test_the_demo_tells_what_others_sent_and_that_it_ends(demo_run: DemoRun) -> None:
     """The samples are not its own records, and Ctrl-C is answered before the services end."""
     words = demo_run.words
 
-    assert f"sent {demo_run.summary['sent']} and {len(_SAMPLES) + 1} more by others: " in words
+    assert f"sent {demo_run.summary['sent']} and {_SENT_BESIDE} more by others: " in words
     assert words.index("ending the line") < words.index("more by others")
 
 
@@ -216,21 +269,38 @@ def test_a_refused_sample_is_told_by_the_exit_code(demo_run: DemoRun) -> None:
     assert "refused   CURRENCY" in demo_run.refused.stdout
 
 
-def test_parity_holds_on_the_demo_with_its_loaded_past(demo_run: DemoRun) -> None:
-    """The certificate begins from what was loaded into the store, and names it."""
-    found = demo_run.parity
+@pytest.mark.parametrize(
+    ("section", "lines"),
+    [
+        ("Try it", ["training parity  prove the features of decisions, bit for bit"]),
+        ("Send a transaction", ["decision  approve, score …"]),
+        ("Prove a decision", ["loaded past  …", "parity holds", "identical"]),
+        ("See its metrics", ['fraud_ingest_records_total{outcome="accepted"} …']),
+        ("Call it over gRPC", ["ACTION_APPROVE …"]),
+    ],
+)
+def test_commands_of_the_readme_print_what_it_says(
+    demo_run: DemoRun, section: str, lines: list[str]
+) -> None:
+    """Typed as they stand, in their order, while the demo runs."""
+    done = demo_run.typed[section]
+    printed = [re.sub(r" +", " ", line) for line in done.stdout.splitlines()]
 
-    assert found.returncode == 0, found.stdout + found.stderr
-    assert found.stdout.splitlines()[-1] == "parity holds"
-    assert "loaded past" in found.stdout
+    assert done.returncode == 0, done.stdout + done.stderr
+    for line in lines:
+        said = re.sub(r" +", " ", line).strip()
+        assert any(is_as_said(found, said) for found in printed), done.stdout
 
 
-def test_a_decision_of_the_demo_is_made_again(demo_run: DemoRun) -> None:
-    """Features from the loaded past and the log, score, rules and action."""
-    found = demo_run.replayed
+def test_table_of_the_readme_is_what_the_samples_get() -> None:
+    """Each decision, and the reason that the page gives for it."""
+    rows = re.findall(r"^\| (`\w+\.json`.*?) \| (\w+) \| (.*) \|$", _README, re.MULTILINE)
+    told = {name: (row[1], row[2]) for row in rows for name in re.findall(r"(\w+)\.json", row[0])}
 
-    assert found.returncode == 0, found.stdout + found.stderr
-    assert found.stdout.splitlines()[-1] == "identical"
+    assert told.keys() == _SAMPLES.keys()
+    for name, (action, why) in told.items():
+        codes = re.findall(r"`([A-Z_]+)`", why)
+        assert (action, codes or ["FITS_HABITS"]) == (_SAMPLES[name][0], _SAMPLES[name][1][:1])
 
 
 def test_every_process_of_the_demo_shows_its_metrics(demo_run: DemoRun) -> None:
