@@ -11,9 +11,9 @@ from rich.table import Table
 from rich.text import Text
 
 from demo.tally import Snapshot
+from fraudstream.transaction.actions import ACTION_WORDS
 
 PLAIN_EVERY_S: Final = 5.0
-_ACTIONS: Final = ("approve", "challenge", "review", "decline")
 
 
 class Screen(Protocol):
@@ -43,7 +43,7 @@ def decided_words(snapshot: Snapshot) -> str:
     >>> decided_words(Tally(0).snapshot(0))
     'approve 0, challenge 0, review 0, decline 0'
     """
-    return ", ".join(f"{name} {snapshot.decided.get(name, 0):,}" for name in _ACTIONS)
+    return ", ".join(f"{name} {snapshot.decided.get(name, 0):,}" for name in ACTION_WORDS)
 
 
 class PlainScreen:

@@ -21,7 +21,7 @@ from fraudstream.broker.log_reader import LogReader, LogRecord
 from fraudstream.runtime.clock import epoch_ms
 from fraudstream.settings import KafkaSettings
 from fraudstream.topics import DECISIONS, DLQ, LATE, RAW
-from fraudstream.transaction.alert_actions import needs_person
+from fraudstream.transaction.actions import needs_person
 from fraudstream.transaction.formats import CONTENT_TYPE, JSON
 from fraudstream.transaction.identity import Identity, alert_id_of
 from fraudstream.v1.decision_pb2 import AcceptedTransaction, Decision, Reason

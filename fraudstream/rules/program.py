@@ -10,7 +10,6 @@ Most of it is the copy of the variables into the evaluator, which gets only what
 
 from __future__ import annotations
 
-import operator
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -26,6 +25,7 @@ from fraudstream.rules.signals import Lookup, Signal
 from fraudstream.rules.tokens import condition_refused
 from fraudstream.rules.variables import SCORE, Value, samples_of
 from fraudstream.telemetry.metrics import RULE_FAULTS
+from fraudstream.transaction.actions import STRICTNESS
 from fraudstream.v1.transaction_pb2 import Transaction
 
 # Of all conditions together. A set of this size takes half a millisecond.
@@ -62,9 +62,6 @@ def _holds(program: cel.Program, variables: cel.Context) -> bool:
     except _FAULTS:
         RULE_FAULTS.inc()
         return False
-
-
-_strictness = operator.attrgetter("action")
 
 
 class RuleProgram:
@@ -114,7 +111,8 @@ class RuleProgram:
             conditions.reader.read(transaction, inputs, values)
             found += conditions.fired(values)
         if len(found) > 1:
-            found.sort(key=_strictness, reverse=True)  # keeps the order of equals
+            # Keeps the order of equals.
+            found.sort(key=lambda each: STRICTNESS[each.action], reverse=True)
         return found
 
 

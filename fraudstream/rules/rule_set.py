@@ -20,6 +20,7 @@ from fraudstream.card_data.detector import kind_of
 from fraudstream.errors import RuleSetRefused
 from fraudstream.rules.entries import EntryField, entry_key
 from fraudstream.rules.variables import WORDS_OF
+from fraudstream.transaction.actions import ACTION_WORDS
 from fraudstream.transaction.card_token import CARD_TOKEN
 from fraudstream.transaction.limits import TIMES_MS
 from fraudstream.v1.decision_pb2 import Action
@@ -35,12 +36,6 @@ MAX_SQUARED_DOTS: Final = 16_000_000
 _STRICT: Final = ConfigDict(frozen=True, extra="forbid", strict=True)
 _CODE: Final = r"^[A-Z][A-Z0-9_]{2,39}$"
 _NAME: Final = r"^[a-z][a-z0-9_]{0,38}$"
-_ACTIONS: Final = {
-    "approve": Action.ACTION_APPROVE,
-    "challenge": Action.ACTION_CHALLENGE,
-    "review": Action.ACTION_REVIEW,
-    "decline": Action.ACTION_DECLINE,
-}
 
 
 class ListKind(StrEnum):
@@ -52,9 +47,9 @@ class ListKind(StrEnum):
 
 
 def _action(value: object) -> object:
-    found = _ACTIONS.get(value) if isinstance(value, str) else None
+    found = ACTION_WORDS.get(value) if isinstance(value, str) else None
     if found is None:
-        msg = f"expected one of {', '.join(_ACTIONS)}"
+        msg = f"expected one of {', '.join(ACTION_WORDS)}"
         raise ValueError(msg)
     return found
 

@@ -2,7 +2,7 @@
 
 1. A block list declines. Nothing lowers that.
 2. A rule that fires, or a watch list (review), raises the action to its own. The strictest wins:
-   decline > review > challenge. A weaker signal never lowers what the model wants.
+   see `transaction/actions.py`. A weaker signal never lowers what the model wants.
 3. An allow list, or an `approve` rule, takes the *model's* action back to approve. It lifts neither
    a list nor a rule of 1 and 2.
 4. Else the model's action stands.
@@ -19,6 +19,7 @@ from typing import Final
 
 from fraudstream.rules.rule_set import Cap, StandIn
 from fraudstream.rules.signals import Signal
+from fraudstream.transaction.actions import strictest
 from fraudstream.transaction.json_form import ENUM_WORDS
 from fraudstream.v1.decision_pb2 import Action
 from fraudstream.v1.transaction_pb2 import Transaction
@@ -38,7 +39,7 @@ def ruled_action(model_action: Action, signals: Sequence[Signal]) -> Action:
         return model_action
     wanted = [signal.action for signal in signals]
     # A list or rule that approves takes the model's word away, not that of the others.
-    return max(wanted) if _APPROVE in wanted else max([model_action, *wanted])
+    return strictest(wanted if _APPROVE in wanted else [model_action, *wanted])
 
 
 def stand_in_action(transaction: Transaction, policy: StandIn, signals: Sequence[Signal]) -> Action:
@@ -48,8 +49,7 @@ def stand_in_action(transaction: Transaction, policy: StandIn, signals: Sequence
     >>> stand_in_action(Transaction(), policy, []) == Action.ACTION_REVIEW
     True
     """
-    wanted = [signal.action for signal in signals]
-    return max([_capped(transaction, policy), *wanted])
+    return strictest([_capped(transaction, policy), *(signal.action for signal in signals)])
 
 
 def _capped(transaction: Transaction, policy: StandIn) -> Action:

@@ -34,6 +34,7 @@ from fraudstream.topics import (
     LABELS_RAW,
     RAW,
 )
+from fraudstream.transaction.actions import ACTION_WORDS
 
 EXPORTED: Final[Mapping[str, Sequence[MetricWrapperBase]]] = {
     "ingest": (
@@ -133,7 +134,7 @@ LABEL_VALUES: Final[Mapping[Counter, Sequence[Sequence[str]]]] = {
         ),
         ("switched", "lost", "other", "failed"),
     ),
-    metrics.DECISIONS: (("approve", "challenge", "review", "decline"), ("false", "true")),
+    metrics.DECISIONS: (tuple(ACTION_WORDS), ("false", "true")),
     metrics.SCORED: (("0.0", "0.005", "0.01", "0.03", "0.1", "0.3"),),
     metrics.RULE_SETS: (("served", "refused"),),
     metrics.RESCORED: (("same", "different", "unscorable"),),

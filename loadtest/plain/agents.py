@@ -19,7 +19,7 @@ from fraudstream.runtime.readiness import say_ready
 from fraudstream.settings import KafkaSettings, RedisSettings
 from fraudstream.telemetry.trace_context import TRACEPARENT, TraceContext
 from fraudstream.topics import ACCEPTED, ALERTS, DECISIONS, ENTITIES, Topic
-from fraudstream.transaction.alert_actions import needs_person
+from fraudstream.transaction.actions import needs_person
 from fraudstream.v1.decision_pb2 import AcceptedTransaction, Decision
 from fraudstream.v1.features_pb2 import EntityRow
 from fraudstream.v1.scoring_pb2 import FeatureBatchRequest, FeatureRow, ScoreBatchResponse

@@ -12,7 +12,7 @@ from fraudstream.features.state import CARD_START, SHARED_STATE
 from fraudstream.features.stored_values import CARD, CARD_VALUE, entity_key, log_key
 from fraudstream.store.shard import ShardRef, unpack_pending
 from fraudstream.topics import ACCEPTED, ALERTS, STAND_INS, partition_of
-from fraudstream.transaction.alert_actions import needs_person
+from fraudstream.transaction.actions import needs_person
 from fraudstream.transaction.identity import DIGEST_BYTES, Identity, decision_id_of
 from fraudstream.v1.alert_pb2 import Alert
 from fraudstream.v1.decision_pb2 import AcceptedTransaction, Decision

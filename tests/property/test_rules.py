@@ -14,11 +14,11 @@ from fraudstream.rules.program import RuleProgram
 from fraudstream.rules.reading import ModelInputs
 from fraudstream.rules.rule_set import RuleSet
 from fraudstream.rules.ruling import ruled_action
+from fraudstream.transaction.actions import ACTION_WORDS
 from fraudstream.v1.decision_pb2 import Action
 from fraudstream.v1.transaction_pb2 import Channel, Transaction
 from tests.material.rule_files import AT_MS, purchase
 
-_ACTIONS: Final = ("approve", "challenge", "review", "decline")
 _MCCS: Final = ("5411", "5812", "6051")
 _LEAVES: Final = (
     "transaction.amount_reference_minor > 5000",
@@ -59,7 +59,7 @@ def rule_sets(draw: st.DrawFn) -> dict[str, Any]:
         {
             "code": f"RULE_{number}",
             "when": when,
-            "action": draw(st.sampled_from(_ACTIONS)),
+            "action": draw(st.sampled_from(list(ACTION_WORDS))),
             "text": f"Rule {number}",
         }
         for number, when in enumerate(conditions)
@@ -68,7 +68,7 @@ def rule_sets(draw: st.DrawFn) -> dict[str, Any]:
     return {
         "id": "cards",
         "version": draw(st.integers(1, 99)),
-        "stand_in": {"otherwise": draw(st.sampled_from(_ACTIONS))},
+        "stand_in": {"otherwise": draw(st.sampled_from(list(ACTION_WORDS)))},
         "rules": rules,
         "lists": {"blocked": blocked},
     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Final
 
+from fraudstream.names import words_of
 from fraudstream.transaction.iso_codes import CURRENCY_EXPONENTS
 from fraudstream.v1 import decision_pb2, transaction_pb2
 
@@ -12,12 +13,7 @@ _MINUTE_S: Final = 60
 _HOUR_S: Final = 3_600
 _DAY_S: Final = 86_400
 _TOKEN_TAIL: Final = 8
-_ACTIONS: Final[dict[int, str]] = {
-    decision_pb2.ACTION_APPROVE: "approve",
-    decision_pb2.ACTION_CHALLENGE: "challenge",
-    decision_pb2.ACTION_REVIEW: "review",
-    decision_pb2.ACTION_DECLINE: "decline",
-}
+_ACTIONS: Final[dict[int, str]] = words_of(decision_pb2.Action)
 _CHANNELS: Final[dict[int, str]] = {
     transaction_pb2.CHANNEL_POS: "POS",
     transaction_pb2.CHANNEL_ECOMMERCE: "e-commerce",

@@ -18,7 +18,7 @@ from fraudstream.broker.messages import message_of
 from fraudstream.broker.topic_info import Log
 from fraudstream.store.shard import ShardKeys
 from fraudstream.store.shard_store import RECORD_LIFE_S, StoredValue
-from fraudstream.transaction.alert_actions import needs_person
+from fraudstream.transaction.actions import needs_person
 from fraudstream.transaction.identity import DIGEST_BYTES, Identity, identity_of
 from fraudstream.v1.alert_pb2 import Alert
 from fraudstream.v1.decision_pb2 import Decision

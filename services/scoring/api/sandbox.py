@@ -15,6 +15,7 @@ from typing import Final, cast
 
 from fraudstream.errors import CALLER_ERRORS, FraudStreamError, InvalidTransaction
 from fraudstream.names import word_of
+from fraudstream.transaction.actions import ACTIONS
 from fraudstream.transaction.identity import decision_id_of
 from fraudstream.v1.decision_pb2 import Action, Decision, Reason, StandInCause
 from services.scoring.api.methods import Decider
@@ -25,12 +26,6 @@ from services.scoring.reasons.texts import stand_in_reason
 
 MARK: Final = "sandbox"
 _REASON: Final = Reason(code="SANDBOX", text="A test transaction: nothing was decided")
-_SCORES: Final = {
-    Action.ACTION_APPROVE: 0.01,
-    Action.ACTION_CHALLENGE: 0.40,
-    Action.ACTION_REVIEW: 0.70,
-    Action.ACTION_DECLINE: 0.95,
-}
 
 
 def _kebab(text: str) -> str:
@@ -41,9 +36,9 @@ def _kebab(text: str) -> str:
 def _decisions() -> dict[str, Decision]:
     found = {
         _kebab(word_of(Action, action)): Decision(
-            action=action, score=score, raw_score=score, reasons=[_REASON]
+            action=action, score=row.test_score, raw_score=row.test_score, reasons=[_REASON]
         )
-        for action, score in _SCORES.items()
+        for action, row in ACTIONS.items()
     }
     found["replayed"] = Decision(action=Action.ACTION_APPROVE, reasons=[_REASON], replayed=True)
     found["provisional"] = Decision(

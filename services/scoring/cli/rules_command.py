@@ -27,6 +27,7 @@ from fraudstream.runtime.clock import epoch_ms
 from fraudstream.settings import KafkaSettings, RatesSettings
 from fraudstream.signing import People, Signer
 from fraudstream.topics import RULES, partition_of
+from fraudstream.transaction.actions import ACTIONS
 from fraudstream.transaction.card_token import NO_TOKENS
 from fraudstream.transaction.json_form import decode_json
 from fraudstream.transaction.money import open_rate_table
@@ -136,12 +137,7 @@ def _findings(
     left = program.codes_that_need_model if inputs is None else ()
     if left:
         lines.append(f"not tried without --score: {', '.join(left)}")
-    for action in (
-        Action.ACTION_APPROVE,
-        Action.ACTION_CHALLENGE,
-        Action.ACTION_REVIEW,
-        Action.ACTION_DECLINE,
-    ):
+    for action in ACTIONS:
         lines.append(f"model says {_word(action)}: {_word(ruled_action(action, signals))}")
     bare = program.signals(transaction, None)
     policy = program.rule_set.stand_in

@@ -10,13 +10,18 @@ from typing import Final
 
 from fraudstream.telemetry.trace_context import TraceContext
 from fraudstream.transaction.identity import Identity, decision_id_of
-from fraudstream.v1.decision_pb2 import Decision, Freshness, StageTimings
+from fraudstream.v1.decision_pb2 import AcceptedTransaction, Decision, Freshness, StageTimings
+from fraudstream.v1.scoring_pb2 import RowResult, ScoreBatchResponse
 from fraudstream.v1.transaction_pb2 import Transaction
 from services.scoring.decision.verdict import Verdict
 
-# Field 20 (`replayed`), a varint of 1. In a protobuf message the last value of a field wins, so
-# appending these bytes sets the flag without parsing and serialising the whole decision again.
-_REPLAYED: Final = b"\xa0\x01\x01"
+# In a protobuf message the last value of a field wins, so appending these bytes sets the flag
+# without parsing and serialising the whole decision again.
+_REPLAYED: Final = Decision(replayed=True).SerializeToString()
+# What stands before the length of a message that is a field of another.
+_ACCEPTED: Final = AcceptedTransaction(decision=Decision()).SerializeToString()[:-1]
+_RESULT: Final = RowResult(decision=Decision()).SerializeToString()[:-1]
+_RESPONSE: Final = ScoreBatchResponse(results=[RowResult()]).SerializeToString()[:-1]
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,22 +120,15 @@ def mark_replayed(decision: bytes) -> bytes:
     return decision + _REPLAYED
 
 
-# Fields 1 (`transaction`) and 5 (`decision`) of an `AcceptedTransaction`.
-_ACCEPTED: Final = b"\x0a", b"\x2a"
-
-
 def accepted_row(transaction: Transaction, decision: bytes) -> bytes:
     """Return the serialised accepted row that carries a serialised decision about a transaction.
 
-    >>> from fraudstream.v1.decision_pb2 import AcceptedTransaction
     >>> row = AcceptedTransaction.FromString(accepted_row(Transaction(mcc="5411"), b""))
     >>> row.transaction.mcc, row.HasField("decision")
     ('5411', True)
     """
-    content = transaction.SerializeToString()
-    of_transaction, of_decision = _ACCEPTED
-    head = (of_transaction, _varint(len(content)), content, of_decision, _varint(len(decision)))
-    return b"".join((*head, decision))
+    row = AcceptedTransaction(transaction=transaction).SerializeToString()
+    return b"".join((row, _ACCEPTED, _varint(len(decision)), decision))
 
 
 def _varint(number: int) -> bytes:
@@ -144,20 +142,18 @@ def _varint(number: int) -> bytes:
 
 
 def wrap_decision(decision: bytes) -> bytes:
-    """Return the serialised `RowResult` that holds a serialised decision (its field 1).
+    """Return the serialised `RowResult` that holds a serialised decision.
 
-    >>> from fraudstream.v1.scoring_pb2 import RowResult
     >>> RowResult.FromString(wrap_decision(b"")).WhichOneof("outcome")
     'decision'
     """
-    return b"\x0a" + _varint(len(decision)) + decision
+    return _RESULT + _varint(len(decision)) + decision
 
 
 def wrap_results(results: list[bytes]) -> bytes:
-    """Return the serialised `ScoreBatchResponse` of serialised `RowResult`s (its field 1).
+    """Return the serialised `ScoreBatchResponse` of serialised `RowResult`s.
 
-    >>> from fraudstream.v1.scoring_pb2 import ScoreBatchResponse
     >>> len(ScoreBatchResponse.FromString(wrap_results([b"", b""])).results)
     2
     """
-    return b"".join(b"\x0a" + _varint(len(result)) + result for result in results)
+    return b"".join(_RESPONSE + _varint(len(result)) + result for result in results)

@@ -22,7 +22,7 @@ from fraudstream.telemetry.metrics import ALERTS
 from fraudstream.telemetry.trace_context import TRACEPARENT, TraceContext
 from fraudstream.topics import ACCEPTED, DECISIONS, STAND_INS
 from fraudstream.topics import ALERTS as ALERTS_TOPIC
-from fraudstream.transaction.alert_actions import needs_person
+from fraudstream.transaction.actions import needs_person
 from fraudstream.v1.decision_pb2 import Decision
 from fraudstream.v1.rescore_pb2 import StandIn
 from services.scoring.decision.message import accepted_row

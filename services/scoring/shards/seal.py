@@ -21,8 +21,6 @@ from fraudstream.store.shard_store import OUTAGE_LONGEST_S, RECORD_LIFE_S
 from fraudstream.transaction.identity import Identity, decision_id_of
 from fraudstream.v1.decision_pb2 import Decision
 
-# Field 33 (`seal`), bytes. Appended as `replayed` is: nothing is parsed or serialised again.
-_FIELD: Final = b"\x8a\x02"
 _MAC_BYTES: Final = 16
 _DOMAIN: Final = b"fraudstream decision record\0"
 # Unsealed records of an older release live so long at most: a stop's time is added to their life.
@@ -91,8 +89,8 @@ class Seal:
 
 
 def _head_of(key_id: str) -> bytes:
-    name = key_id.encode()
-    return _FIELD + bytes([len(name) + _MAC_BYTES]) + name
+    # Appended as `replayed` is: nothing is parsed or serialised again.
+    return Decision(seal=key_id.encode() + bytes(_MAC_BYTES)).SerializeToString()[:-_MAC_BYTES]
 
 
 def _mac(keyed: hmac.HMAC, identity: bytes, digest: bytes, decision: bytes) -> bytes:

@@ -12,7 +12,7 @@ from fraudstream.broker.clients import BatchProducer, OutRecord
 from fraudstream.broker.log_reader import read_topic
 from fraudstream.dead_letters.letter import write_seal_keys
 from fraudstream.topics import ACCEPTED, ALERTS, DECISIONS, partition_of
-from fraudstream.transaction.alert_actions import needs_person
+from fraudstream.transaction.actions import needs_person
 from fraudstream.v1.alert_pb2 import Alert
 from fraudstream.v1.decision_pb2 import AcceptedTransaction, Decision
 from harness.servers import Broker, ValkeyServer

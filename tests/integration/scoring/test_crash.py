@@ -11,7 +11,7 @@ import grpc.aio
 import pytest
 
 from fraudstream.topics import ACCEPTED, ALERTS, DECISIONS
-from fraudstream.transaction.alert_actions import needs_person
+from fraudstream.transaction.actions import needs_person
 from fraudstream.v1.alert_pb2 import Alert
 from fraudstream.v1.decision_pb2 import AcceptedTransaction, Decision
 from fraudstream.v1.scoring_pb2 import ScoreRequest

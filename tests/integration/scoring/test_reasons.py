@@ -12,7 +12,7 @@ from fraudstream.runtime.clock import epoch_ms, epoch_us
 from fraudstream.store.shard import RecordRow
 from fraudstream.telemetry.trace_context import TraceContext
 from fraudstream.topics import ALERTS
-from fraudstream.transaction.alert_actions import needs_person
+from fraudstream.transaction.actions import needs_person
 from fraudstream.v1.alert_pb2 import Alert
 from fraudstream.v1.decision_pb2 import Action, Decision
 from services.scoring.inference.batcher import Batcher

@@ -11,7 +11,7 @@ import pytest
 
 from fraudstream.store.shard_store import ShardWrite
 from fraudstream.topics import ALERTS, DECISIONS
-from fraudstream.transaction.alert_actions import needs_person
+from fraudstream.transaction.actions import needs_person
 from fraudstream.v1.alert_pb2 import Alert
 from fraudstream.v1.decision_pb2 import Action, Decision
 from tests.fakes.tiny_model import tiny_artefact

@@ -14,7 +14,7 @@ from fraudstream.features.catalogue import (
     SEQUENCE_LENGTH,
 )
 from fraudstream.models.calibration import Thresholds
-from fraudstream.transaction.alert_actions import needs_person
+from fraudstream.transaction.actions import ACTIONS, needs_person
 from fraudstream.transaction.identity import alert_id_of, decision_id_of, identity_of
 from fraudstream.v1.decision_pb2 import Action, Decision, StageTimings, StandInCause
 from fraudstream.v1.transaction_pb2 import Transaction
@@ -52,6 +52,11 @@ def test_score_on_a_threshold_has_reached_it(score: float, action: Action) -> No
 def test_review_and_decline_need_a_person(action: Action, expected: bool) -> None:
     """A challenge is the cardholder's to answer."""
     assert needs_person(Decision(action=action)) is expected
+
+
+def test_every_action_is_in_the_table() -> None:
+    """One that the wire has and the table has not would have no strictness."""
+    assert {Action.ACTION_UNSPECIFIED, *ACTIONS} == set(Action.values())
 
 
 @pytest.mark.parametrize("cause", StandInCause.values()[1:])
