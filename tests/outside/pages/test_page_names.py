@@ -6,6 +6,8 @@ import importlib
 import importlib.util
 import pkgutil
 import re
+import shutil
+import subprocess
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -17,7 +19,15 @@ from fraudstream.cli.table import PROGRAMS, module_of
 from fraudstream.client import BlockingScoringClient, ScoringClient
 from fraudstream.topics import ALL
 from tests.contract.deployment.deployed_settings import settings_classes
-from tests.outside.pages.pages import PAGES, ROOT, Command, code_of, commands_of, page_name
+from tests.outside.pages.pages import (
+    PAGES,
+    ROOT,
+    Command,
+    blocks_of,
+    code_of,
+    commands_of,
+    page_name,
+)
 
 MODULES: Final = {module_of(program): entry for program, entry in PROGRAMS.items()}
 # Read by the demo, the tests and the crash points: not settings of a service.
@@ -31,6 +41,25 @@ SOURCES: Final = ("fraudstream", "services", "training", "demo", "loadtest", "fe
 EXAMPLES: Final = {"DECISION_ID": "0" * 32}
 # Capitals that are others' names: of Parquet's encodings, of the machine's own variables.
 OTHERS_CODES: Final = {"BYTE_STREAM_SPLIT", "KAFKA_HOME", "PIP_EXTRA_INDEX_URL", "PIP_FIND_LINKS"}
+# What commands of the pages write that nobody else may have.
+SECRETS: Final = tuple(
+    re.compile(form)
+    for form in (
+        r"keys token ([\w./-]+)",
+        r"keys seal ([\w./-]+) ",
+        r"keys pan ([\w./-]+)",
+        r"keys records (?:make|add) ([\w./-]+)",
+        r"keys kek ([\w./-]+)",
+        r"privileges passwords ([\w./-]+)",
+        r"privileges store .*>([\w./-]+)",
+        r"--key ([\w./-]+)",
+        r"--(?:people|file) ([\w./-]+)",
+        r"> ?((?:[\w./-]*)(?:key|password)[\w.]*)$",
+        r"cat > (line\.env)",
+        r"< (password[\w.]*)",
+    )
+)
+FOLDERS: Final = {"passwords", "record-keys", "keys/pan", "keys/records"}
 by_page = pytest.mark.parametrize("page", PAGES, ids=page_name)
 # The change log also names what was renamed or taken away.
 by_current_page = pytest.mark.parametrize(
@@ -123,6 +152,27 @@ def test_variables_are_settings(page: Path) -> None:
     asked = set(re.findall(r"\bFRAUD_[A-Z0-9_]+(?<!_)\b", page.read_text()))
 
     assert asked <= known
+
+
+def test_secrets_that_pages_have_made_are_none_of_gits(tmp_path: Path) -> None:
+    """Whoever types a page in the working tree and adds all of it commits no key or password."""
+    text = "\n".join(block.text for page in PAGES for block in blocks_of(page.read_text()))
+    made = {name for form in SECRETS for found in form.findall(text) for name in found.split()}
+    names = sorted(name for name in made if re.fullmatch(r"[a-z][\w./-]*", name))
+    assert {"token-keys.json", "seal-private.key", "passwords", "record-keys"} <= set(names)
+    subprocess.run(["git", "init", "-q", str(tmp_path)], check=True)
+    shutil.copy(ROOT / ".gitignore", tmp_path)
+    # Folders and files alike: a pattern for a folder fits what is in it.
+    asked = [f"{name}/x" if "." not in name and name in FOLDERS else name for name in names]
+
+    done = subprocess.run(
+        ["git", "-C", str(tmp_path), "check-ignore", *asked],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert sorted(set(asked) - set(done.stdout.split())) == []
 
 
 @by_current_page
