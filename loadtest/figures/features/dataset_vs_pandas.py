@@ -21,10 +21,11 @@ import pyarrow as pa
 
 from fraudstream.features.catalogue import FEATURE_NAMES
 from fraudstream.features.warm_up import warm_up
-from loadtest.bench.figure import Figure, Plan, Side, Sides, experiment, ratio
+from loadtest.bench.figure import Plan, Side, Sides, experiment, ratio
 from loadtest.bench.spent import spent
 from loadtest.figures.features.pandas_features import pandas_features
 from loadtest.figures.handbook import lacking_for_handbook, write_cards
+from loadtest.figures.table import figure
 from training.dataset import examples_between
 from training.offline.parts import feature_columns, part_schema, sequence_column, write_parquet
 from training.simulator.histories import handbook_history
@@ -36,14 +37,7 @@ Writer = Callable[[Path, Path], None]
 
 
 @experiment(
-    Figure(
-        "dataset_vs_pandas",
-        "Training set of the Handbook, CPU a row: pandas rolling windows / ours",
-        "ratio",
-        ratio("pandas", "ours"),
-        must=20.0,
-        aim=100.0,
-    ),
+    figure("dataset_vs_pandas", ratio("pandas", "ours")),
     needs=(lacking_for_handbook,),
 )
 def dataset_vs_pandas(plan: Plan) -> Iterator[Sides]:

@@ -25,10 +25,11 @@ from fraudstream.transaction.card_token import Tokeniser, TokenKeys
 from fraudstream.v1.decision_pb2 import AcceptedTransaction
 from harness.settings import kafka_settings_in, redis_settings_in
 from loadtest.bench.cpu import lacking_for_cpu
-from loadtest.bench.figure import Figure, Plan, Sample, Side, Sides, experiment, ratio
+from loadtest.bench.figure import Plan, Sample, Side, Sides, experiment, ratio
 from loadtest.figures.line.backlog import BacklogRow, accepted_rows, traffic_settings
 from loadtest.figures.line.consumption import Consumption, running_worker
 from loadtest.figures.line.servers import any_broker, running_broker, side_servers
+from loadtest.figures.table import figure
 from loadtest.workers.features import FLOOR_GROUP, shared_keys
 
 ROWS: Final = 4_000
@@ -38,15 +39,7 @@ _SIDES: Final = (("features", "features-card"), ("floor", FLOOR_GROUP))
 
 
 @experiment(
-    Figure(
-        "features_vs_floor",
-        "Features stage without scoring, CPU a transaction: ours / decoding and moving bytes",
-        "ratio",
-        ratio("features", "floor"),
-        must=1.5,
-        aim=1.25,
-        is_cost=True,
-    ),
+    figure("features_vs_floor", ratio("features", "floor")),
     needs=(lacking_for_cpu,),
 )
 def features_vs_floor(plan: Plan) -> Iterator[Sides]:

@@ -18,9 +18,10 @@ from fraudstream.features.catalogue import FEATURE_NAMES
 from fraudstream.features.history import replay_history
 from fraudstream.features.warm_up import warm_up
 from fraudstream.settings import RedisSettings
-from loadtest.bench.figure import Figure, MeasurementFailed, Plan, Sides, experiment, ratio
+from loadtest.bench.figure import MeasurementFailed, Plan, Sides, experiment, ratio
 from loadtest.bench.spent import spent
 from loadtest.figures.handbook import lacking_for_handbook, write_cards
+from loadtest.figures.table import figure
 from training.simulator.histories import LabelledHistory, handbook_history
 
 # Feast joins every label row of a card with all of its feature rows before it drops the later
@@ -33,14 +34,7 @@ LABELS: Final = 1_000
 
 
 @experiment(
-    Figure(
-        "join_vs_feast",
-        "Point-in-time join of label rows, CPU: Feast's get_historical_features / ours",
-        "ratio",
-        ratio("feast", "ours"),
-        must=10.0,
-        aim=50.0,
-    ),
+    figure("join_vs_feast", ratio("feast", "ours")),
     needs=(lacking_for_handbook,),
 )
 def join_vs_feast(plan: Plan) -> Iterator[Sides]:

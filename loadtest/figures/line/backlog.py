@@ -18,7 +18,6 @@ from fraudstream.transaction.card_token import Tokeniser
 from fraudstream.transaction.money import indicative_rate_table
 from fraudstream.transaction.validate import canonicalise
 from fraudstream.v1.decision_pb2 import AcceptedTransaction
-from fraudstream.v1.transaction_pb2 import Transaction
 from harness.traffic import Disorder, raw_records
 from training.simulator.simulate import SimulationSettings, live_traffic
 
@@ -34,13 +33,7 @@ _US_PER_MS: Final = 1_000
 
 @dataclass(frozen=True, slots=True)
 class BacklogRow:
-    """One record of a backlog, and the transaction in it.
-
-    Attributes:
-        bank_id: Bank of its transaction.
-        transaction_id: The bank's id of it.
-        record: What is sent.
-    """
+    """One record of a backlog, and the transaction in it."""
 
     bank_id: str
     transaction_id: str
@@ -75,24 +68,20 @@ def accepted_rows(
     for simulated in live_traffic(settings):
         transaction = simulated.transaction
         canonicalise(transaction, tokeniser, rates)
-        yield _accepted_row(transaction, partitions)
-
-
-def _accepted_row(transaction: Transaction, partitions: int) -> BacklogRow:
-    event_time_ms = transaction.event_time_ms
-    accepted = AcceptedTransaction(
-        transaction=transaction,
-        raw_append_time_ms=event_time_ms,
-        ingest_started_us=event_time_ms * _US_PER_MS,
-        ingest_ended_us=event_time_ms * _US_PER_MS,
-    )
-    key = transaction.card_token.encode()
-    trace = TraceContext.start(_SAMPLE_RATIO).traceparent().encode()
-    record = OutRecord(
-        key,
-        accepted.SerializeToString(),
-        partition_of(key, partitions),
-        headers=[(TRACEPARENT, trace)],
-        timestamp_ms=event_time_ms,
-    )
-    return BacklogRow(transaction.bank_id, transaction.transaction_id, record)
+        event_time_ms = transaction.event_time_ms
+        accepted = AcceptedTransaction(
+            transaction=transaction,
+            raw_append_time_ms=event_time_ms,
+            ingest_started_us=event_time_ms * _US_PER_MS,
+            ingest_ended_us=event_time_ms * _US_PER_MS,
+        )
+        key = transaction.card_token.encode()
+        trace = TraceContext.start(_SAMPLE_RATIO).traceparent().encode()
+        record = OutRecord(
+            key,
+            accepted.SerializeToString(),
+            partition_of(key, partitions),
+            headers=[(TRACEPARENT, trace)],
+            timestamp_ms=event_time_ms,
+        )
+        yield BacklogRow(transaction.bank_id, transaction.transaction_id, record)

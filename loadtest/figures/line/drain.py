@@ -40,13 +40,7 @@ _CHUNK: Final = 5_000
 
 
 class GroupProgress:
-    """How far one consumer group has come on one topic. It asks only: it joins and reads nothing.
-
-    Args:
-        kafka: Where Kafka is.
-        topic: What the group reads.
-        group: Full name of the group.
-    """
+    """How far a consumer group, by its full name, has come on a topic; it does not join."""
 
     def __init__(self, kafka: KafkaSettings, topic: Topic, group: str) -> None:
         self._consumer = KafkaConsumer(
@@ -60,11 +54,7 @@ class GroupProgress:
         if not found:
             raise BrokerUnavailable(f"topic {name} is not there")
         self._parts = [TopicPartition(name, partition) for partition in sorted(found)]
-
-    @property
-    def partitions(self) -> int:
-        """Partitions of the topic."""
-        return len(self._parts)
+        self.partitions = len(self._parts)
 
     def end(self) -> int:
         """Return how many records the topic has ever held."""
@@ -92,12 +82,12 @@ async def append(kafka: KafkaSettings, topic: Topic, records: Sequence[OutRecord
 
 
 class Drain:
-    """Drains backlogs through one side.
+    """Drains backlogs of a topic through one side, whose services and servers are measured.
 
     Args:
         kafka: Topics of the side.
-        services: What is measured.
-        servers: Of the side; measured too.
+        services: What decides.
+        servers: Of the side.
         topic: Where its backlog goes.
         groups: Group names, without the prefix, and the topics that they have to finish.
     """
@@ -115,11 +105,7 @@ class Drain:
         self._groups = [GroupProgress(kafka, of, kafka.group(name)) for name, of in groups.items()]
         self._decided = GroupProgress(kafka, DECISIONS, f"{kafka.topic_prefix}bench-decided")
         self._reader = LogReader(kafka, [DECISIONS], from_end=True)
-
-    @property
-    def partitions(self) -> int:
-        """Partitions of the side's topics."""
-        return self._decided.partitions
+        self.partitions = self._decided.partitions
 
     def close(self) -> None:
         """Disconnect."""
@@ -157,18 +143,15 @@ class Drain:
         return {name: session_cpu_us(pids) for name, pids in leaders.items()}
 
     def _wait(self, is_done: Callable[[], bool], timeout_s: float) -> None:
-        why_dead = ""
-
         def is_over() -> bool:
-            nonlocal why_dead
-            why_dead = dead_among(self._services)
-            return bool(why_dead) or is_done()
+            return bool(dead_among(self._services)) or is_done()
 
-        if not wait_until(is_over, timeout_s, _POLL_S):
-            left = [group.uncommitted() for group in self._groups]
-            raise MeasurementFailed(f"not drained in {timeout_s:g} s, uncommitted records {left}")
+        in_time, why_dead = wait_until(is_over, timeout_s, _POLL_S), dead_among(self._services)
         if why_dead:
             raise MeasurementFailed(why_dead)
+        if not in_time:
+            left = [group.uncommitted() for group in self._groups]
+            raise MeasurementFailed(f"not drained in {timeout_s:g} s, uncommitted records {left}")
 
 
 def dead_among(services: Sequence[ServiceProcess]) -> str:
@@ -181,11 +164,7 @@ def dead_among(services: Sequence[ServiceProcess]) -> str:
 
 
 def check_decisions(rows: Sequence[BacklogRow], decisions: Sequence[Decision]) -> None:
-    """Check that every transaction has one decision of the model.
-
-    Raises:
-        MeasurementFailed: One is missing, doubled, strange, or a stand-in.
-    """
+    """Check that every transaction has one decision of the model, else `MeasurementFailed`."""
     wanted = {(row.bank_id, row.transaction_id) for row in rows}
     found = {(decision.bank_id, decision.transaction_id) for decision in decisions}
     stand_ins = sum(decision.stand_in for decision in decisions)

@@ -28,24 +28,15 @@ from fraudstream.models.repository import ModelRepository
 from fraudstream.runtime.clock import epoch_ms
 from fraudstream.signing import People
 from harness.model_repository import DEMO_MODEL, PEOPLE, REPOSITORY, prepare_repository
-from loadtest.bench.figure import Figure, Plan, Sample, Sides, experiment, ratio
+from loadtest.bench.figure import Plan, Sample, Sides, experiment, ratio
 from loadtest.bench.spent import spent
+from loadtest.figures.table import figure
 
 _LOADS: Final = 40
 _NO_BUDGET: Final = Budget(batch_ms=float("inf"), growth_bytes=1 << 62)
 
 
-@experiment(
-    Figure(
-        "artefact_load_vs_session",
-        "Verified load to first score, CPU: ours / bare session and one run of the file",
-        "ratio",
-        ratio("ours", "bare"),
-        must=2.0,
-        aim=1.3,
-        is_cost=True,
-    )
-)
+@experiment(figure("artefact_load_vs_session", ratio("ours", "bare")))
 def artefact_load(plan: Plan) -> Iterator[Sides]:
     """Promote the demo's model in a repository, and load it each way."""
     plan.folder.mkdir(parents=True, exist_ok=True)

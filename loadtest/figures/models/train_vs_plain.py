@@ -19,7 +19,6 @@ from torch.nn import functional
 from torch.utils.data import DataLoader, TensorDataset
 
 from loadtest.bench.figure import (
-    Figure,
     MeasurementFailed,
     Plan,
     Sample,
@@ -29,6 +28,7 @@ from loadtest.bench.figure import (
     ratio,
 )
 from loadtest.figures.handbook import handbook_path, lacking_for_handbook
+from loadtest.figures.table import figure
 from training.dataset import examples_between
 from training.evaluation.folds import handbook_folds
 from training.learning.fit import new_network, raw_scores
@@ -45,14 +45,7 @@ _THREADS: Final = 2
 
 
 @experiment(
-    Figure(
-        "train_vs_plain",
-        f"CPU time to validation AP {TARGET_AP}, LSTM 2 x 64: plain PyTorch loop / ours",
-        "ratio",
-        ratio("plain", "ours", "cpu_s"),
-        must=2.0,
-        aim=5.0,
-    ),
+    figure("train_vs_plain", ratio("plain", "ours", "cpu_s")),
     needs=(lacking_for_handbook,),
 )
 def train_vs_plain(plan: Plan) -> Iterator[Sides]:

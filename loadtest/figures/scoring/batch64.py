@@ -33,7 +33,6 @@ from harness.service_process import ServiceProcess
 from loadtest.bench.cores import Cores, bound_to
 from loadtest.bench.cpu import session_cpu_us
 from loadtest.bench.figure import (
-    Figure,
     MeasurementFailed,
     Plan,
     Sample,
@@ -44,10 +43,11 @@ from loadtest.bench.figure import (
 )
 from loadtest.bench.spent import spent
 from loadtest.figures.features.population import FeatureLot, Population
-from loadtest.figures.line.line import line_of, running_line
+from loadtest.figures.line.servers import line_of, running
 from loadtest.figures.models.lstm_graphs import lacking_for_lstm
 from loadtest.figures.scoring.doors import NEEDS, SCORING, running_store
 from loadtest.figures.scoring.wide_model import write_wide_model
+from loadtest.figures.table import figure
 
 ROWS: Final = 12_800
 IN_FLIGHT: Final = 4
@@ -58,14 +58,7 @@ _US_PER_S: Final = 1e6
 
 
 @experiment(
-    Figure(
-        "batch64_vs_engine",
-        "InternalScoring, batches of 64, LSTM 2 x 128: rows a second / bare engine's",
-        "ratio",
-        ratio("2x128", "engine 2x128", "rows_per_s"),
-        must=0.7,
-        aim=0.9,
-    ),
+    figure("batch64_vs_engine", ratio("2x128", "engine 2x128", "rows_per_s")),
     needs=(*NEEDS, lacking_for_lstm),
 )
 def batch64_vs_engine(plan: Plan) -> Iterator[Sides]:
@@ -83,9 +76,9 @@ def batch64_vs_engine(plan: Plan) -> Iterator[Sides]:
         sides: dict[str, Side] = {}
         for name, model in models.items():
             more = {"FRAUD_SCORING_MODEL": str(model)}
-            line = line_of(store.servers, plan.folder / name, SCORING, more)
+            line = line_of(store.servers.environment, plan.folder / name, SCORING, more)
             with bound_to(cores.server):
-                stack.enter_context(running_line(line))
+                stack.enter_context(running(line.services))
             service = _Service(line.services[0], line.ports.scoring_internal, batches)
             rows = plan.rows(ROWS, IN_FLIGHT * MAX_ROWS)
             with bound_to(cores.generator):
@@ -165,11 +158,7 @@ class _Service:
         self._batches = batches
 
     def run(self, rows: int) -> Sample:
-        """Have so many rows decided.
-
-        Raises:
-            MeasurementFailed: A row has no decision of the model.
-        """
+        """Have so many rows decided by the model, else `MeasurementFailed`."""
         requests = self._batches.take(rows)
         rows = len(requests) * MAX_ROWS
         spent_us, started_s = session_cpu_us({self._process.pid}), time.monotonic()

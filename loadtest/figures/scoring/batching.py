@@ -10,16 +10,16 @@ from typing import Final
 from fraudstream.broker.topic_info import find_log
 from fraudstream.topics import ENTITIES
 from harness.processes import free_port
-from harness.service_process import ServiceProcess
 from harness.settings import kafka_settings_in
 from loadtest.bench.cores import Cores, bound_to
-from loadtest.bench.figure import Figure, Plan, Round, Sample, Side, Sides, experiment
+from loadtest.bench.figure import Plan, Round, Sample, Side, Sides, experiment
+from loadtest.figures.line.servers import running, worker
 from loadtest.figures.scoring.doors import IN_FLIGHT, NEEDS, Door, running_store
+from loadtest.figures.table import figure
 from loadtest.workers.batching import Way
 
 CALLS: Final = 4_000
 CALLS_ALONE: Final = 300
-_READY_TIMEOUT_S: Final = 120.0
 
 
 def _vs_others(measured: Round) -> float:
@@ -28,13 +28,7 @@ def _vs_others(measured: Round) -> float:
 
 
 @experiment(
-    Figure(
-        "batching_vs_others",
-        "Unary calls a second, 128 in flight, store and engine: chosen way / best of others",
-        "ratio",
-        _vs_others,
-        must=0.9,
-    ),
+    figure("batching_vs_others", _vs_others),
     needs=NEEDS,
 )
 def batching_vs_others(plan: Plan) -> Iterator[Sides]:
@@ -49,11 +43,10 @@ def batching_vs_others(plan: Plan) -> Iterator[Sides]:
         sides: dict[str, Side] = {}
         for way in Way:
             port = free_port()
-            role = ["batching", way.value, str(port), str(stored.log.partitions), str(entities)]
-            process = ServiceProcess("loadtest.workers", role, environment, plan.folder / way.value)
-            stack.callback(process.stop)
+            told = (way.value, str(port), str(stored.log.partitions), str(entities))
+            process = worker("batching", told, environment, plan.folder / way.value)
             with bound_to(cores.server):
-                process.start(_READY_TIMEOUT_S)
+                stack.enter_context(running([process]))
             sides[way.value] = partial(_measure, Door(process, port, fresh.requests), plan)
         stack.enter_context(bound_to(cores.generator))
         for side in sides.values():

@@ -28,8 +28,15 @@ from loadtest.bench.cpu import lacking_for_cpu, session_cpu_us
 from loadtest.bench.figure import MeasurementFailed, Plan, Sample
 from loadtest.figures.features.population import Population, fill_store, make_population
 from loadtest.figures.line.drain import dead_among
-from loadtest.figures.line.line import line_of, running_line
-from loadtest.figures.line.servers import Servers, any_broker, running_broker, side_servers
+from loadtest.figures.line.servers import (
+    Servers,
+    any_broker,
+    line_of,
+    running,
+    running_broker,
+    side_servers,
+    worker,
+)
 from loadtest.generator.calls import Call, Outcome, Summary, due_times_ns, summarise
 from loadtest.generator.generator import Generator, Target
 
@@ -37,24 +44,16 @@ METHOD: Final = "/fraudstream.v1.Scoring/Score"
 IN_FLIGHT: Final = 128
 SCORING: Final = (("services.scoring", ()),)
 _WARM_UP_CALLS: Final = 2_000
-_READY_TIMEOUT_S: Final = 120.0
-
 Load = Callable[[Generator], Coroutine[Any, Any, list[Call]]]
-
+# Makes so many serialised requests that no server has seen.
+Requests = Callable[[int], list[bytes]]
 
 NEEDS: Final = (lacking_for_cpu, lacking_for_cores)
 
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """What came of one run.
-
-    Attributes:
-        summary: Of its calls.
-        calls: How many there were.
-        cpu_us: Of the server, for each call.
-        generator_share: Of its core, that the generator used.
-    """
+    """What came of one run; CPU is the server's for each call, the share that of a core."""
 
     summary: Summary
     calls: int
@@ -78,27 +77,15 @@ class Loaded:
 
 
 class Door:
-    """One server, in a process of its own, and what loads it.
+    """One server, in a process of its own, and what loads it."""
 
-    Args:
-        process: The server.
-        port: Where it listens.
-        requests: Makes serialised requests that it has never seen.
-    """
-
-    def __init__(
-        self, process: ServiceProcess, port: int, requests: Callable[[int], list[bytes]]
-    ) -> None:
+    def __init__(self, process: ServiceProcess, port: int, requests: Requests) -> None:
         self.process = process
         self.port = port
         self._requests = requests
 
     def closed(self, count: int, in_flight: int) -> Loaded:
-        """Send calls with so many in flight; every one must be decided by the model.
-
-        Raises:
-            MeasurementFailed: One was not.
-        """
+        """Send calls with so many in flight; `MeasurementFailed` if the model missed one."""
         messages = self._requests(count)
         loaded = self._run(None, lambda g: g.run_closed(messages, in_flight), float("inf"))
         if loaded.summary.counts[Outcome.DECIDED] != count:
@@ -115,11 +102,7 @@ class Door:
         )
 
     def decide_one(self) -> Decision:
-        """Return the answer to one call.
-
-        Raises:
-            MeasurementFailed: The model did not decide it.
-        """
+        """Return the model's answer to one call."""
         target = Target("127.0.0.1", self.port, METHOD, connections=1)
         messages = self._requests(1)
         with asyncio.Runner() as runner:
@@ -151,14 +134,7 @@ async def _loaded(target: Target, load: Load) -> list[Call]:
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """A store that holds a population, a broker with its topics, and what they hold.
-
-    Attributes:
-        servers: Both.
-        population: What the store holds.
-        log: The accepted topic, whose shards are open.
-        line: Scoring, ready to be started.
-    """
+    """Servers whose store holds a population and whose log's shards are open; a line to start."""
 
     servers: Servers
     population: Population
@@ -183,7 +159,7 @@ def running_store(plan: Plan) -> Iterator[Stored]:
         running_broker(any_broker(plan)) as broker,
         side_servers(broker, "doors", plan.folder) as servers,
     ):
-        line = line_of(servers, plan.folder / "ours", SCORING)
+        line = line_of(servers.environment, plan.folder / "ours", SCORING)
         at = redis_settings_in(servers.environment), kafka_settings_in(servers.environment)
         log = asyncio.run(fill_store(*at, population))
         yield Stored(servers, population, log, line)
@@ -197,7 +173,8 @@ def running_doors(plan: Plan) -> Iterator[Doors]:
         stack.enter_context(bound_to(cores.rest))
         stored = stack.enter_context(running_store(plan))
         stack.enter_context(bound_to(cores.server))
-        line = stack.enter_context(running_line(stored.line))
+        line = stored.line
+        stack.enter_context(running(line.services))
         fresh = stored.population.fresh(seed=1)
         ours = Door(line.services[0], line.ports.scoring, fresh.requests)
         with bound_to(cores.generator):
@@ -210,16 +187,11 @@ def running_doors(plan: Plan) -> Iterator[Doors]:
 
 
 @contextmanager
-def running_echo(
-    folder: Path, answer: bytes, requests: Callable[[int], list[bytes]]
-) -> Iterator[Door]:
+def running_echo(folder: Path, answer: bytes, requests: Requests) -> Iterator[Door]:
     """Start an echo, which answers with decisions of the same size as one of ours, and end it."""
     folder.mkdir(exist_ok=True)
     path, port = folder / "answer", free_port()
     path.write_bytes(answer)
-    process = ServiceProcess("loadtest.workers", ["echo", str(port), str(path)], {}, folder)
-    try:
-        process.start(_READY_TIMEOUT_S)
+    process = worker("echo", (str(port), str(path)), {}, folder)
+    with running([process]):
         yield Door(process, port, requests)
-    finally:
-        process.stop()

@@ -13,13 +13,14 @@ import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from itertools import count, islice
-from typing import Final
+from typing import Final, NamedTuple
 
 import uvloop
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from google.protobuf.message import Message
 
 from fraudstream.broker.clients import aiokafka_options, aiokafka_producer_options, fetch_wait_ms
 from fraudstream.settings import KafkaSettings
@@ -29,14 +30,21 @@ from fraudstream.v1.decision_pb2 import Decision
 from fraudstream.v1.scoring_pb2 import ScoreRequest
 from fraudstream.v1.transaction_pb2 import Transaction
 from harness.line import SERVICES
-from harness.service_process import ServiceProcess
 from harness.settings import kafka_settings_in
 from loadtest.bench.cpu import lacking_for_cpu
-from loadtest.bench.figure import Figure, MeasurementFailed, Plan, Sample, Sides, experiment, ratio
+from loadtest.bench.figure import MeasurementFailed, Plan, Sample, Sides, experiment, ratio
 from loadtest.figures.line.backlog import raw_rows, traffic_settings
-from loadtest.figures.line.line import drain_of, line_of, running_line
-from loadtest.figures.line.servers import any_broker, running_broker, side_servers
+from loadtest.figures.line.line import drain_of
+from loadtest.figures.line.servers import (
+    any_broker,
+    line_of,
+    running,
+    running_broker,
+    side_servers,
+    worker,
+)
 from loadtest.figures.scoring.doors import running_echo
+from loadtest.figures.table import figure
 from loadtest.generator.calls import due_times_ns, percentile
 from training.simulator.simulate import live_traffic
 
@@ -45,21 +53,12 @@ PEAK_ROWS: Final = 8_000
 _LEAST_SECONDS: Final = 1.0
 _WARM_UP_ROWS: Final = 1_000
 _PATIENCE_S: Final = 30.0
-_READY_TIMEOUT_S: Final = 120.0
 _NS_PER_MS: Final = 1e6
 _LINE: Final = tuple(service for service in SERVICES if service[0] != "services.console")
 
 
 @experiment(
-    Figure(
-        "line_p99_vs_echo",
-        "Raw record to decision, 50 % of the maximum load, 99th percentile: ours / bare chain",
-        "ratio",
-        ratio("ours", "chain", "p99_ms"),
-        must=3.0,
-        aim=1.5,
-        is_cost=True,
-    ),
+    figure("line_p99_vs_echo", ratio("ours", "chain", "p99_ms")),
     needs=(lacking_for_cpu,),
 )
 def line_p99_vs_echo(plan: Plan) -> Iterator[Sides]:
@@ -68,7 +67,8 @@ def line_p99_vs_echo(plan: Plan) -> Iterator[Sides]:
         broker = stack.enter_context(running_broker(any_broker(plan)))
         our = stack.enter_context(side_servers(broker, "ours", plan.folder))
         bare = {**broker.environment, "FRAUD_KAFKA_TOPIC_PREFIX": "bench-chain-"}
-        line = stack.enter_context(running_line(line_of(our, plan.folder / "ours", _LINE)))
+        line = line_of(our.environment, plan.folder / "ours", _LINE)
+        stack.enter_context(running(line.services))
         with closing(drain_of(line, our, RAW)) as drain:
             rows = raw_rows(traffic_settings(), drain.partitions)
             drain.run_next(rows, plan.rows(_WARM_UP_ROWS))
@@ -76,8 +76,8 @@ def line_p99_vs_echo(plan: Plan) -> Iterator[Sides]:
         stack.enter_context(_running_chain(plan, bare))
         seconds = max(_LEAST_SECONDS, SECONDS * min(plan.scale, 1.0))
         load = _Load(_other_traffic(), peak / 2, seconds)
-        ours = partial(load.run, kafka_settings_in(our.environment), _raw_value)
-        chain = partial(load.run, kafka_settings_in(bare), _request_value)
+        ours = partial(load.run, kafka_settings_in(our.environment), lambda t: t)
+        chain = partial(load.run, kafka_settings_in(bare), lambda t: ScoreRequest(transaction=t))
         chain()
         yield {"ours": ours, "chain": chain}
 
@@ -86,32 +86,17 @@ def line_p99_vs_echo(plan: Plan) -> Iterator[Sides]:
 def _running_chain(plan: Plan, environment: Mapping[str, str]) -> Iterator[None]:
     """Make the chain's topics, start its echo and its two hops, and end them."""
     folder = plan.folder / "chain"
-    folder.mkdir(parents=True, exist_ok=True)
-    create = ServiceProcess("services.ingest", ["topics", "create"], environment, folder)
-    create.launch()
-    if not create.wait_end(_READY_TIMEOUT_S) or create.exit_code:
-        raise MeasurementFailed(f"topics create failed: {create.log_text()[-1_000:]}")
-    with running_echo(folder, _some_answer(), lambda _: []) as echo:
-        hops = [
-            ServiceProcess("loadtest.workers", role, environment, folder)
-            for role in (["relay"], ["ask", f"127.0.0.1:{echo.port}"])
-        ]
-        try:
-            for hop in hops:
-                hop.start(_READY_TIMEOUT_S)
+    line_of(environment, folder)
+    # About the size of a real decision.
+    answer = Decision(digest=bytes(32), vector=bytes(200)).SerializeToString()
+    with running_echo(folder, answer, lambda _: []) as echo:
+        roles = {"relay": (), "ask": (f"127.0.0.1:{echo.port}",)}
+        hops = [worker(role, told, environment, folder) for role, told in roles.items()]
+        with running(hops):
             yield
-        finally:
-            for hop in hops:
-                hop.stop()
 
 
-def _some_answer() -> bytes:
-    """Return a decision of about the size of a real one."""
-    return Decision(digest=bytes(32), vector=bytes(200)).SerializeToString()
-
-
-@dataclass(frozen=True, slots=True)
-class _Sent:
+class _Sent(NamedTuple):
     """One record that is due, and its transaction's id."""
 
     transaction_id: str
@@ -128,14 +113,6 @@ def _other_traffic() -> Iterator[Transaction]:
         yield transaction
 
 
-def _raw_value(transaction: Transaction) -> bytes:
-    return transaction.SerializeToString()
-
-
-def _request_value(transaction: Transaction) -> bytes:
-    return ScoreRequest(transaction=transaction).SerializeToString()
-
-
 class _Load:
     """Sends records when they are due, and reads their decisions."""
 
@@ -147,16 +124,12 @@ class _Load:
         self._seconds = seconds
         self._seeds = count(secrets.randbelow(1 << 20))
 
-    def run(self, kafka: KafkaSettings, value_of: Callable[[Transaction], bytes]) -> Sample:
-        """Load one side; return percentiles of the time to a decision.
-
-        Raises:
-            MeasurementFailed: A decision does not come.
-        """
+    def run(self, kafka: KafkaSettings, value_of: Callable[[Transaction], Message]) -> Sample:
+        """Load one side; return percentiles of the time to a decision."""
         seed = next(self._seeds)
         due_ns = due_times_ns(self._rate_per_s, self._seconds, seed).tolist()
         sent = [
-            _Sent(t.transaction_id, t.customer_id.encode(), value_of(t))
+            _Sent(t.transaction_id, t.customer_id.encode(), value_of(t).SerializeToString())
             for t in islice(self._transactions, len(due_ns))
         ]
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

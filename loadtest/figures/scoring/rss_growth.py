@@ -18,8 +18,9 @@ from fraudstream.models.artefact import read_artefact, sign_artefact, write_arte
 from fraudstream.models.repository import ModelRepository
 from fraudstream.runtime.clock import epoch_ms
 from harness.model_repository import DEMO_MODEL, REPOSITORY, TwoPeople
-from loadtest.bench.figure import Figure, MeasurementFailed, Plan, Sample, Sides, experiment, taken
+from loadtest.bench.figure import MeasurementFailed, Plan, Sample, Sides, experiment, taken
 from loadtest.figures.scoring.doors import NEEDS, Door, running_doors
+from loadtest.figures.table import figure
 from loadtest.generator.calls import Outcome
 from training.promotion.desk import Desk
 from training.promotion.gate import GateReport
@@ -40,15 +41,7 @@ _WHY: Final = "the same model once more"
 
 
 @experiment(
-    Figure(
-        "rss_growth",
-        "Resident memory of scoring, 20,000 cancelled calls and 10 swaps a round: now / warm",
-        "ratio",
-        taken("ours", "growth"),
-        must=1.1,
-        aim=1.02,
-        is_cost=True,
-    ),
+    figure("rss_growth", taken("ours", "growth")),
     needs=NEEDS,
 )
 def rss_growth(plan: Plan) -> Iterator[Sides]:
@@ -74,11 +67,7 @@ def rss_growth(plan: Plan) -> Iterator[Sides]:
 
 
 def _cancel(door: Door, seconds: float, seed: int) -> int:
-    """Send calls and give each up; return how many were.
-
-    Raises:
-        MeasurementFailed: Too many were answered before that.
-    """
+    """Send calls and give each up; return how many were not answered before that."""
     loaded = door.open(_RATE_PER_S, seconds, _GIVE_UP_MS, seed)
     cancelled = loaded.summary.counts[Outcome.LATE]
     if cancelled < _LEAST_CANCELLED * loaded.calls:
@@ -87,11 +76,7 @@ def _cancel(door: Door, seconds: float, seed: int) -> int:
 
 
 def _swap(door: Door, promotions: Promotions, swaps: int) -> None:
-    """Promote versions one after another, each when the one before decides.
-
-    Raises:
-        MeasurementFailed: One does not decide in time.
-    """
+    """Promote versions one after another, each when the one before decides."""
     for _ in range(swaps):
         wanted, gives_up_s = promotions.promote_next(), time.monotonic() + _SWAP_S
         while door.decide_one().model_hash != wanted:
@@ -108,19 +93,13 @@ def resident_bytes(pid: int) -> int:
 
 
 class Promotions:
-    """Promotes the demo's model again and again, each time as another version.
-
-    Args:
-        folder: Of the line, where its people and its repository are.
-    """
+    """Promotes the demo's model again and again in a line's folder, each time a new version."""
 
     def __init__(self, folder: Path) -> None:
         two = TwoPeople.make(folder)
         repository = ModelRepository(folder / REPOSITORY, two.people, epoch_ms)
-        self._trainer, self._approver = (
-            Desk(repository, two.trainer),
-            Desk(repository, two.approver),
-        )
+        self._trainer = Desk(repository, two.trainer)
+        self._approver = Desk(repository, two.approver)
         self._two = two
         self._source = folder / "next-model"
         self._version = read_artefact(DEMO_MODEL).manifest.version

@@ -24,8 +24,9 @@ from fraudstream.models.calibration import Thresholds
 from fraudstream.v1.decision_pb2 import StandInCause
 from fraudstream.v1.transaction_pb2 import Channel, EntryMode, Transaction, TransactionKind
 from harness.model_repository import DEMO_MODEL
-from loadtest.bench.figure import Figure, Plan, Sample, Sides, experiment, taken
+from loadtest.bench.figure import Plan, Sample, Sides, experiment, taken
 from loadtest.bench.spent import spent
+from loadtest.figures.table import figure
 from services.scoring.decision.apply_rules import apply_rules
 from services.scoring.decision.rules_follower import load_rule_set
 from services.scoring.decision.verdict import Verdict, action_of, stand_in
@@ -51,17 +52,7 @@ _ENTRY_MODES: Final = (
 _COUNTRIES: Final = ("DE", "AT", "FR", "US", "SC")
 
 
-@experiment(
-    Figure(
-        "rules_50_us",
-        "50 rules and 3 lists on one transaction, CPU",
-        "us",
-        taken("model", "cpu_us"),
-        must=150.0,
-        aim=60.0,
-        is_cost=True,
-    )
-)
+@experiment(figure("rules_50_us", taken("model", "cpu_us")))
 def rules_50(plan: Plan) -> Iterator[Sides]:
     """Compile the rules and make the rows, and run each side once."""
     rows = _Rows(plan.rows(ROWS))

@@ -14,7 +14,6 @@ from itertools import count
 from typing import Final
 
 from loadtest.bench.figure import (
-    Figure,
     MeasurementFailed,
     Plan,
     Sample,
@@ -24,6 +23,7 @@ from loadtest.bench.figure import (
     taken,
 )
 from loadtest.figures.scoring.doors import IN_FLIGHT, NEEDS, Door, Doors, running_doors
+from loadtest.figures.table import figure
 
 CALLS: Final = 6_000
 CALLS_ALONE: Final = 400
@@ -38,32 +38,9 @@ _MOST_LOST: Final = 0.01
 
 
 @experiment(
-    Figure(
-        "unary_vs_echo",
-        "Unary Score, 128 in flight, decided a second: ours / echo",
-        "ratio",
-        ratio("ours", "echo", "calls_per_s"),
-        must=0.5,
-        aim=0.65,
-    ),
-    Figure(
-        "unary_cpu_vs_echo",
-        "Unary Score, 128 in flight, CPU of the server a call: ours / echo",
-        "ratio",
-        ratio("ours", "echo"),
-        must=3.0,
-        aim=2.0,
-        is_cost=True,
-    ),
-    Figure(
-        "one_in_flight_vs_echo",
-        "Unary Score, one call in flight, median latency: ours / echo",
-        "ratio",
-        ratio("ours", "echo", "alone_p50_ms"),
-        must=5.0,
-        aim=3.0,
-        is_cost=True,
-    ),
+    figure("unary_vs_echo", ratio("ours", "echo", "calls_per_s")),
+    figure("unary_cpu_vs_echo", ratio("ours", "echo")),
+    figure("one_in_flight_vs_echo", ratio("ours", "echo", "alone_p50_ms")),
     needs=NEEDS,
 )
 def unary_vs_echo(plan: Plan) -> Iterator[Sides]:
@@ -122,15 +99,7 @@ class _Loads:
 
 
 @experiment(
-    Figure(
-        "p99_half_load_vs_echo_p99",
-        "Unary Score, 50 % of the maximum load, 99th percentile: ours / echo at that rate",
-        "ratio",
-        ratio("ours", "echo", "p99_ms"),
-        must=3.0,
-        aim=1.5,
-        is_cost=True,
-    ),
+    figure("p99_half_load_vs_echo_p99", ratio("ours", "echo", "p99_ms")),
     needs=NEEDS,
 )
 def half_load(plan: Plan) -> Iterator[Sides]:
@@ -141,23 +110,9 @@ def half_load(plan: Plan) -> Iterator[Sides]:
 
 
 @experiment(
-    Figure(
-        "overload_goodput",
-        f"Decisions of the model within {DEADLINE_MS} ms at 2 x the maximum load / the maximum",
-        "ratio",
-        taken("twice", "goodput"),
-        must=0.9,
-        aim=0.95,
-    ),
-    Figure(
-        "overload_refuse_ms",
-        "Time until a call is refused at 2 x the maximum load, median",
-        "ms",
-        # Where nobody is refused, callers learn it at their deadline.
-        lambda measured: measured["twice"]["refused_p50_ms"] or DEADLINE_MS,
-        must=20.0,
-        aim=5.0,
-        is_cost=True,
+    figure("overload_goodput", taken("twice", "goodput")),
+    figure(
+        "overload_refuse_ms", lambda measured: measured["twice"]["refused_p50_ms"] or DEADLINE_MS
     ),
     needs=NEEDS,
 )
