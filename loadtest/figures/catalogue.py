@@ -9,7 +9,7 @@ from loadtest.figures.features.dataset_vs_pandas import dataset_vs_pandas
 from loadtest.figures.features.features_floor import features_vs_floor
 from loadtest.figures.features.join_vs_feast import join_vs_feast
 from loadtest.figures.features.offline_kernel import offline_kernel
-from loadtest.figures.features.stored import online_read_vs_feast, stored_bytes
+from loadtest.figures.features.online_read import online_read_vs_feast, stored_bytes
 from loadtest.figures.line.line import line_vs_plain, line_vs_tuned, whole_line
 from loadtest.figures.models.artefact_load import artefact_load
 from loadtest.figures.models.engine_vs_sgemm import engine_vs_sgemm

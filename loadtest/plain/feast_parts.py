@@ -1,8 +1,4 @@
-"""Feast as its documentation sets it up: entities, feature views, and a service for each read.
-
-A view holds packed state as bytes; a card's also holds its last decided vector. Each kind of shared
-entity has a view of its own, the card's labels too.
-"""
+"""Feast as its documentation sets it up: entities, feature views, and a service for each read."""
 
 from __future__ import annotations
 
@@ -114,14 +110,19 @@ def feature_view(
     )
 
 
-class FeastParts:
-    """Feast's SDK and Faust's producer, one event at a time.
+def open_floats(
+    folder: Path, redis: RedisSettings, view: str, features: Sequence[str], source: Path
+) -> FeatureStore:
+    """Return Feast with one view of a card's features as floats, over a Parquet file of them."""
+    folder.mkdir(parents=True, exist_ok=True)
+    feast = open_feast(folder, redis)
+    card = Entity(name="card", join_keys=[CARD_KEY], value_type=ValueType.STRING)
+    feast.apply([card, feature_view(view, card, dict.fromkeys(features, Float32), source)])
+    return feast
 
-    Args:
-        folder: Of Feast's registry.
-        redis: Of Feast's online store.
-        topics: Faust's, by name.
-    """
+
+class FeastParts:
+    """Feast's SDK over a folder and a Redis, and Faust's topics by name, one event at a time."""
 
     def __init__(self, folder: Path, redis: RedisSettings, topics: Mapping[str, Any]) -> None:
         self._feast = open_feast(folder, redis)
@@ -178,10 +179,7 @@ class FeastParts:
         await self._feast.write_to_online_store_async(view, pd.DataFrame({**columns, TIME: [time]}))
 
     async def send(self, topic: Topic, records: Sequence[Keyed]) -> None:
-        """Hand records to Faust, which sees to their arrival.
-
-        Waiting for each acknowledgement would cost a round trip a row and no CPU to speak of.
-        """
+        """Hand records to Faust, which sees to their arrival before it commits."""
         for key, value, trace in records:
             headers = {TRACEPARENT: trace.traceparent().encode()}
             await self._topics[topic.name].send(key=key, value=value, headers=headers)

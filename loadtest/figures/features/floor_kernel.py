@@ -15,15 +15,9 @@ Floats = npt.NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True)
 class MovedBytes:
-    """What a row makes the kernels move. B rows.
+    """What B rows make the kernels move: states int64 [n, words], whose each row has int64 [B].
 
-    Attributes:
-        cards: States of cards, as int64 [n, words]: read and written.
-        terminals: States of terminals, likewise.
-        labels: What is known of the cards' labels, likewise; read only.
-        card_of: int64 [B], whose state and labels each row has.
-        terminal_of: int64 [B].
-        rows: The rows themselves, int32 [B, words]; read only.
+    Labels and the rows themselves, int32 [B, words], are read only.
     """
 
     cards: Words
@@ -63,9 +57,7 @@ def _touch(states, state_of, rows, vectors, sequences):
 def touch_bytes(moved: MovedBytes, outputs: tuple[Floats, Floats]) -> None:
     """Read each row, its card's labels, its card's and its terminal's state; write both states.
 
-    Args:
-        moved: What is read, and what is changed.
-        outputs: float32 [B, F] and float32 [B, T * C], written whole.
+    The outputs, float32 [B, F] and [B, T * C], are written whole.
 
     >>> cards, terminals = np.zeros((1, 2), np.int64), np.zeros((1, 3), np.int64)
     >>> one = np.zeros(1, np.int64)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from fraudstream.features.catalogue import FEATURE_NAMES
@@ -29,6 +30,7 @@ from training.simulator.histories import LabelledHistory, handbook_history
 CARDS: Final = 60
 # Names that Feast's reads are keyed by.
 CARD_KEY: Final = "card_token"
+VIEW: Final = "card_features"
 TIME: Final = "event_timestamp"
 LABELS: Final = 1_000
 
@@ -40,7 +42,7 @@ LABELS: Final = 1_000
 def join_vs_feast(plan: Plan) -> Iterator[Sides]:
     """Compute Feast's feature rows, register them, and check that both sides agree."""
     # Importing Feast takes ten seconds, which other figures shall not wait for.
-    from loadtest.figures.features.feast_parts import REFERENCES, open_catalogue
+    from loadtest.plain.feast_parts import open_floats
 
     plan.folder.mkdir(parents=True, exist_ok=True)
     transactions, features = plan.folder / "rows.parquet", plan.folder / "features.parquet"
@@ -49,7 +51,8 @@ def join_vs_feast(plan: Plan) -> Iterator[Sides]:
     wanted = label_rows(labelled, plan.rows(LABELS))
     warm_up()
     write_features(labelled, features)
-    store = open_catalogue(plan.folder / "feast", features, RedisSettings())
+    store = open_floats(plan.folder / "feast", RedisSettings(), VIEW, FEATURE_NAMES, features)
+    references = [f"{VIEW}:{name}" for name in FEATURE_NAMES]
     entities = keys_of(labelled, np.flatnonzero(wanted))
 
     def ours() -> pd.DataFrame:
@@ -58,14 +61,14 @@ def join_vs_feast(plan: Plan) -> Iterator[Sides]:
         return pd.concat([entities, frame], axis=1)
 
     def theirs() -> pd.DataFrame:
-        return store.get_historical_features(entities, REFERENCES).to_df()
+        return store.get_historical_features(entities, references).to_df()
 
     check_same(ours(), theirs())
     count = len(entities)
     yield {"ours": lambda: spent(ours, count), "feast": lambda: spent(theirs, count)}
 
 
-def label_rows(labelled: LabelledHistory, count: int) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+def label_rows(labelled: LabelledHistory, count: int) -> npt.NDArray[np.bool_]:
     """Return which rows have a label that is trained on: all frauds, and genuine rows at random."""
     wanted = labelled.is_fraud.copy()
     genuine = np.flatnonzero(~wanted)
@@ -74,9 +77,7 @@ def label_rows(labelled: LabelledHistory, count: int) -> np.ndarray[tuple[int], 
     return wanted
 
 
-def keys_of(
-    labelled: LabelledHistory, at: np.ndarray[tuple[int], np.dtype[np.intp]]
-) -> pd.DataFrame:
+def keys_of(labelled: LabelledHistory, at: npt.NDArray[np.intp]) -> pd.DataFrame:
     """Return cards and times of rows as Feast takes them."""
     history = labelled.history
     times = pd.to_datetime(history.rows["event_ms"][at], unit="ms", utc=True)
@@ -92,13 +93,9 @@ def write_features(labelled: LabelledHistory, path: Path) -> None:
 
 
 def check_same(ours: pd.DataFrame, theirs: pd.DataFrame) -> None:
-    """Check that both joins found the same features.
+    """Check that both joins found the same features, else `MeasurementFailed`.
 
-    A card that pays twice in a second has two feature rows of one time; Feast may take either, so
-    those rows are left out.
-
-    Raises:
-        MeasurementFailed: They differ.
+    Of a card that pays twice in a second Feast may take either row, so those are left out.
     """
     keys = [CARD_KEY, TIME]
     ours = ours.drop_duplicates(keys, keep=False).sort_values(keys)

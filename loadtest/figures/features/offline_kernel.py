@@ -1,7 +1,7 @@
 """The offline kernels over the Handbook: rows a second, and how far they are from the floor.
 
 One core. Cards, terminals and card labels are warm; the logs are prepared and the outputs reused,
-so neither sorting nor fresh memory is in the figure: `replay_history` as a whole stands beside it.
+so neither sorting nor fresh memory is in the figure.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy.typing as npt
 from fraudstream.features.card_kernel import advance_cards, advance_states, empty_outputs
 from fraudstream.features.catalogue import Entity
 from fraudstream.features.entity_kernel import Readers, advance_shared, replay_shared
-from fraudstream.features.history import History, replay_history, shared_walk
+from fraudstream.features.history import History, shared_walk
 from fraudstream.features.state import CARD_STATE, SHARED_STATE
 from fraudstream.features.warm_up import warm_up
 from loadtest.bench.figure import Plan, Sample, Sides, experiment, ratio
@@ -66,7 +66,7 @@ def offline_kernel(plan: Plan) -> Iterator[Sides]:
     history = first_rows(load_handbook(plan.machine).history, warm + count)
     bench = _Bench(history, warm)
     touch_bytes(*bench.floor_arguments())
-    yield {"ours": bench.ours, "floor": bench.floor, "driver": bench.driver}
+    yield {"ours": bench.ours, "floor": bench.floor}
 
 
 class _Bench:
@@ -74,7 +74,6 @@ class _Bench:
 
     def __init__(self, history: History, warm: int) -> None:
         count = len(history.rows) - warm
-        self._history = history
         self._cards = np.zeros(int(history.card.max()) + 1, CARD_STATE)
         advance_states(self._cards, history.card[:warm], history.rows[:warm])
         self._card = np.ascontiguousarray(history.card[warm:])
@@ -117,10 +116,3 @@ class _Bench:
         """Move the same bytes."""
         arguments = self.floor_arguments()
         return spent(lambda: touch_bytes(*arguments), len(self._rows))
-
-    def driver(self) -> Sample:
-        """Run the whole offline driver: sorting and fresh memory for the outputs included."""
-        count = len(self._rows)
-        history = first_rows(self._history, count)
-        wanted = np.ones(count, np.bool_)
-        return spent(lambda: replay_history(history, wanted), count)

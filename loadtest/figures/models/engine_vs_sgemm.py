@@ -5,8 +5,7 @@ GFLOP of a row, a multiplication and an addition counted each, sums of biases an
 256 x 128 + 128) for the dense part: 13.66 MFLOP. Counted from the graph's own weights.
 
 Beside it NumPy's sgemm (BLAS, one thread, in the same process) of 1024 x 1024 x 1024, about the
-best that this machine does. Its share at the shape of one step, [B, 128] x [128, 512], stands
-beside the figure: no engine that goes step by step can do better than that.
+best that this machine does.
 """
 
 from __future__ import annotations
@@ -14,63 +13,51 @@ from __future__ import annotations
 import statistics
 from collections.abc import Iterator
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import numpy as np
 import onnx
 from threadpoolctl import threadpool_limits
 
 from fraudstream.engines.onnx_engine import OnnxEngine
-from fraudstream.engines.protocol import Engine, FloatArray
+from fraudstream.engines.protocol import FloatArray
 from fraudstream.features.catalogue import SEQUENCE_LENGTH
 from loadtest.bench.figure import Plan, Round, Sample, Side, Sides, experiment
 from loadtest.bench.spent import spent
-from loadtest.figures.models.lstm_graphs import (
-    cpu_us_of_row,
-    lacking_for_lstm,
-    made_up_rows,
-    new_lstm,
-)
+from loadtest.figures.models.int8_vs_fp32 import cpu_us_of_row, lacking_for_lstm
 from loadtest.figures.table import figure
-
-if TYPE_CHECKING:
-    from training.dataset import Examples
 
 BATCHES: Final = (32, 64)
 ROWS: Final = 1_024
-_PEAK: Final = (1_024, 1_024, 1_024)
-_GFLOP: Final = 8.0  # of each sgemm that is measured
+_GFLOP: Final = 8.0  # of the sgemm that is measured
 
 
 def _shares(measured: Round) -> dict[str, float]:
-    """Return the engine's share of the peak, and of a step's product, by batch size."""
-    engine, sgemm = measured["engine"], measured["sgemm"]
-    shares = {f"batch {b}": engine[f"batch {b}"] / sgemm[_named(_PEAK)] for b in BATCHES}
-    return shares | {
-        f"of a step's sgemm, batch {b}": engine[f"batch {b}"] / sgemm[_named((b, 128, 512))]
-        for b in BATCHES
-    }
-
-
-def _mean_share(measured: Round) -> float:
-    return statistics.geometric_mean(_shares(measured)[f"batch {batch}"] for batch in BATCHES)
+    """Return the engine's share of the product's rate, by batch size."""
+    sgemm = measured["sgemm"]["GFLOP/s"]
+    return {batch: rate / sgemm for batch, rate in measured["engine"].items()}
 
 
 @experiment(
-    figure("engine_vs_sgemm", _mean_share),
+    figure("engine_vs_sgemm", lambda m: statistics.geometric_mean(_shares(m).values())),
     needs=(lacking_for_lstm,),
-    apart=lambda measured: {**_shares(measured), "sgemm GFLOP/s": measured["sgemm"][_named(_PEAK)]},
+    apart=lambda measured: {**_shares(measured), "sgemm GFLOP/s": measured["sgemm"]["GFLOP/s"]},
 )
 def engine_vs_sgemm(plan: Plan) -> Iterator[Sides]:
     """Make the network and warm both sides, on one thread each."""
-    rows = made_up_rows(plan.rows(ROWS, max(BATCHES)))
-    content = new_lstm(rows)
+    from loadtest.engines.networks import sample_rows, subject
+
+    rows = sample_rows(plan.rows(ROWS, max(BATCHES)), seed=5)
+    content = subject("lstm-2x128").onnx()
     engine, flop = OnnxEngine(content), flop_of_row(content)
-    shapes = [_PEAK, *((batch, 128, 512) for batch in BATCHES)]
+
+    def rates() -> Sample:
+        return {f"batch {b}": flop / cpu_us_of_row(engine, rows, b) / 1e3 for b in BATCHES}
+
     with threadpool_limits(limits=1, user_api="blas"):
         sides: dict[str, Side] = {
-            "engine": lambda: _engine_rate(engine, rows, flop),
-            "sgemm": lambda: sgemm_rates(shapes, plan.scale),
+            "engine": rates,
+            "sgemm": lambda: {"GFLOP/s": sgemm_rate(1_024, plan.scale)},
         }
         for side in sides.values():
             side()
@@ -90,30 +77,15 @@ def flop_of_row(content: bytes) -> float:
     return 2.0 * weights
 
 
-def _engine_rate(engine: Engine, rows: Examples, flop: float) -> Sample:
-    """Return GFLOP/s of CPU time by batch size."""
-    return {f"batch {batch}": flop / cpu_us_of_row(engine, rows, batch) / 1e3 for batch in BATCHES}
-
-
-def sgemm_rates(shapes: list[tuple[int, int, int]], scale: float) -> Sample:
-    """Return NumPy's GFLOP/s of CPU time for products [M, K] x [K, N], by shape."""
-    random = np.random.default_rng(1)
-    found = {}
-    for rows, inner, columns in shapes:
-        left = random.random((rows, inner), np.float32)
-        right = random.random((inner, columns), np.float32)
-        out = np.empty((rows, columns), np.float32)
-        gflop = 2e-9 * rows * inner * columns
-        count = max(1, round(_GFLOP * scale / gflop))
-        took = spent(partial(_multiply, left, right, out, count), count)
-        found[_named((rows, inner, columns))] = gflop / took["cpu_us"] * 1e6
-    return found
+def sgemm_rate(side: int, scale: float) -> float:
+    """Return NumPy's GFLOP/s of CPU time for a product of two squares."""
+    left, right = np.random.default_rng(1).random((2, side, side), np.float32)
+    out = np.empty((side, side), np.float32)
+    gflop = 2e-9 * side**3
+    count = max(1, round(_GFLOP * scale / gflop))
+    return gflop / spent(partial(_multiply, left, right, out, count), count)["cpu_us"] * 1e6
 
 
 def _multiply(left: FloatArray, right: FloatArray, out: FloatArray, count: int) -> None:
     for _ in range(count):
         np.matmul(left, right, out=out)
-
-
-def _named(shape: tuple[int, int, int]) -> str:
-    return "sgemm " + "x".join(map(str, shape))

@@ -56,40 +56,30 @@ ApOf = Callable[[Path, int], float]
 )
 def labelled_in_part(plan: Plan) -> Iterator[Sides]:
     """Average precision where nobody labelled most rows."""
+    cards = max(100, round(_CARDS * min(1.0, plan.scale)))
     with TemporaryDirectory() as folder:
-        sets = _Sets(Path(folder), max(100, round(_CARDS * min(1.0, plan.scale))))
-        yield {
-            "ours": sets.side(_ours),
-            "plain": sets.side(_plain),
-            "as genuine": sets.side(_as_genuine),
-        }
+        ways = {"ours": _ours, "plain": _plain, "as genuine": _as_genuine}
+        yield {name: _side(ap_of, Path(folder), cards) for name, ap_of in ways.items()}
 
 
-class _Sets:
-    """One training set for each round, made by whichever side comes first."""
+def _side(ap_of: ApOf, folder: Path, cards: int) -> Side:
+    seeds = iter(range(_FIRST_SEED, 1_000))
 
-    def __init__(self, folder: Path, cards: int) -> None:
-        self._folder, self._cards = folder, cards
+    def run() -> Sample:
+        seed = next(seeds)
+        return {"ap": ap_of(_made(folder / f"{seed}", cards, seed), seed)}
 
-    def side(self, ap_of: ApOf) -> Side:
-        seeds = iter(range(_FIRST_SEED, 1_000))
+    return run
 
-        def run() -> Sample:
-            seed = next(seeds)
-            return {"ap": ap_of(self._made(seed), seed)}
 
-        return run
-
-    def _made(self, seed: int) -> Path:
-        made = self._folder / f"{seed}"
-        source = made.with_suffix(".parquet")
-        if not source.exists():
-            simulated = simulate(
-                SimulationSettings(seed, self._cards, _DAYS, fraud_share=_FRAUD_SHARE)
-            )
-            pq.write_table(_labelled(simulated, seed), source)
-        make_dataset(Request(str(source), "canonical", "", 0, 1 << 62, -1, 1), made, 1)
-        return made
+def _made(made: Path, cards: int, seed: int) -> Path:
+    """Return the training set of a round, which the first of its sides simulates."""
+    source = made.with_suffix(".parquet")
+    if not source.exists():
+        simulated = simulate(SimulationSettings(seed, cards, _DAYS, fraud_share=_FRAUD_SHARE))
+        pq.write_table(_labelled(simulated, seed), source)
+    make_dataset(Request(str(source), "canonical", "", 0, 1 << 62, -1, 1), made, 1)
+    return made
 
 
 def _labelled(simulated: Simulated, seed: int) -> pa.Table:
@@ -107,13 +97,10 @@ def _labelled(simulated: Simulated, seed: int) -> pa.Table:
         DAY_MS // 24, _LATEST_DAYS * DAY_MS, len(event_ms)
     )
     is_fraud = simulated.rows["fraud_kind"] != 0
-    columns = {
-        "is_fraud": pa.array(is_fraud, mask=~is_labelled),
-        "label_arrival_time_ms": pa.array(event_ms + delay, mask=~is_labelled),
-    }
+    labels = {"is_fraud": is_fraud, "label_arrival_time_ms": event_ms + delay}
     table = table.drop_columns(_LOG_COLUMNS)
-    for name, column in columns.items():
-        table = table.append_column(name, column)
+    for name, column in labels.items():
+        table = table.append_column(name, pa.array(column, mask=~is_labelled))
     return table
 
 
@@ -132,7 +119,7 @@ def _ours(folder: Path, seed: int) -> float:
     config = override.applied(config)
     out = folder.with_suffix(".model")
     request = TrainRequest(out, "own", 1, config, specs_of(path, config, override))
-    artefact = train_model(request, dataset_slices(folder), _silently)
+    artefact = train_model(request, dataset_slices(folder), lambda _: None)
     return artefact.manifest.metrics["ap"]
 
 
@@ -156,7 +143,3 @@ def _ap_of_plain(
     model.fit(vectors, is_fraud)
     score = model.predict_proba(slices.test.vectors)[:, 1].astype(np.float64)
     return average_precision(score, slices.test.is_fraud)
-
-
-def _silently(_: str) -> None:
-    """Report nothing."""

@@ -13,22 +13,18 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from functools import partial
 from itertools import count
-from pathlib import Path
 from typing import Final
 
 import grpc.aio
 
 from fraudstream.broker.topic_info import Log
-from fraudstream.engines.onnx_engine import OnnxEngine
 from fraudstream.engines.protocol import MAX_ROWS, Engine, score_rows
 from fraudstream.features.catalogue import FEATURE_HASHES, SEQUENCE_HASH
-from fraudstream.models.artefact import read_artefact
 from fraudstream.store.shard import FIRST_GENERATION
 from fraudstream.telemetry.trace_context import TraceContext
 from fraudstream.topics import partition_of
 from fraudstream.transaction.identity import digest_of
 from fraudstream.v1.scoring_pb2 import FeatureBatchRequest, ScoreBatchResponse
-from harness.model_repository import DEMO_MODEL
 from harness.service_process import ServiceProcess
 from loadtest.bench.cores import Cores, bound_to
 from loadtest.bench.cpu import session_cpu_us
@@ -44,7 +40,7 @@ from loadtest.bench.figure import (
 from loadtest.bench.spent import spent
 from loadtest.figures.features.population import FeatureLot, Population
 from loadtest.figures.line.servers import line_of, running
-from loadtest.figures.models.lstm_graphs import lacking_for_lstm
+from loadtest.figures.models.int8_vs_fp32 import lacking_for_lstm
 from loadtest.figures.scoring.doors import NEEDS, SCORING, running_store
 from loadtest.figures.scoring.wide_model import write_wide_model
 from loadtest.figures.table import figure
@@ -62,41 +58,32 @@ _US_PER_S: Final = 1e6
     needs=(*NEEDS, lacking_for_lstm),
 )
 def batch64_vs_engine(plan: Plan) -> Iterator[Sides]:
-    """What is left of the engine's speed when it decides, records and publishes.
-
-    The smaller model of the demo stands beside it.
-    """
+    """What is left of the engine's speed when it decides, records and publishes."""
     cores = Cores.of_this_process()
     with ExitStack() as stack:
         stack.enter_context(bound_to(cores.rest))
         store = stack.enter_context(running_store(plan))
-        models = {"2x64": DEMO_MODEL, "2x128": plan.folder / "wide"}
-        write_wide_model(models["2x128"], store.population.coming)
+        model, coming = plan.folder / "wide", store.population.coming
+        engine = write_wide_model(model, coming)
+        more = {"FRAUD_SCORING_MODEL": str(model)}
+        line = line_of(store.servers.environment, plan.folder / "2x128", SCORING, more)
+        with bound_to(cores.server):
+            stack.enter_context(running(line.services))
         batches = _Batches(store.population, store.log)
-        sides: dict[str, Side] = {}
-        for name, model in models.items():
-            more = {"FRAUD_SCORING_MODEL": str(model)}
-            line = line_of(store.servers.environment, plan.folder / name, SCORING, more)
-            with bound_to(cores.server):
-                stack.enter_context(running(line.services))
-            service = _Service(line.services[0], line.ports.scoring_internal, batches)
-            rows = plan.rows(ROWS, IN_FLIGHT * MAX_ROWS)
-            with bound_to(cores.generator):
-                service.run(rows)
-            sides[name] = partial(_bound, cores.generator, partial(service.run, rows))
-            bare = partial(_score, _engine_of(model), store.population.coming, rows)
-            sides[f"engine {name}"] = partial(_bound, cores.server, bare)
-        yield sides
+        service = _Service(line.services[0], line.ports.scoring_internal, batches)
+        rows = plan.rows(ROWS, IN_FLIGHT * MAX_ROWS)
+        with bound_to(cores.generator):
+            service.run(rows)
+        bare = partial(_score, engine, coming, rows)
+        yield {
+            "2x128": partial(_bound, cores.generator, partial(service.run, rows)),
+            "engine 2x128": partial(_bound, cores.server, bare),
+        }
 
 
 def _bound(cores: frozenset[int], side: Side) -> Sample:
     with bound_to(cores):
         return side()
-
-
-def _engine_of(model: Path) -> Engine:
-    (content,) = read_artefact(model).files
-    return OnnxEngine(content)
 
 
 def _score(engine: Engine, lot: FeatureLot, rows: int) -> Sample:

@@ -3,15 +3,12 @@
 That is the stage as both doors call it: the lists looked up, the variables read from message and
 vector and copied into the evaluator, one program evaluated, action and reasons put together. The
 rules (`rules_50.toml`) read 10 fields and 37 features; the vectors are the golden rows of the
-demo's model, so they are as sparse and as whole as features are. Beside it what the same rows cost
-without a model, where only rules speak that need neither score nor feature. CPU time of one thread,
-all warm.
+demo's model, so they are as sparse and as whole as features are. CPU time of one thread, all warm.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from functools import partial
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
@@ -21,15 +18,14 @@ from fraudstream.engines.protocol import FloatArray
 from fraudstream.features.catalogue import FEATURE_HASHES, FEATURE_NAMES
 from fraudstream.models.artefact import read_artefact
 from fraudstream.models.calibration import Thresholds
-from fraudstream.v1.decision_pb2 import StandInCause
 from fraudstream.v1.transaction_pb2 import Channel, EntryMode, Transaction, TransactionKind
 from harness.model_repository import DEMO_MODEL
-from loadtest.bench.figure import Plan, Sample, Sides, experiment, taken
+from loadtest.bench.figure import Plan, Sides, experiment, taken
 from loadtest.bench.spent import spent
 from loadtest.figures.table import figure
 from services.scoring.decision.apply_rules import apply_rules
 from services.scoring.decision.rules_follower import load_rule_set
-from services.scoring.decision.verdict import Verdict, action_of, stand_in
+from services.scoring.decision.verdict import Verdict, action_of
 from services.scoring.reasons.texts import FITS
 
 RULES: Final = Path(__file__).with_name("rules_50.toml")
@@ -54,40 +50,22 @@ _COUNTRIES: Final = ("DE", "AT", "FR", "US", "SC")
 
 @experiment(figure("rules_50_us", taken("model", "cpu_us")))
 def rules_50(plan: Plan) -> Iterator[Sides]:
-    """Compile the rules and make the rows, and run each side once."""
-    rows = _Rows(plan.rows(ROWS))
-    yield {"model": partial(rows.rule, rows.verdicts), "stand-in": partial(rows.rule, None)}
+    """Compile the rules, make the rows, and apply the rules to every row."""
+    count, program, random = plan.rows(ROWS), load_rule_set(RULES), np.random.default_rng(7)
+    transactions = [_transaction(number) for number in range(_DISTINCT)]
+    vectors = _golden_vectors()[random.integers(0, 256, _DISTINCT)]
+    verdicts = [
+        Verdict(action_of(score, _THRESHOLDS), score, score, FITS)
+        for score in random.beta(0.3, 6.0, _DISTINCT).tolist()
+    ]
 
+    def apply() -> None:
+        for number in range(count):
+            i = number % _DISTINCT
+            apply_rules(program, transactions[i], verdicts[i], vectors[i], FEATURE_HASHES)
 
-class _Rows:
-    """Transactions with their vectors and verdicts, and the rules."""
-
-    def __init__(self, count: int) -> None:
-        self._count = count
-        self._program = load_rule_set(RULES)
-        random = np.random.default_rng(7)
-        self._transactions = [_transaction(number) for number in range(_DISTINCT)]
-        self._vectors = _golden_vectors()[random.integers(0, 256, _DISTINCT)]
-        self.verdicts = [_verdict(score) for score in random.beta(0.3, 6.0, _DISTINCT).tolist()]
-        self.rule(self.verdicts)
-        self.rule(None)
-
-    def rule(self, verdicts: Sequence[Verdict] | None) -> Sample:
-        """Apply the rules to every row; without verdicts a stand-in is asked for."""
-        verdicts = verdicts or [stand_in(StandInCause.STAND_IN_CAUSE_DEADLINE)] * _DISTINCT
-
-        def apply() -> None:
-            for place in range(self._count):
-                row = place % _DISTINCT
-                apply_rules(
-                    self._program,
-                    self._transactions[row],
-                    verdicts[row],
-                    self._vectors[row],
-                    FEATURE_HASHES,
-                )
-
-        return spent(apply, self._count)
+    apply()
+    yield {"model": lambda: spent(apply, count)}
 
 
 def _golden_vectors() -> FloatArray:
@@ -97,10 +75,6 @@ def _golden_vectors() -> FloatArray:
     vectors = np.zeros((len(golden), len(FEATURE_NAMES)), np.float32)
     vectors[:, [FEATURE_NAMES.index(name) for name in names]] = golden
     return vectors
-
-
-def _verdict(score: float) -> Verdict:
-    return Verdict(action_of(score, _THRESHOLDS), score, score, FITS)
 
 
 def _transaction(number: int) -> Transaction:

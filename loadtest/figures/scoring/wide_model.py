@@ -19,25 +19,21 @@ from fraudstream.models.calibration import Thresholds
 from fraudstream.models.manifest import golden_text
 from harness.model_repository import DEMO_MODEL
 from loadtest.figures.features.population import FeatureLot
-from loadtest.figures.models.lstm_graphs import new_lstm
 
 _GOLDEN: Final = 256
 # Shares of rows that reach challenge, review and decline: those of the demo's model on its tests.
 _FLAGGED: Final = (0.0177, 0.0074, 0.0015)
 
 
-def write_wide_model(folder: Path, lot: FeatureLot) -> None:
-    """Write the artefact; its golden rows are some of these."""
-    from training.dataset import Examples
+def write_wide_model(folder: Path, lot: FeatureLot) -> OnnxEngine:
+    """Write the artefact, whose golden rows are some of these; return its network as an engine."""
+    from loadtest.engines.networks import subject
     from training.train.export import member_of
 
     demo = read_artefact(DEMO_MODEL).manifest
-    numbers = np.arange(len(lot.vectors), dtype=np.int64)
-    rows = Examples(
-        lot.vectors, lot.sequences, numbers % 100 == 0, numbers, numbers, numbers, numbers
-    )
-    onnx = new_lstm(rows)
-    raw = score_rows(OnnxEngine(onnx), lot.vectors, lot.sequences)
+    onnx = subject("lstm-2x128").onnx()
+    engine = OnnxEngine(onnx)
+    raw = score_rows(engine, lot.vectors, lot.sequences)
     scores = demo.calibration.scores(raw.astype(np.float64))
     challenge, review, decline = np.quantile(scores, [1 - share for share in _FLAGGED]).tolist()
     chosen = np.linspace(0, len(raw) - 1, _GOLDEN).astype(np.intp)
@@ -52,3 +48,4 @@ def write_wide_model(folder: Path, lot: FeatureLot) -> None:
         }
     )
     write_artefact(folder, manifest, {member.file: onnx})
+    return engine

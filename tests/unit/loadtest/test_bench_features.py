@@ -22,8 +22,8 @@ from loadtest.figures.features.features_floor import features_vs_floor
 from loadtest.figures.features.floor_kernel import MovedBytes, touch_bytes, words_of
 from loadtest.figures.features.join_vs_feast import check_same, join_vs_feast
 from loadtest.figures.features.offline_kernel import offline_kernel
+from loadtest.figures.features.online_read import online_read_vs_feast, stored_bytes
 from loadtest.figures.features.pandas_features import pandas_features
-from loadtest.figures.features.stored import online_read_vs_feast, stored_bytes
 from loadtest.figures.handbook import lacking_for_handbook
 
 
@@ -68,7 +68,7 @@ def test_floor_moves_every_byte_and_nothing_else() -> None:
 
 def test_kernel_ratio_is_the_floors_cost_over_ours() -> None:
     """A kernel as quick as its floor has 1; its rate is rows a second of CPU."""
-    values = offline_kernel.values(cost(ours=2.0, floor=0.5, driver=3.0))
+    values = offline_kernel.values(cost(ours=2.0, floor=0.5))
 
     assert values["kernel_vs_floor"] == 0.25
     assert values["offline_kernel_rows_per_s"] == 500_000
@@ -81,8 +81,8 @@ def test_other_ratios_are_theirs_over_ours() -> None:
         "batch_faust_vs_stock": 30.0,
         **beside(cost(stock=60.0, batches=2.0)),
     }
-    read = online_read_vs_feast.values(cost(feast=24.0, hot=4.0, packed=12.0))
-    assert (read["online_read_vs_feast"], read["packed cpu_us"]) == (6.0, 12.0)
+    read = online_read_vs_feast.values(cost(feast=24.0, hot=4.0))
+    assert (read["online_read_vs_feast"], read["hot cpu_us"]) == (6.0, 4.0)
     dataset = dataset_vs_pandas.values(cost(pandas=60.0, ours=2.0))
     assert dataset["dataset_vs_pandas"] == 30.0
     floor = features_vs_floor.values(cost(features=3.0, floor=2.0))

@@ -11,21 +11,20 @@ from fraudstream.models.artefact import read_artefact
 from harness.processes import PROJECT_FOLDER
 from loadtest.bench.figure import Plan
 from loadtest.figures.models.artefact_load import artefact_load
-from loadtest.figures.models.engine_vs_sgemm import engine_vs_sgemm, flop_of_row, sgemm_rates
-from loadtest.figures.models.int8_vs_fp32 import int8_vs_fp32
-from loadtest.figures.models.lstm_graphs import some_rows
+from loadtest.figures.models.engine_vs_sgemm import engine_vs_sgemm, flop_of_row, sgemm_rate
+from loadtest.figures.models.int8_vs_fp32 import int8_vs_fp32, some_rows
 from training.dataset import Examples
 
 DEMO = PROJECT_FOLDER / "models" / "demo"
 
 
 def test_load_is_divided_by_the_bare_session() -> None:
-    """The figure is the first score's; becoming ready stands beside it."""
-    sides = {"ours": 13.0, "bare": 10.0, "ready": 35.0}
+    """The figure is the first score's CPU time."""
+    sides = {"ours": 13.0, "bare": 10.0}
     round_of = {name: {"cpu_us": us, "wall_us": us} for name, us in sides.items()}
 
     values = artefact_load.values(round_of)
-    assert (values["artefact_load_vs_session"], values["ready cpu_us"]) == (1.3, 35.0)
+    assert values["artefact_load_vs_session"] == 1.3
 
 
 def test_int8_is_the_geometric_mean_of_three_batch_sizes() -> None:
@@ -39,14 +38,12 @@ def test_int8_is_the_geometric_mean_of_three_batch_sizes() -> None:
 
 
 def test_engine_is_divided_by_the_largest_product() -> None:
-    """The share is of the machine's best; that of a step's product stands beside it."""
-    sgemm = {"sgemm 1024x1024x1024": 100.0, "sgemm 32x128x512": 50.0, "sgemm 64x128x512": 80.0}
-
+    """The share is of the machine's best, the geometric mean of both batch sizes."""
     values = engine_vs_sgemm.values(
-        {"engine": {"batch 32": 45.0, "batch 64": 80.0}, "sgemm": sgemm}
+        {"engine": {"batch 32": 45.0, "batch 64": 80.0}, "sgemm": {"GFLOP/s": 100.0}}
     )
     assert values["engine_vs_sgemm"] == pytest.approx(0.6)
-    assert values["of a step's sgemm, batch 32"] == pytest.approx(0.9)
+    assert values["batch 32"] == pytest.approx(0.45)
 
 
 def test_flops_are_two_for_each_weight_and_step() -> None:
@@ -57,11 +54,9 @@ def test_flops_are_two_for_each_weight_and_step() -> None:
     assert flop_of_row(read_artefact(DEMO).files[0]) == 2.0 * (steps + dense)
 
 
-def test_products_are_measured_by_shape() -> None:
-    """Each shape has a rate of its own."""
-    rates = sgemm_rates([(8, 8, 8), (16, 8, 4)], scale=1e-6)
-
-    assert set(rates) == {"sgemm 8x8x8", "sgemm 16x8x4"}
+def test_product_has_a_rate() -> None:
+    """However small it is."""
+    assert sgemm_rate(8, scale=1e-6) > 0
 
 
 def test_some_rows_are_spread_over_all() -> None:
