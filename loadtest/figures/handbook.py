@@ -12,28 +12,19 @@ import pyarrow.parquet as pq
 
 from fraudstream.features.history import History
 from harness.settings import MachineSettings
-from training.simulator.histories import LabelledHistory, handbook_history
 
 FILE: Final = "handbook_2018.parquet"
-ROWS: Final = 1_754_155
 
 
 def lacking_for_handbook(machine: MachineSettings) -> str:
     """Return why the Handbook's data cannot be read here, empty where they can."""
-    folder = machine.fraud_data_dir
-    if folder is None or not (folder / FILE).is_file():
-        return f"FRAUD_DATA_DIR does not name a folder with {FILE}"
-    return ""
+    is_there = machine.fraud_data_dir is not None and handbook_path(machine).is_file()
+    return "" if is_there else f"FRAUD_DATA_DIR does not name a folder with {FILE}"
 
 
 def handbook_path(machine: MachineSettings) -> Path:
     """Return where the data are; `lacking_for_handbook` has said that they are there."""
     return (machine.fraud_data_dir or Path()) / FILE
-
-
-def load_handbook(machine: MachineSettings) -> LabelledHistory:
-    """Return all rows, as training reads them."""
-    return handbook_history(handbook_path(machine))
 
 
 def first_rows(history: History, count: int) -> History:

@@ -34,8 +34,8 @@ FEW: Final = 10_000
 MANY: Final = 1_000_000
 # Transactions of one run.
 STORED_ROWS: Final = 8_192
-_LOT: Final = 512
-_FILL_LOT: Final = 20_000
+_BATCH: Final = 512
+_FILL_BATCH: Final = 20_000
 _BEGIN_MS: Final = 1_700_000_000_000
 _SHARD: Final = ShardRef(Role.CARD, 0, "ab:1")
 # Valkey fills itself: a million values would take this client a minute.
@@ -59,10 +59,11 @@ def card_growth(plan: Plan) -> Iterator[Sides]:
         for name, full in (("few", FEW), ("many", MANY)):
             valkey = ValkeyServer(plan.folder / name)
             stack.callback(valkey.stop)
-            cards = _Cards(plan.rows(full), valkey, started_by(valkey.start))
-            runner.run(cards.open())
-            stack.callback(_close, runner, cards)
-            sides[name] = _stage_side(runner, cards, plan.rows(STORED_ROWS))
+            pids = started_by(valkey.start)
+            cards = _Cards(plan.rows(full), StateStore(redis_settings_in(valkey.environment())))
+            stack.callback(lambda store: runner.run(store.close()), cards.store)
+            runner.run(cards.open(valkey.url))
+            sides[name] = _stage_side(runner, cards, plan.rows(STORED_ROWS), pids)
         for side in sides.values():
             side()
         yield sides
@@ -88,81 +89,62 @@ def purchases(count: int) -> npt.NDArray[np.void]:
     return rows
 
 
-def _close(runner: asyncio.Runner, cards: _Cards) -> None:
-    runner.run(cards.store.close())
-
-
 class _Cards:
-    """A store full of cards."""
+    """A store full of cards, and the stage that moves them on."""
 
-    def __init__(self, count: int, valkey: ValkeyServer, pids: set[int]) -> None:
-        self.count = count
-        self.store = StateStore(redis_settings_in(valkey.environment()))
-        self._url = valkey.url
-        self._pids = pids
-
-    async def open(self) -> None:
-        """Open the shard and fill it."""
-        await self.store.connect()
-        await self.store.open_shard(_SHARD, 0)
-        self.fill()
-
-    def fill(self) -> None:
-        """Write every card's value, within the server."""
-        value = np.zeros(1, CARD_VALUE)
-        value["state"] = used_state()
-        form = self.key("%07d")
-        with redis.Redis.from_url(self._url, socket_timeout=60.0) as client:
-            for begin in range(0, self.count, _FILL_LOT):
-                end = min(begin + _FILL_LOT, self.count) - 1
-                client.eval(_FILL, 0, begin, end, form, value.tobytes(), STATE_LIFE_S)
+    def __init__(self, count: int, store: StateStore) -> None:
+        self.count, self.store = count, store
 
     def key(self, card: str) -> str:
-        """Return the key of a card."""
         return self.store.keys(_SHARD).state(CARD, card)
 
-    def server_cpu_us(self) -> int:
-        """Return what Valkey has spent so far."""
-        return session_cpu_us(self._pids)
+    async def open(self, url: str) -> None:
+        """Open the shard, and write every card's value within the server."""
+        await self.store.connect()
+        await self.store.open_shard(_SHARD, 0)
+        value = np.zeros(1, CARD_VALUE)
+        value["state"] = used_state()
+        with redis.Redis.from_url(url, socket_timeout=60.0) as client:
+            for begin in range(0, self.count, _FILL_BATCH):
+                end = min(begin + _FILL_BATCH, self.count) - 1
+                form = self.key("%07d")
+                client.eval(_FILL, 0, begin, end, form, value.tobytes(), STATE_LIFE_S)
+
+    async def work_off(self, batches: list[list[str]]) -> None:
+        """Take each batch of transactions through the store, as the card role does."""
+        marker: Any = await self.store.marker(_SHARD)
+        at = marker.next_offset
+        rows = purchases(_BATCH)
+        for batch in batches:
+            keys = [self.key(card) for card in dict.fromkeys(batch)]
+            index_of = {key: index for index, key in enumerate(keys)}
+            values = unpack_values(await self.store.read_shard(_SHARD, at, keys), CARD_VALUE)
+            states = np.ascontiguousarray(values["state"])
+            state_of = np.array([index_of[self.key(card)] for card in batch], np.int64)
+            outputs = empty_outputs(len(batch))
+            advance_cards(states, state_of, rows, outputs, np.arange(len(batch)))
+            values["state"] = states
+            values["vector"][state_of] = outputs[0]
+            packed, size = values.tobytes(), CARD_VALUE.itemsize
+            written = [
+                StoredValue(key, packed[index * size : (index + 1) * size], STATE_LIFE_S)
+                for index, key in enumerate(keys)
+            ]
+            await self.store.write_shard(_SHARD, ShardWrite(at, at + len(batch), written))
+            at += len(batch)
 
 
-def _stage_side(runner: asyncio.Runner, cards: _Cards, count: int) -> Side:
-    """Return the stage: read, move on, write, in lots."""
+def _stage_side(runner: asyncio.Runner, cards: _Cards, count: int, pids: set[int]) -> Side:
+    """Return the stage: read, move on, write, in batches."""
     chance = np.random.default_rng(12)
 
     def run() -> Sample:
-        lots = [
-            [f"{number:07d}" for number in chance.integers(0, cards.count, _LOT).tolist()]
-            for _ in range(-(-count // _LOT))
+        batches = [
+            [f"{number:07d}" for number in chance.integers(0, cards.count, _BATCH).tolist()]
+            for _ in range(-(-count // _BATCH))
         ]
-        before_us = cards.server_cpu_us()
-        transactions = len(lots) * _LOT
-        sample = spent(lambda: runner.run(_work_off(cards, lots)), transactions)
-        store_us = cards.server_cpu_us() - before_us
-        return {**sample, "store_cpu_us": store_us / transactions}
+        before_us, transactions = session_cpu_us(pids), len(batches) * _BATCH
+        sample = spent(lambda: runner.run(cards.work_off(batches)), transactions)
+        return {**sample, "store_cpu_us": (session_cpu_us(pids) - before_us) / transactions}
 
     return run
-
-
-async def _work_off(cards: _Cards, lots: list[list[str]]) -> None:
-    """Take each lot of transactions through the store, as the card role does."""
-    marker: Any = await cards.store.marker(_SHARD)
-    at = marker.next_offset
-    rows = purchases(_LOT)
-    for lot in lots:
-        keys = [cards.key(card) for card in dict.fromkeys(lot)]
-        place_of = {key: place for place, key in enumerate(keys)}
-        values = unpack_values(await cards.store.read_shard(_SHARD, at, keys), CARD_VALUE)
-        states = np.ascontiguousarray(values["state"])
-        state_of = np.array([place_of[cards.key(card)] for card in lot], np.int64)
-        outputs = empty_outputs(len(lot))
-        advance_cards(states, state_of, rows, outputs, np.arange(len(lot)))
-        values["state"] = states
-        values["vector"][state_of] = outputs[0]
-        packed, size = values.tobytes(), CARD_VALUE.itemsize
-        written = [
-            StoredValue(key, packed[place * size : (place + 1) * size], STATE_LIFE_S)
-            for place, key in enumerate(keys)
-        ]
-        await cards.store.write_shard(_SHARD, ShardWrite(at, at + len(lot), written))
-        at += len(lot)

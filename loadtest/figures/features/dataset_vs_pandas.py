@@ -1,18 +1,16 @@
 """The Handbook's training set: ours against the same features by pandas, per row.
 
-All sides begin with the Parquet file of the same cards, a fifth of them all (pandas takes a minute
+Both sides begin with the Parquet file of the same cards, a fifth of them all (pandas takes a minute
 on the whole), and end with a Parquet file of features. Pandas computes what it can express, in
-memory. Ours computes the whole catalogue and the row's own codes, in memory too: what training of
-the boosting does, and what the command writes a file with. The sequences of the network are left
-out, as pandas has none. Beside the figure stands `python -m training dataset --steps 1` on the
-same rows: it keeps its work in files between five stages, so that memory is bounded and a run that
-was cut off goes on.
+memory. Ours computes the whole catalogue and the row's own codes, in memory too. The sequences of
+the network are left out, as pandas has none.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -21,7 +19,7 @@ import pyarrow as pa
 
 from fraudstream.features.catalogue import FEATURE_NAMES
 from fraudstream.features.warm_up import warm_up
-from loadtest.bench.figure import Plan, Side, Sides, experiment, ratio
+from loadtest.bench.figure import Plan, Sides, experiment, ratio
 from loadtest.bench.spent import spent
 from loadtest.figures.features.pandas_features import pandas_features
 from loadtest.figures.handbook import lacking_for_handbook, write_cards
@@ -31,9 +29,6 @@ from training.offline.parts import feature_columns, part_schema, sequence_column
 from training.simulator.histories import handbook_history
 
 CARDS: Final = 1_000
-
-# Reads a file of transactions and writes one of features.
-Writer = Callable[[Path, Path], None]
 
 
 @experiment(
@@ -47,16 +42,12 @@ def dataset_vs_pandas(plan: Plan) -> Iterator[Sides]:
     rows = plan.folder / "rows.parquet"
     count = write_cards(plan.machine, plan.rows(CARDS, 5), rows)
     sides = {
-        name: _side(write, rows, plan.folder / f"{name}-features", count)
+        name: partial(spent, partial(write, rows, plan.folder / f"{name}-features"), count)
         for name, write in (("ours", write_dataset), ("pandas", write_pandas))
     }
     for side in sides.values():
         side()
     yield sides
-
-
-def _side(write: Writer, rows: Path, out: Path, count: int) -> Side:
-    return lambda: spent(lambda: write(rows, out), count)
 
 
 def write_dataset(rows: Path, out: Path) -> None:

@@ -11,8 +11,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
+from functools import partial
 from itertools import islice
-from pathlib import Path
 from typing import Final
 
 from fraudstream.broker.topic_info import find_log
@@ -38,44 +38,30 @@ _FILL_LOT: Final = 500
 _SIDES: Final = (("features", "features-card"), ("floor", FLOOR_GROUP))
 
 
-@experiment(
-    figure("features_vs_floor", ratio("features", "floor")),
-    needs=(lacking_for_cpu,),
-)
+@experiment(figure("features_vs_floor", ratio("features", "floor")), needs=(lacking_for_cpu,))
 def features_vs_floor(plan: Plan) -> Iterator[Sides]:
     """What the features stage adds to moving its bytes."""
     with ExitStack() as stack:
         broker = stack.enter_context(running_broker(any_broker(plan)))
         sides: dict[str, Side] = {}
-        for side, group in _SIDES:
-            servers = stack.enter_context(side_servers(broker, side, plan.folder))
-            folder = plan.folder / side
-            worker = stack.enter_context(running_worker(side, group, servers.environment, folder))
-            sides[side] = _Stage(worker, servers.environment, folder, plan).run
+        for name, group in _SIDES:
+            servers = stack.enter_context(side_servers(broker, name, plan.folder))
+            environment, folder = servers.environment, plan.folder / name
+            worker = stack.enter_context(running_worker(name, group, environment, folder))
+            tokeniser = Tokeniser(TokenKeys.load(folder / "token-keys.json"))
+            rows = accepted_rows(traffic_settings(), tokeniser, worker.partitions)
+            _work_off(worker, environment, rows, _WARM_UP)
+            sides[name] = partial(_work_off, worker, environment, rows, plan.rows(ROWS))
         yield sides
 
 
-class _Stage:
-    """One side with its rows; its store holds what they will read."""
-
-    def __init__(
-        self, worker: Consumption, environment: Mapping[str, str], folder: Path, plan: Plan
-    ) -> None:
-        self._worker = worker
-        self._environment = environment
-        self._count = plan.rows(ROWS)
-        tokeniser = Tokeniser(TokenKeys.load(folder / "token-keys.json"))
-        self._rows = accepted_rows(traffic_settings(), tokeniser, worker.partitions)
-        self._work_off(_WARM_UP)
-
-    def run(self) -> Sample:
-        """Fill the store with what the next rows read, then work them off."""
-        return self._work_off(self._count)
-
-    def _work_off(self, count: int) -> Sample:
-        rows = list(islice(self._rows, count))
-        asyncio.run(fill_store(self._environment, rows))
-        return self._worker.run([row.record for row in rows])
+def _work_off(
+    worker: Consumption, environment: Mapping[str, str], rows: Iterator[BacklogRow], count: int
+) -> Sample:
+    """Fill the store with what the next rows read, then work them off."""
+    chosen = list(islice(rows, count))
+    asyncio.run(fill_store(environment, chosen))
+    return worker.run([row.record for row in chosen])
 
 
 async def fill_store(environment: Mapping[str, str], rows: Sequence[BacklogRow]) -> None:

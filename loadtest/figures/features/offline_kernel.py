@@ -22,8 +22,9 @@ from fraudstream.features.warm_up import warm_up
 from loadtest.bench.figure import Plan, Sample, Sides, experiment, ratio
 from loadtest.bench.spent import spent
 from loadtest.figures.features.floor_kernel import Floats, MovedBytes, touch_bytes, words_of
-from loadtest.figures.handbook import first_rows, lacking_for_handbook, load_handbook
+from loadtest.figures.handbook import first_rows, handbook_path, lacking_for_handbook
 from loadtest.figures.table import figure
+from training.simulator.histories import handbook_history
 
 WARM_ROWS: Final = 800_000
 ROWS: Final = 200_000
@@ -63,7 +64,7 @@ def offline_kernel(plan: Plan) -> Iterator[Sides]:
     """Warm all states by rows of the Handbook; run the kernels, and the loop of the floor."""
     warm_up()
     warm, count = plan.rows(WARM_ROWS), plan.rows(ROWS)
-    history = first_rows(load_handbook(plan.machine).history, warm + count)
+    history = first_rows(handbook_history(handbook_path(plan.machine)).history, warm + count)
     bench = _Bench(history, warm)
     touch_bytes(*bench.floor_arguments())
     yield {"ours": bench.ours, "floor": bench.floor}

@@ -8,7 +8,7 @@ calls out of the cards' pending lists here, where no features worker runs.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Final
@@ -47,7 +47,7 @@ _HISTORY_ROWS: Final = 40_000
 _MODELS: Final = 8_000
 _HISTORY_D: Final = 30
 _SEED: Final = 23
-_LOT: Final = 5_000
+_BATCH: Final = 5_000
 _DAY_S: Final = 86_400
 # Marks of the shared entities' shards stand in the future: their features are never stale.
 _AHEAD_MS: Final = 6 * 3_600_000
@@ -57,13 +57,7 @@ Vectors = npt.NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True)
 class FeatureLot:
-    """Transactions with their features, as the features service sends them.
-
-    Attributes:
-        transactions: In their canonical form.
-        vectors: float32 [n, F].
-        sequences: float32 [n, T, C].
-    """
+    """Canonical transactions with their features, float32 [n, F] and [n, T, C]."""
 
     transactions: Sequence[Transaction]
     vectors: Vectors
@@ -76,8 +70,8 @@ class Population:
 
     Attributes:
         banks: Bank of each customer, by number.
-        states: `CARD_STATE` [customers]: after the history.
-        shared: States of shared entities by kind and key, packed.
+        states: `CARD_STATE` [customers], after the history.
+        shared: Packed states of shared entities by kind and key.
         coming: Transactions after the history, with features as of then.
         cards: How many each customer has.
     """
@@ -158,16 +152,16 @@ def _walk_shared(
 async def fill_store(redis: RedisSettings, kafka: KafkaSettings, population: Population) -> Log:
     """Open every shard and write all states; return the log of the cards' shards."""
     accepted, entities = find_log(kafka, ACCEPTED), find_log(kafka, ENTITIES)
-    now_ms = epoch_ms()
     store = StateStore(redis)
     await store.connect()
     try:
-        await _open_shards(store, accepted, entities, now_ms)
-        values = _card_values(store, accepted, population) + _shared_values(
-            store, entities, population
-        )
-        for begin in range(0, len(values), _LOT):
-            await store.fill(values[begin : begin + _LOT])
+        await _open_shards(store, accepted, entities, epoch_ms())
+        values = [
+            *_card_values(store, accepted, population),
+            *_shared_values(store, entities, population),
+        ]
+        for begin in range(0, len(values), _BATCH):
+            await store.fill(values[begin : begin + _BATCH])
     finally:
         await store.close()
     return accepted
@@ -184,25 +178,21 @@ async def _open_shards(store: StateStore, accepted: Log, entities: Log, now_ms: 
         await store.write_shard(shard, ShardWrite(0, 0, marks=marks))
 
 
-def _card_values(store: StateStore, log: Log, population: Population) -> list[StoredValue]:
+def _card_values(store: StateStore, log: Log, population: Population) -> Iterator[StoredValue]:
     contents = np.zeros(len(population.states), CARD_VALUE)
     contents["state"] = population.states
-    values = []
     for customer, bank in population.banks.items():
         content = contents[customer].tobytes()
         for card in range(population.cards):
             token = card_token(bank, customer * population.cards + card)
             partition = partition_of(token.encode(), log.partitions)
             keys = store.keys(ShardRef(Role.CARD, partition, log.incarnation))
-            values.append(StoredValue(keys.state(CARD, token), content, STATE_LIFE_S))
-    return values
+            yield StoredValue(keys.state(CARD, token), content, STATE_LIFE_S)
 
 
-def _shared_values(store: StateStore, log: Log, population: Population) -> list[StoredValue]:
-    values = []
+def _shared_values(store: StateStore, log: Log, population: Population) -> Iterator[StoredValue]:
     for (kind, key), content in population.shared.items():
         entity = SHARED_ENTITIES[kind]
         partition = partition_of(log_key(entity, key), log.partitions)
         keys = store.keys(ShardRef(Role.ENTITY, partition, log.incarnation))
-        values.append(StoredValue(keys.state(entity.value, key), content, STATE_LIFE_S))
-    return values
+        yield StoredValue(keys.state(entity.value, key), content, STATE_LIFE_S)
