@@ -70,11 +70,7 @@ class WrongDecision(Exception):
 
 
 def check_decision(transaction: Transaction, decision: Decision) -> None:
-    """Check that an answer decides this transaction.
-
-    Raises:
-        WrongDecision: It does not.
-    """
+    """Check that an answer decides this transaction, else `WrongDecision`."""
     # A bank that sends to Kafka does not know the token that ingest gives.
     token = transaction.card_token or decision.card_token
     identity = identity_of(transaction.bank_id, token, transaction.transaction_id)

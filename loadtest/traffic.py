@@ -58,13 +58,8 @@ def traffic(seed: int) -> Iterator[Transaction]:
 class FreshTransactions:
     """Transactions without end, made from some by new ids, other cards and the time of now.
 
-    To simulate a transaction takes ten times as long as to decide it. A customer here has many
-    cards that paid alike, and each transaction is by any of them.
-
-    Args:
-        models: What they are made from, with customers.
-        cards: How many each customer has.
-        seed: For which card pays.
+    To simulate one takes ten times as long as to decide it. A customer here has many cards that
+    paid alike, and each transaction is by any of them.
     """
 
     def __init__(self, models: Sequence[Transaction], cards: int, seed: int) -> None:

@@ -16,13 +16,7 @@ from typing import Self
 
 @dataclass(frozen=True, slots=True)
 class Cores:
-    """Numbers of cores.
-
-    Attributes:
-        server: Of the server under load.
-        generator: Of the load.
-        rest: Of broker and store.
-    """
+    """Which cores the server under load, the load, and broker and store have."""
 
     server: frozenset[int]
     generator: frozenset[int]

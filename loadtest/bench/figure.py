@@ -36,16 +36,9 @@ class MeasurementFailed(FraudStreamError):
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """One figure, and how far it should go.
+    """One figure: a row of the table, and what takes its value from a round.
 
-    Attributes:
-        name: As it is asked for and written; never changes.
-        what: One line that explains it.
-        unit: Of its value.
-        value: Takes it from one round.
-        must: What it has to reach; None where nobody asked.
-        aim: What is wanted.
-        is_cost: Less is better.
+    It has to reach `must`, None where nobody asked, and should reach `aim`. Less of a cost is more.
     """
 
     name: str
@@ -96,15 +89,7 @@ def beside(measured: Round) -> dict[str, float]:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How much to measure, and with what.
-
-    Attributes:
-        runs: Rounds.
-        scale: Share of the full number of rows; 1 for figures that count.
-        folder: For logs, keys and the servers' files.
-        kafka: The broker, where one is named.
-        machine: Where Kafka, Java and data sets are.
-    """
+    """How many rounds, which share of the rows, and the folder for logs and server files."""
 
     runs: int
     scale: float
@@ -123,14 +108,10 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Experiment:
-    """Measures one or more figures.
+    """Measures figures by sides that it sets up, warm, and ends on leaving.
 
-    Attributes:
-        figures: What it measures.
-        sides: Sets the sides up, warm, and ends all that was started on leaving. It raises
-            `MeasurementFailed` where a side does not do its work.
-        needs: What the machine must have.
-        apart: What of a round is reported beside the figures.
+    It raises `MeasurementFailed` where a side does not do its work. `apart` is what of a round is
+    reported beside the figures.
     """
 
     figures: tuple[Figure, ...]

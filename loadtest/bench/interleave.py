@@ -19,13 +19,9 @@ COVERAGE: Final = 0.90
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """One figure after all rounds.
+    """One figure after all rounds: a value a round, or why it was skipped.
 
-    Attributes:
-        figure: Which.
-        values: One a round.
-        skipped: Why it was not measured; empty where it was.
-        apart: Medians of what its experiment reports beside the figures.
+    `apart` has the medians of what is reported beside it.
     """
 
     figure: Figure
@@ -85,11 +81,7 @@ def measure(experiment: Experiment, plan: Plan, report: Report) -> list[Measured
 
 
 def run_rounds(experiment: Experiment, plan: Plan, report: Report) -> list[Round]:
-    """Run every side once a round; each round begins with another side.
-
-    Raises:
-        MeasurementFailed: A side did not do its work.
-    """
+    """Run every side once a round; each round begins with another side."""
     rounds: list[Round] = []
     with experiment.open(plan) as sides:
         names = list(sides)

@@ -14,13 +14,9 @@ from loadtest.bench.interleave import Measured
 
 
 def json_rows(found: Sequence[Measured], options: Sequence[str]) -> str:
-    """Return all figures as JSON rows.
+    """Return all figures as JSON rows; one without a value says why under `skipped`.
 
-    A figure that was not measured has no value and says why under `skipped`.
-
-    Args:
-        found: The figures.
-        options: What the command was given besides `--only` and `--json`.
+    `options` is what the command was given besides `--only` and `--json`.
     """
     return json.dumps([_row(measured, options) for measured in found], indent=1) + "\n"
 

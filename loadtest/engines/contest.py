@@ -23,16 +23,9 @@ _LOG = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class Entry:
-    """What came of one contestant.
+    """What came of one contestant, or why it was skipped.
 
-    Attributes:
-        name: Of the engine.
-        precision: In which it computes.
-        skipped: Why it did not take part; empty where it did.
-        version: What computed.
-        open_s: To open, build and score the golden rows.
-        golden_worst: Largest distance from the golden rows.
-        speeds: By batch size.
+    To open means to open, build and score the golden rows; speeds are by batch size.
     """
 
     name: str

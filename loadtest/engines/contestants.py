@@ -26,14 +26,7 @@ from loadtest.engines.torch_engines import TorchEngine, TorchMode
 
 @dataclass(frozen=True, slots=True)
 class Contestant:
-    """An engine that may take part.
-
-    Attributes:
-        name: Such as `tensorrt`.
-        precision: In which it computes.
-        is_gpu: Whether it needs a GPU.
-        open: Opens it for a network.
-    """
+    """An engine that may take part."""
 
     name: str
     precision: Precision
@@ -118,11 +111,7 @@ class OnnxCudaEngine:
     is_cpu = False
 
     def __init__(self, model: bytes, precision: Precision) -> None:
-        """Open a session.
-
-        Raises:
-            EngineFailed: `LIBRARY_ABSENT` or `GPU_ABSENT`; ONNX Runtime itself would use the CPU.
-        """
+        """Open a session, or raise `EngineFailed`: ONNX Runtime itself would use the CPU."""
         if _PROVIDER not in ort.get_available_providers():
             raise EngineFailed("LIBRARY_ABSENT", "expected onnxruntime-gpu, found onnxruntime")
         options = ort.SessionOptions()

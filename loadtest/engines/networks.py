@@ -53,13 +53,7 @@ SHAPES: Final = MappingProxyType(
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """A network under test.
-
-    Attributes:
-        name: Such as `lstm-2x128`.
-        network: With weights from a seed, on the CPU.
-        golden: Rows with what PyTorch computes for them on the CPU in fp32.
-    """
+    """A network on the CPU, and rows with what PyTorch computes for them there in fp32."""
 
     name: str
     network: SequenceNetwork

@@ -21,12 +21,7 @@ _WARM_UP_RUNS: Final = 3
 
 @dataclass(frozen=True, slots=True)
 class Effort:
-    """How long to measure.
-
-    Attributes:
-        rounds: Slots of each engine and batch size.
-        slot_s: Seconds of a slot.
-    """
+    """Slots of each engine and batch size, and how long each is."""
 
     rounds: int
     slot_s: float

@@ -44,11 +44,7 @@ class TorchEngine:
     def __init__(
         self, network: SequenceNetwork, device: str, mode: TorchMode, precision: Precision
     ) -> None:
-        """Move the network to the device.
-
-        Raises:
-            EngineFailed: `GPU_ABSENT`.
-        """
+        """Move the network to the device; `EngineFailed` without one."""
         if device != "cpu" and not torch.cuda.is_available():
             raise EngineFailed("GPU_ABSENT", f"PyTorch {torch.__version__} finds no GPU")
         self._device = device
@@ -58,11 +54,7 @@ class TorchEngine:
         self.version = f"torch-{torch.__version__}-{mode}-{precision}-{device}"
 
     def score(self, vectors: FloatArray, sequences: FloatArray) -> FloatArray:
-        """Return raw scores, float32 [B].
-
-        Raises:
-            EngineFailed: PyTorch failed on this batch.
-        """
+        """Return raw scores, float32 [B]."""
         try:
             lane = self._lanes.get(len(vectors)) or self._open_lane(vectors, sequences)
             return lane.score(vectors, sequences)
@@ -141,13 +133,7 @@ def _forward_of(
 def compiled(
     network: SequenceNetwork, backend: str | Compiler = "inductor", torch_mode: str | None = None
 ) -> Forward:
-    """Return a network that is compiled for each batch size, or fails: it never runs eagerly.
-
-    Args:
-        network: It is not changed.
-        backend: What compiles.
-        torch_mode: Of `torch.compile`.
-    """
+    """Return a network that is compiled for each batch size, or fails: it never runs eagerly."""
     from torch._dynamo import config  # not at module level: it takes seconds
 
     config.recompile_limit = _MOST_COMPILED

@@ -56,16 +56,9 @@ _NOT_ANSWERED: Final = (Outcome.REFUSED, Outcome.FAILED)
 
 @dataclass(slots=True)
 class Call:
-    """One call on its way. Times are of the monotonic clock, nanoseconds.
+    """One call on its way. Times are of the monotonic clock, nanoseconds, 0 for not yet.
 
-    Attributes:
-        message: What is asked, serialised.
-        due_ns: When it should be sent.
-        sent_ns: When it was; 0 for never.
-        ended_ns: When its answer was there, or was given up; 0 while it is open.
-        status: gRPC status, None where no answer came.
-        answer: The message of its answer.
-        stream: Number of its stream; 0 before it is sent.
+    It has no status where no answer came, and no stream before it is sent.
     """
 
     message: bytes
@@ -95,16 +88,10 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """What the calls of one run say together.
+    """What the calls of one run say together. All times are sorted.
 
-    Attributes:
-        counts: Calls by outcome.
-        wall_s: From the first call due to the last answer.
-        latencies_ms: Of all but the refused and failed, sorted; one that was late counts until it
-            was given up.
-        refused_ms: Time to be refused, sorted.
-        lags_ms: How far behind calls were sent, sorted; over a few milliseconds the generator
-            itself was too slow.
+    Latencies are of all but the refused and failed; a late call counts until it was given up. With
+    a lag over a few milliseconds the generator itself was too slow.
     """
 
     counts: Counter[Outcome]
@@ -142,12 +129,7 @@ def percentile(values: Sequence[float], percent: float) -> float:
 
 
 def summarise(calls: Sequence[Call], deadline_ms: float = float("inf")) -> Summary:
-    """Return what ended calls say together.
-
-    Args:
-        calls: At least one.
-        deadline_ms: An answer later than this after it was due is late.
-    """
+    """Return what ended calls say together; later than the deadline is late."""
     outcomes = [call.outcome(deadline_ms) for call in calls]
     by_outcome = list(zip(calls, outcomes, strict=True))
     begun_ns, ended_ns = min(call.due_ns for call in calls), max(call.ended_ns for call in calls)

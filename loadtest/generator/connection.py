@@ -35,12 +35,7 @@ _FEW_STREAMS: Final = 100  # until the server says how many it takes
 
 
 class Connection(asyncio.Protocol):
-    """Use from one event loop.
-
-    Args:
-        headers: Header block of every call.
-        ended: Called when a call has ended.
-    """
+    """Use from one event loop. All calls have the same header block; `ended` hears of each end."""
 
     def __init__(self, headers: bytes, ended: Callable[[], None]) -> None:
         self._headers = headers

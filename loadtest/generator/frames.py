@@ -90,13 +90,7 @@ def widen(count_bytes: int) -> bytes:
 
 
 def request_headers(method: str, authority: str, timeout_ms: int | None) -> bytes:
-    """Return the header block of every call of a run.
-
-    Args:
-        method: `/package.Service/Method`.
-        authority: host:port.
-        timeout_ms: Deadline that the server is told; None for none.
-    """
+    """Return the header block of every call of a run; a server may be told a deadline."""
     # Numbers of the static table (RFC 7541, appendix A); literals without indexing.
     block = b"\x83\x86"  # POST, http
     block += b"\x04" + _text(method) + b"\x01" + _text(authority)

@@ -28,15 +28,7 @@ _NS_PER_S: Final = 1e9
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What is called.
-
-    Attributes:
-        host: Its address.
-        port: Its port.
-        method: `/package.Service/Method`, unary.
-        timeout_ms: Deadline that the server is told; None for none.
-        connections: Over which the calls are spread.
-    """
+    """What is called, over so many connections; the server may be told a deadline."""
 
     host: str
     port: int
@@ -76,11 +68,7 @@ class Generator:
             await connection.close()
 
     async def run_closed(self, messages: Sequence[bytes], in_flight: int) -> list[Call]:
-        """Keep so many calls in flight until all messages are answered: to find a capacity.
-
-        Raises:
-            MeasurementFailed: The server closed a connection, or does not answer.
-        """
+        """Keep so many calls in flight until all messages are answered: to find a capacity."""
         calls = [Call(message) for message in messages]
         self._left, self._next = len(calls), iter(calls)
         self._over.clear()
@@ -95,13 +83,7 @@ class Generator:
     ) -> list[Call]:
         """Send each message when it is due, whatever became of those before it.
 
-        Args:
-            messages: One a call.
-            due_ns: When each is due, from the begin of the run, rising.
-            give_up_ms: A call without an answer so long after it was due is taken back.
-
-        Raises:
-            MeasurementFailed: The server closed a connection.
+        A call without an answer `give_up_ms` after it was due is taken back.
         """
         calls = [Call(message) for message in messages]
         # The collector takes its time here, before calls are due.

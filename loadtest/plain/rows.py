@@ -37,12 +37,7 @@ Keyed = tuple[bytes, bytes, TraceContext]
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """What the online store holds of rows' cards and shared entities, packed; None for nothing.
-
-    Attributes:
-        cards: `CARD_STATE` by token.
-        shared: `SHARED_STATE`.
-    """
+    """What the online store holds of rows' cards and shared entities, packed; None for nothing."""
 
     cards: Mapping[str, bytes | None]
     shared: Mapping[Shared, bytes | None]
@@ -50,14 +45,9 @@ class Stored:
 
 @dataclass(frozen=True, slots=True)
 class Computed:
-    """A row's features, and its card's state after it.
+    """A row's features, float32 [F] and [T, C], and its card's packed state after it.
 
-    Attributes:
-        vector: float32 [F].
-        sequence: float32 [T, C].
-        is_unusual: Whether it is an unusual purchase of its card.
-        state: `CARD_STATE`, packed.
-        previous_ms: Event time of the card's row before, 0 for none.
+    `previous_ms` is the event time of the card's row before, 0 for none.
     """
 
     vector: npt.NDArray[np.float32]
@@ -76,13 +66,7 @@ def shared_of(keys: Sequence[EntityKeys]) -> list[Shared]:
 def compute_rows(
     rows: Sequence[AcceptedTransaction], keys: Sequence[EntityKeys], stored: Stored
 ) -> list[Computed]:
-    """Run the kernels over rows in order; of a card's rows the last has the state after all.
-
-    Args:
-        rows: The rows.
-        keys: Keys of each row's shared entities.
-        stored: What is known of their cards and entities.
-    """
+    """Run the kernels over rows in order; of a card's rows the last has the state after all."""
     number_of = {card: number for number, card in enumerate(stored.cards)}
     states = unpack_values(list(stored.cards.values()), CARD_STATE)
     state_of = np.array([number_of[row.transaction.card_token] for row in rows], np.int64)
@@ -109,14 +93,7 @@ def _view_of(shared: Mapping[Shared, bytes | None]) -> SharedView:
 def request_of(
     accepted: AcceptedTransaction, computed: Computed, traceparent: str, span_us: tuple[int, int]
 ) -> FeatureRow:
-    """Return what is asked of the scorer.
-
-    Args:
-        accepted: The row.
-        computed: Its features.
-        traceparent: Of this stage's span.
-        span_us: When this stage began and ended, epoch microseconds.
-    """
+    """Return what is asked of the scorer after a stage that began and ended then, microseconds."""
     return FeatureRow(
         transaction=accepted.transaction,
         digest=digest_of(accepted.transaction),

@@ -148,14 +148,7 @@ class BatchingScorer:
 
 
 def serve_batching(way: str, port: str, cards: str, entities: str) -> None:
-    """Serve until a signal.
-
-    Args:
-        way: A `Way`.
-        port: Where to listen.
-        cards: Partitions of the accepted topic.
-        entities: Partitions of the entities' topic.
-    """
+    """Serve a `Way` until a signal, for so many partitions of accepted rows and entities."""
     warm_up()
 
     async def serve() -> None:

@@ -25,11 +25,7 @@ _MAX_CALLS = 128
 
 
 class Echo:
-    """Answers each request with the same decision, about the request's transaction.
-
-    Args:
-        answer: A decision that scoring gave: so an answer has the size of a real one.
-    """
+    """Answers each request with a decision that scoring gave, about the request's transaction."""
 
     def __init__(self, answer: Decision) -> None:
         self._answer = answer

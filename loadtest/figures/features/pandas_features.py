@@ -26,11 +26,7 @@ _RING: Final = 32
 
 
 def pandas_features(rows: pd.DataFrame) -> pd.DataFrame:
-    """Return features of transactions, one row each.
-
-    Args:
-        rows: Columns `card`, `terminal`, `time`, `amount` and `is_fraud`.
-    """
+    """Return features of transactions: `card`, `terminal`, `time`, `amount` and `is_fraud`."""
     rows = rows.sort_values(["card", "time"], kind="stable", ignore_index=True)
     found = pd.DataFrame({"card": rows["card"], "time": rows["time"], "amount": rows["amount"]})
     found["is_night"] = (rows["time"].dt.hour < _NIGHT_ENDS_H).astype("float32")

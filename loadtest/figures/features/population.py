@@ -66,14 +66,9 @@ class FeatureLot:
 
 @dataclass(frozen=True, slots=True)
 class Population:
-    """Customers with a past.
+    """Customers with a past: banks and states by number, and shared entities by kind and key.
 
-    Attributes:
-        banks: Bank of each customer, by number.
-        states: `CARD_STATE` [customers], after the history.
-        shared: Packed states of shared entities by kind and key.
-        coming: Transactions after the history, with features as of then.
-        cards: How many each customer has.
+    `coming` has features as of the end of that past; each customer has so many `cards`.
     """
 
     banks: Mapping[int, str]

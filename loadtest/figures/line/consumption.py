@@ -41,11 +41,7 @@ class Consumption:
         self.close = self._group.close
 
     def run(self, records: Sequence[OutRecord]) -> Sample:
-        """Work a backlog off; return what each record cost the worker.
-
-        Raises:
-            MeasurementFailed: It ended, or did not come to an end in time.
-        """
+        """Work a backlog off to its end; return what each record cost the worker."""
         os.killpg(self._process.pid, signal.SIGSTOP)  # shorter than its session in the group
         try:
             asyncio.run(append(self._kafka, ACCEPTED, records))

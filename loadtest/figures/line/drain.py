@@ -84,12 +84,7 @@ async def append(kafka: KafkaSettings, topic: Topic, records: Sequence[OutRecord
 class Drain:
     """Drains backlogs of a topic through one side, whose services and servers are measured.
 
-    Args:
-        kafka: Topics of the side.
-        services: What decides.
-        servers: Of the side.
-        topic: Where its backlog goes.
-        groups: Group names, without the prefix, and the topics that they have to finish.
+    `groups` has names, without the prefix, and the topics that they have to finish.
     """
 
     def __init__(
@@ -119,11 +114,7 @@ class Drain:
         return lambda: self.run_next(rows, plan.rows(full_rows))
 
     def run_next(self, rows: Iterator[BacklogRow], count: int) -> Sample:
-        """Drain the next rows. Returns transactions per second, and each part's CPU of one.
-
-        Raises:
-            MeasurementFailed: A decision is missing, doubled, or not the model's.
-        """
+        """Drain the next rows. Returns transactions per second, and each part's CPU of one."""
         chosen = list(islice(rows, count))
         before_us = self._cpu_us()
         already = self._decided.end()
