@@ -38,7 +38,7 @@ class MeasurementFailed(FraudStreamError):
 class Figure:
     """One figure: a row of the table, and what takes its value from a round.
 
-    It has to reach `must`, None where nobody asked, and should reach `aim`. Less of a cost is more.
+    It has to reach `must`, if anybody asked, and should reach `aim`. Of a cost less is better.
     """
 
     name: str

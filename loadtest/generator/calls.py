@@ -86,39 +86,6 @@ class Call:
         return Outcome.STAND_IN if is_stand_in else Outcome.DECIDED
 
 
-@dataclass(frozen=True, slots=True)
-class Summary:
-    """What the calls of one run say together. All times are sorted.
-
-    Latencies are of all but the refused and failed; a late call counts until it was given up. With
-    a lag over a few milliseconds the generator itself was too slow.
-    """
-
-    counts: Counter[Outcome]
-    wall_s: float
-    latencies_ms: list[float]
-    refused_ms: list[float]
-    lags_ms: list[float]
-
-    @property
-    def decided_per_s(self) -> float:
-        """Decisions of the model inside the deadline, a second."""
-        return self.counts[Outcome.DECIDED] / self.wall_s
-
-    def told(self) -> dict[str, float]:
-        """Return all of it by name, for tables and JSON."""
-        return {
-            **{f"{outcome}": float(self.counts[outcome]) for outcome in Outcome},
-            "decided_per_s": self.decided_per_s,
-            "wall_s": self.wall_s,
-            "p50_ms": percentile(self.latencies_ms, 50),
-            "p99_ms": percentile(self.latencies_ms, 99),
-            "refused_p50_ms": percentile(self.refused_ms, 50),
-            "refused_p99_ms": percentile(self.refused_ms, 99),
-            "lag_p99_ms": percentile(self.lags_ms, 99),
-        }
-
-
 def percentile(values: Sequence[float], percent: float) -> float:
     """Return a percentile; 0 for no values.
 
@@ -128,15 +95,29 @@ def percentile(values: Sequence[float], percent: float) -> float:
     return float(np.percentile(values, percent)) if values else 0.0
 
 
-def summarise(calls: Sequence[Call], deadline_ms: float = float("inf")) -> Summary:
-    """Return what ended calls say together; later than the deadline is late."""
+def summarise(calls: Sequence[Call], deadline_ms: float = float("inf")) -> dict[str, float]:
+    """Return what ended calls say together, by name; later than the deadline is late.
+
+    Latencies are of all but the refused and failed; a late call counts until it was given up. With
+    a lag over a few milliseconds the generator itself was too slow.
+    """
     outcomes = [call.outcome(deadline_ms) for call in calls]
-    by_outcome = list(zip(calls, outcomes, strict=True))
+    counts = Counter(outcomes)
     begun_ns, ended_ns = min(call.due_ns for call in calls), max(call.ended_ns for call in calls)
-    return Summary(
-        Counter(outcomes),
-        (ended_ns - begun_ns) / _NS_PER_S,
-        sorted(call.latency_ms for call, how in by_outcome if how not in _NOT_ANSWERED),
-        sorted(call.latency_ms for call, how in by_outcome if how is Outcome.REFUSED),
-        sorted((call.sent_ns - call.due_ns) / _NS_PER_MS for call in calls if call.sent_ns),
-    )
+    wall_s = (ended_ns - begun_ns) / _NS_PER_S
+    by_outcome = list(zip(calls, outcomes, strict=True))
+    answered = [call.latency_ms for call, how in by_outcome if how not in _NOT_ANSWERED]
+    refused = [call.latency_ms for call, how in by_outcome if how is Outcome.REFUSED]
+    lags = [(call.sent_ns - call.due_ns) / _NS_PER_MS for call in calls if call.sent_ns]
+    return {
+        **{outcome.value: float(counts[outcome]) for outcome in Outcome},
+        "calls": float(len(calls)),
+        "calls_per_s": len(calls) / wall_s,
+        "decided_per_s": counts[Outcome.DECIDED] / wall_s,
+        "wall_s": wall_s,
+        "p50_ms": percentile(answered, 50),
+        "p99_ms": percentile(answered, 99),
+        "refused_p50_ms": percentile(refused, 50),
+        "refused_p99_ms": percentile(refused, 99),
+        "lag_p99_ms": percentile(lags, 99),
+    }

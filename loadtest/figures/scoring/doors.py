@@ -13,7 +13,7 @@ from collections.abc import Callable, Coroutine, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import uvloop
 
@@ -25,7 +25,7 @@ from harness.service_process import ServiceProcess
 from harness.settings import kafka_settings_in, redis_settings_in
 from loadtest.bench.cores import Cores, bound_to, lacking_for_cores
 from loadtest.bench.cpu import lacking_for_cpu, session_cpu_us
-from loadtest.bench.figure import MeasurementFailed, Plan, Sample
+from loadtest.bench.figure import MeasurementFailed, Plan
 from loadtest.figures.features.population import Population, fill_store, make_population
 from loadtest.figures.line.drain import dead_among
 from loadtest.figures.line.servers import (
@@ -37,118 +37,86 @@ from loadtest.figures.line.servers import (
     side_servers,
     worker,
 )
-from loadtest.generator.calls import Call, Outcome, Summary, due_times_ns, summarise
+from loadtest.generator.calls import Call, Outcome, due_times_ns, summarise
 from loadtest.generator.generator import Generator, Target
 
 METHOD: Final = "/fraudstream.v1.Scoring/Score"
 IN_FLIGHT: Final = 128
 SCORING: Final = (("services.scoring", ()),)
+NEEDS: Final = (lacking_for_cpu, lacking_for_cores)
 _WARM_UP_CALLS: Final = 2_000
+
 Load = Callable[[Generator], Coroutine[Any, Any, list[Call]]]
 # Makes so many serialised requests that no server has seen.
 Requests = Callable[[int], list[bytes]]
 
-NEEDS: Final = (lacking_for_cpu, lacking_for_cores)
-
 
 @dataclass(frozen=True, slots=True)
-class Loaded:
-    """What came of one run; CPU is the server's for each call, the share that of a core."""
-
-    summary: Summary
-    calls: int
-    cpu_us: float
-    generator_share: float
-
-    @property
-    def decided_share(self) -> float:
-        """Return the share of calls that the model decided in time."""
-        return self.summary.counts[Outcome.DECIDED] / self.calls
-
-    @property
-    def calls_per_s(self) -> float:
-        """Return how many calls were answered a second, whatever the answer."""
-        return self.calls / self.summary.wall_s
-
-    def sample(self) -> Sample:
-        """Return it by name."""
-        told = {**self.summary.told(), "cpu_us": self.cpu_us}
-        return {**told, "generator_share": self.generator_share}
-
-
 class Door:
-    """One server, in a process of its own, and what loads it."""
+    """One server, in a process of its own, and what loads it.
 
-    def __init__(self, process: ServiceProcess, port: int, requests: Requests) -> None:
-        self.process = process
-        self.port = port
-        self._requests = requests
+    A run gives a summary of its calls, the server's CPU of a call (`cpu_us`), and the share of a
+    core that the generator used (`generator_share`).
+    """
 
-    def closed(self, count: int, in_flight: int) -> Loaded:
+    process: ServiceProcess
+    port: int
+    requests: Requests
+
+    def closed(self, count: int, in_flight: int) -> dict[str, float]:
         """Send calls with so many in flight; `MeasurementFailed` if the model missed one."""
-        messages = self._requests(count)
-        loaded = self._run(None, lambda g: g.run_closed(messages, in_flight), float("inf"))
-        if loaded.summary.counts[Outcome.DECIDED] != count:
-            msg = f"{count} calls: expected a decision of the model for each, found"
-            raise MeasurementFailed(f"{msg} {dict(loaded.summary.counts)}")
-        return loaded
+        messages = self.requests(count)
+        found = self._run(None, lambda g: g.run_closed(messages, in_flight), float("inf"))
+        if found[Outcome.DECIDED] != count:
+            raise MeasurementFailed(f"of {count} calls the model decided {found[Outcome.DECIDED]}")
+        return found
 
-    def open(self, rate_per_s: float, seconds: float, deadline_ms: int, seed: int) -> Loaded:
+    def open(
+        self, rate_per_s: float, seconds: float, deadline_ms: int, seed: int
+    ) -> dict[str, float]:
         """Send calls when they are due, at independent random times, whatever becomes of them."""
         due_ns = due_times_ns(rate_per_s, seconds, seed)
-        messages = self._requests(len(due_ns))
+        messages = self.requests(len(due_ns))
         return self._run(
             deadline_ms, lambda g: g.run_open(messages, due_ns, deadline_ms), deadline_ms
         )
 
     def decide_one(self) -> Decision:
         """Return the model's answer to one call."""
-        target = Target("127.0.0.1", self.port, METHOD, connections=1)
-        messages = self._requests(1)
-        with asyncio.Runner() as runner:
-            (call,) = runner.run(_loaded(target, lambda g: g.run_closed(messages, 1)))
+        messages = self.requests(1)
+        (call,) = self._call(None, lambda g: g.run_closed(messages, 1), connections=1)
         if call.outcome(float("inf")) is not Outcome.DECIDED:
             raise MeasurementFailed(f"a call was not decided by the model: status {call.status}")
         return Decision.FromString(call.answer)
 
-    def _run(self, timeout_ms: int | None, load: Load, deadline_ms: float) -> Loaded:
-        spent_us, used_s, wall_s = self._spent_us(), time.process_time(), time.monotonic()
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            calls = runner.run(_loaded(Target("127.0.0.1", self.port, METHOD, timeout_ms), load))
-        wall_s = time.monotonic() - wall_s
-        used_s, spent_us = time.process_time() - used_s, self._spent_us() - spent_us
+    def _run(self, timeout_ms: int | None, load: Load, deadline_ms: float) -> dict[str, float]:
+        server = {self.process.pid}
+        spent_us, used_s, began_s = session_cpu_us(server), time.process_time(), time.monotonic()
+        calls = self._call(timeout_ms, load)
+        wall_s = time.monotonic() - began_s
+        used_s, spent_us = time.process_time() - used_s, session_cpu_us(server) - spent_us
         if dead_among([self.process]):
             raise MeasurementFailed(dead_among([self.process]))
-        return Loaded(
-            summarise(calls, deadline_ms), len(calls), spent_us / len(calls), used_s / wall_s
-        )
+        found = summarise(calls, deadline_ms)
+        return {**found, "cpu_us": spent_us / len(calls), "generator_share": used_s / wall_s}
 
-    def _spent_us(self) -> int:
-        return session_cpu_us({self.process.pid})
+    def _call(self, timeout_ms: int | None, load: Load, connections: int = 8) -> list[Call]:
+        async def run() -> list[Call]:
+            target = Target("127.0.0.1", self.port, METHOD, timeout_ms, connections)
+            async with Generator(target) as generator:
+                return await load(generator)
+
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            return runner.run(run())
 
 
-async def _loaded(target: Target, load: Load) -> list[Call]:
-    async with Generator(target) as generator:
-        return await load(generator)
-
-
-@dataclass(frozen=True, slots=True)
-class Stored:
+class Stored(NamedTuple):
     """Servers whose store holds a population and whose log's shards are open; a line to start."""
 
     servers: Servers
     population: Population
     log: Log
     line: Line
-
-
-@dataclass(frozen=True, slots=True)
-class Doors:
-    """Both doors, running and warm, and what stands behind ours."""
-
-    ours: Door
-    echo: Door
-    stored: Stored
 
 
 @contextmanager
@@ -166,16 +134,15 @@ def running_store(plan: Plan) -> Iterator[Stored]:
 
 
 @contextmanager
-def running_doors(plan: Plan) -> Iterator[Doors]:
-    """Start everything, warm it up, and end it on leaving; this process is the generator."""
+def running_doors(plan: Plan) -> Iterator[tuple[Door, Door, Line]]:
+    """Start our door with its line, and the echo, both warm; this process is the generator."""
     cores = Cores.of_this_process()
     with ExitStack() as stack:
         stack.enter_context(bound_to(cores.rest))
         stored = stack.enter_context(running_store(plan))
+        line, fresh = stored.line, stored.population.fresh(seed=1)
         stack.enter_context(bound_to(cores.server))
-        line = stored.line
         stack.enter_context(running(line.services))
-        fresh = stored.population.fresh(seed=1)
         ours = Door(line.services[0], line.ports.scoring, fresh.requests)
         with bound_to(cores.generator):
             answer = ours.decide_one().SerializeToString()
@@ -183,7 +150,7 @@ def running_doors(plan: Plan) -> Iterator[Doors]:
         stack.enter_context(bound_to(cores.generator))
         for door in (ours, echo):
             door.closed(plan.rows(_WARM_UP_CALLS), IN_FLIGHT)
-        yield Doors(ours, echo, stored)
+        yield ours, echo, line
 
 
 @contextmanager

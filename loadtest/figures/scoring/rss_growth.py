@@ -46,15 +46,15 @@ _WHY: Final = "the same model once more"
 )
 def rss_growth(plan: Plan) -> Iterator[Sides]:
     """Start the service, warm it by the same calls and swaps, and end all on leaving."""
-    with running_doors(plan) as doors:
+    with running_doors(plan) as (ours, _, line):
         seconds, seeds = plan.rows(CALLS) / _RATE_PER_S, count(1)
-        promotions = Promotions(doors.stored.line.folder)
+        promotions = Promotions(line.folder)
         swaps = plan.rows(SWAPS, 2)
 
-        def work() -> tuple[int, int]:
-            cancelled = _cancel(doors.ours, seconds, next(seeds))
-            _swap(doors.ours, promotions, swaps)
-            return cancelled, resident_bytes(doors.ours.process.pid)
+        def work() -> tuple[float, int]:
+            cancelled = _cancel(ours, seconds, next(seeds))
+            _swap(ours, promotions, swaps)
+            return cancelled, resident_bytes(ours.process.pid)
 
         _, warm_bytes = work()
 
@@ -66,13 +66,12 @@ def rss_growth(plan: Plan) -> Iterator[Sides]:
         yield {"ours": run}
 
 
-def _cancel(door: Door, seconds: float, seed: int) -> int:
+def _cancel(door: Door, seconds: float, seed: int) -> float:
     """Send calls and give each up; return how many were not answered before that."""
-    loaded = door.open(_RATE_PER_S, seconds, _GIVE_UP_MS, seed)
-    cancelled = loaded.summary.counts[Outcome.LATE]
-    if cancelled < _LEAST_CANCELLED * loaded.calls:
-        raise MeasurementFailed(f"{loaded.calls} calls should be given up, found {cancelled}")
-    return cancelled
+    found = door.open(_RATE_PER_S, seconds, _GIVE_UP_MS, seed)
+    if found[Outcome.LATE] < _LEAST_CANCELLED * found["calls"]:
+        raise MeasurementFailed(f"every call should be given up, found {found}")
+    return found[Outcome.LATE]
 
 
 def _swap(door: Door, promotions: Promotions, swaps: int) -> None:
