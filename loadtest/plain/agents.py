@@ -8,7 +8,7 @@ producer before it commits. There is no guard against a repeated or conflicting 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final
 
 import grpc.aio
 
@@ -18,58 +18,28 @@ from fraudstream.runtime.clock import epoch_us
 from fraudstream.runtime.readiness import say_ready
 from fraudstream.settings import KafkaSettings, RedisSettings
 from fraudstream.telemetry.trace_context import TRACEPARENT, TraceContext
-from fraudstream.topics import ACCEPTED, ALERTS, DECISIONS, ENTITIES, Topic
+from fraudstream.topics import ACCEPTED, ALERTS, DECISIONS, ENTITIES
 from fraudstream.transaction.actions import needs_person
 from fraudstream.v1.decision_pb2 import AcceptedTransaction, Decision
 from fraudstream.v1.features_pb2 import EntityRow
 from fraudstream.v1.scoring_pb2 import FeatureBatchRequest, FeatureRow, ScoreBatchResponse
+from loadtest.plain import rows as of_rows
 from loadtest.plain.app import make_app, raw_topic
-from loadtest.plain.rows import (
-    Computed,
-    Keyed,
-    Shared,
-    Stored,
-    compute_rows,
-    count_rows,
-    entity_of,
-    entity_rows_of,
-    request_of,
-    shared_of,
-)
 from loadtest.plain.settings import METHOD, PlainSettings
 from services.scoring.publishing.alert import build_alert
+
+if TYPE_CHECKING:
+    from loadtest.plain.feast_parts import FeastParts
+    from loadtest.plain.tuned_parts import TunedParts
+
+    # Store and producer: Feast's and Faust's own, or Redis and aiokafka at their best.
+    Parts = FeastParts | TunedParts
 
 BATCH: Final = 64
 # With a backlog batches are full; without one a row waits so long for others.
 _WITHIN_S: Final = 0.02
 _SAMPLE_RATIO: Final = 0.01
 _TIMEOUT_S: Final = 10.0
-
-
-class Parts(Protocol):
-    """Store and producer: Feast's and Faust's own, or Redis and aiokafka at their best."""
-
-    async def connect(self) -> None:
-        """Connect to both."""
-        ...
-
-    async def read(self, cards: Sequence[str], shared: Sequence[Shared]) -> Stored:
-        """Return what is stored of cards and shared entities."""
-        ...
-
-    async def write_cards(
-        self, rows: Sequence[AcceptedTransaction], computed: Sequence[Computed]
-    ) -> None:
-        """Write the cards' states after rows of theirs."""
-        ...
-
-    async def write_shared(self, states: dict[Shared, bytes], event_time_ms: int) -> None:
-        """Write states of shared entities."""
-        ...
-
-    async def send(self, topic: Topic, records: Sequence[Keyed]) -> None:
-        """Append records to a topic."""
-        ...
 
 
 def run_agent(role: str, settings: PlainSettings) -> None:
@@ -121,21 +91,23 @@ class CardAgent:
         rows = [AcceptedTransaction.FromString(event.value) for event in events]
         keys = [entity_keys(row.transaction) for row in rows]
         cards = list(dict.fromkeys(row.transaction.card_token for row in rows))
-        computed = compute_rows(rows, keys, await self._parts.read(cards, shared_of(keys)))
+        computed = of_rows.compute_rows(
+            rows, keys, await self._parts.read(cards, of_rows.shared_of(keys))
+        )
         traces = [_trace_of(event) for event in events]
         now_us = epoch_us()
         decisions = await self._decide(
             [
-                request_of(row, of, trace.traceparent(), (started_us, now_us))
+                of_rows.request_of(row, of, trace.traceparent(), (started_us, now_us))
                 for row, of, trace in zip(rows, computed, traces, strict=True)
             ]
         )
         await self._parts.write_cards(rows, computed)
         await self._send(decisions, traces)
         entity_rows = [
-            (log_key(*entity_of(row)), row.SerializeToString(), trace)
+            (log_key(*of_rows.entity_of(row)), row.SerializeToString(), trace)
             for accepted, of_row, of, trace in zip(rows, keys, computed, traces, strict=True)
-            for row in entity_rows_of(accepted, of_row, of.is_unusual)
+            for row in of_rows.entity_rows_of(accepted, of_row, of.is_unusual)
         ]
         await self._parts.send(ENTITIES, entity_rows)
 
@@ -169,9 +141,11 @@ class EntityAgent:
     async def handle(self, events: Sequence[Any]) -> None:
         """Read the entities' counts, move them on, write them."""
         rows = [EntityRow.FromString(event.value) for event in events]
-        entities = list(dict.fromkeys(map(entity_of, rows)))
+        entities = list(dict.fromkeys(map(of_rows.entity_of, rows)))
         stored = await self._parts.read([], entities)
-        await self._parts.write_shared(count_rows(rows, stored.shared), rows[-1].event_time_ms)
+        await self._parts.write_shared(
+            of_rows.count_rows(rows, stored.shared), rows[-1].event_time_ms
+        )
 
 
 def _trace_of(event: Any) -> TraceContext:

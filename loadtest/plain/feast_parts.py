@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from urllib.parse import urlsplit
 
 import pandas as pd
@@ -16,7 +15,6 @@ from feast.value_type import ValueType
 
 from fraudstream.feast_plugin.views import STREAM_TAGS
 from fraudstream.features.catalogue import SHARED_ENTITIES
-from fraudstream.features.catalogue import Entity as SharedKind
 from fraudstream.features.state import EXPIRY_D
 from fraudstream.settings import RedisSettings
 from fraudstream.telemetry.trace_context import TRACEPARENT
@@ -34,28 +32,19 @@ TIME: Final = "event_timestamp"
 def open_feast(folder: Path, redis: RedisSettings) -> FeatureStore:
     """Return Feast over a file registry and Feast's own Redis store; nothing is connected yet."""
     address = urlsplit(redis.address())
-    return FeatureStore(
-        config=RepoConfig(
-            project=PROJECT,
-            provider="local",
-            registry={
-                "registry_type": "file",
-                "path": str(folder / "registry.db"),
-                "cache_ttl_seconds": 0,
-            },
-            online_store={
-                "type": "redis",
-                "connection_string": f"{address.hostname}:{address.port}",
-                "skip_dedup": True,
-            },
-            offline_store={"type": "file"},
-            entity_key_serialization_version=3,
-        )
+    at, registry = f"{address.hostname}:{address.port}", str(folder / "registry.db")
+    config = RepoConfig(
+        project=PROJECT,
+        provider="local",
+        registry={"registry_type": "file", "path": registry, "cache_ttl_seconds": 0},
+        online_store={"type": "redis", "connection_string": at, "skip_dedup": True},
+        offline_store={"type": "file"},
+        entity_key_serialization_version=3,
     )
+    return FeatureStore(config=config)
 
 
-@dataclass(frozen=True, slots=True)
-class SharedNames:
+class SharedNames(NamedTuple):
     """What Feast calls a kind of shared entity: join key, view, the view's field, its service."""
 
     key: str
@@ -63,13 +52,11 @@ class SharedNames:
     field: str
     service: str
 
-    @classmethod
-    def of(cls, kind: SharedKind) -> SharedNames:
-        """Return the names of a kind."""
-        return cls(f"{kind}_key", f"shared_{kind}", f"{kind}_counts", f"counting_{kind}")
 
-
-SHARED_NAMES: Final = {kind: SharedNames.of(kind) for kind in SHARED_ENTITIES}
+SHARED_NAMES: Final = {
+    kind: SharedNames(f"{kind}_key", f"shared_{kind}", f"{kind}_counts", f"counting_{kind}")
+    for kind in SHARED_ENTITIES
+}
 
 
 def register_views(feast: FeatureStore, folder: Path) -> None:

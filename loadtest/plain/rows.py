@@ -74,20 +74,18 @@ def compute_rows(
     packed = rows_of([row.transaction for row in rows])
     vectors, sequences = outputs = empty_outputs(len(rows))
     unusual = advance_cards(states, state_of, packed, outputs, np.arange(len(rows)))
-    _view_of(stored.shared).write_features(keys, packed, vectors)
+    numbers: list[dict[str, int]] = [{} for _ in SHARED_ENTITIES]
+    for number, (entity, key) in enumerate(stored.shared):
+        if key:
+            numbers[SHARED_ENTITIES.index(entity)][key] = number
+    shared = unpack_values(list(stored.shared.values()), SHARED_STATE)
+    SharedView(shared, [0] * len(shared), [0] * len(shared), numbers).write_features(
+        keys, packed, vectors
+    )
     return [
         Computed(vectors[i], sequences[i], bool(unusual[i]), states[of].tobytes(), previous_ms[i])
         for i, of in enumerate(state_of.tolist())
     ]
-
-
-def _view_of(shared: Mapping[Shared, bytes | None]) -> SharedView:
-    nowhere = [0] * len(shared)
-    numbers: list[dict[str, int]] = [{} for _ in SHARED_ENTITIES]
-    for number, (entity, key) in enumerate(shared):
-        if key:
-            numbers[SHARED_ENTITIES.index(entity)][key] = number
-    return SharedView(unpack_values(list(shared.values()), SHARED_STATE), nowhere, nowhere, numbers)
 
 
 def request_of(

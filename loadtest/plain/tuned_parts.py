@@ -65,16 +65,11 @@ class TunedParts:
 
     async def send(self, topic: Topic, records: Sequence[Keyed]) -> None:
         """Send in batches, and wait until all are acknowledged."""
-        name = self._kafka.topic(topic)
-        out = [
-            OutRecord(
-                key,
-                value,
-                partition_of(key, self._partitions[name]),
-                headers=[(TRACEPARENT, trace.traceparent().encode())],
-            )
-            for key, value, trace in records
-        ]
+        name, out = self._kafka.topic(topic), []
+        for key, value, trace in records:
+            headers = [(TRACEPARENT, trace.traceparent().encode())]
+            partition = partition_of(key, self._partitions[name])
+            out.append(OutRecord(key, value, partition, headers=headers))
         if out:
             await self._producer.send(name, out)
 
