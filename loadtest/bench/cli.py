@@ -55,18 +55,16 @@ def run(arguments: Sequence[str], experiments: Sequence[Experiment]) -> int:
     """Run the command and return its exit code; wrong usage exits 64 by itself."""
     figures = [figure for experiment in experiments for figure in experiment.figures]
     asked = _parser(figures).parse_args(arguments)
-    console = Console()
     if asked.list:
         for figure in figures:
-            line = f"{figure.name:24} {figure.what} ({figure.unit})"
-            console.print(line, highlight=False, soft_wrap=True)
+            print(f"{figure.name:24} {figure.what} ({figure.unit})")
         return _OK
     try:
         found = _measure(experiments, asked)
     except FraudStreamError as exc:
         _say(str(exc))
         return _UNAVAILABLE
-    print_table(found, console)
+    print_table(found, Console())
     if asked.json:
         asked.json.write_text(json_rows(found, _options(asked)))
     return _OK if all(measured.reaches_must for measured in found) else _BELOW_MUST
@@ -79,27 +77,15 @@ def _parser(figures: Sequence[Figure]) -> argparse.ArgumentParser:
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument(
-        "--only",
-        action="append",
-        metavar="NAME",
-        choices=[figure.name for figure in figures],
-        help="measure this figure; repeat for more (default: all)",
-    )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the rows to a file")
-    parser.add_argument("--list", action="store_true", help="list the figures and measure nothing")
-    parser.add_argument(
-        "--runs", type=_positive, default=_RUNS, metavar="N", help=f"rounds (default {_RUNS})"
-    )
-    parser.add_argument(
-        "--scale", type=_share, default=1.0, metavar="X", help="share of the rows (default 1)"
-    )
-    parser.add_argument(
-        "--keep",
-        type=_empty_folder,
-        metavar="FOLDER",
-        help="keep logs and server files in this new folder",
-    )
+    add, names = parser.add_argument, [figure.name for figure in figures]
+    which = "measure this figure; repeat for more (default: all)"
+    rounds, kept = f"rounds (default {_RUNS})", "keep logs and server files in this new folder"
+    add("--only", action="append", metavar="NAME", choices=names, help=which)
+    add("--json", type=Path, metavar="FILE", help="write the rows to a file")
+    add("--list", action="store_true", help="list the figures and measure nothing")
+    add("--runs", type=_positive, default=_RUNS, metavar="N", help=rounds)
+    add("--scale", type=_share, default=1.0, metavar="X", help="share of the rows (default 1)")
+    add("--keep", type=_empty_folder, metavar="FOLDER", help=kept)
     return parser
 
 

@@ -48,7 +48,7 @@ class Measured:
 def interval_of(values: Sequence[float]) -> tuple[float, float]:
     """Return the narrowest pair of order statistics that encloses the median often enough.
 
-    With four values or fewer that is the smallest and the largest, whatever it is worth.
+    With four values or fewer that is the smallest and the largest.
 
     >>> interval_of([5.0, 1.0, 4.0, 2.0, 3.0])
     (1.0, 5.0)

@@ -9,7 +9,6 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from loadtest.bench.figure import Figure
 from loadtest.bench.interleave import Measured
 
 
@@ -52,43 +51,34 @@ def print_table(found: Sequence[Measured], console: Console) -> None:
     for measured in found:
         table.add_row(*_cells(measured))
     console.print(table)
+    said: list[str] = []
     told: list[dict[str, float]] = []
     for measured in found:
         if measured.apart and measured.apart not in told:
             told.append(measured.apart)
             values = ", ".join(f"{name} {value:,.4g}" for name, value in measured.apart.items())
-            console.print(
-                f"beside {measured.figure.name}: {values}", highlight=False, soft_wrap=True
-            )
-    for measured in found:
-        if measured.skipped:
-            console.print(
-                f"skipped {measured.figure.name}: {measured.skipped}",
-                highlight=False,
-                soft_wrap=True,
-            )
+            said.append(f"beside {measured.figure.name}: {values}")
+    said += [f"skipped {each.figure.name}: {each.skipped}" for each in found if each.skipped]
+    for line in said:
+        console.print(line, highlight=False, soft_wrap=True)
 
 
 def _cells(measured: Measured) -> list[str]:
-    figure, spread = measured.figure, measured.spread
+    figure, spread, sign = measured.figure, measured.spread, "≤" if measured.figure.is_cost else "≥"
     return [
         figure.name,
         _text(measured.value),
         figure.unit,
         f"{_text(spread[0])} to {_text(spread[1])}" if spread else "",
         str(len(measured.values)),
-        _bound(figure, figure.must),
-        _bound(figure, figure.aim),
+        "" if figure.must is None else f"{sign} {_text(figure.must)}",
+        "" if figure.aim is None else f"{sign} {_text(figure.aim)}",
         _verdict(measured),
     ]
 
 
 def _text(value: float | None) -> str:
     return "" if value is None else f"{value:,.4g}" if value < 10_000 else f"{value:,.0f}"
-
-
-def _bound(figure: Figure, bound: float | None) -> str:
-    return "" if bound is None else f"{'≤' if figure.is_cost else '≥'} {_text(bound)}"
 
 
 def _verdict(measured: Measured) -> str:

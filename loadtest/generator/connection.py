@@ -9,28 +9,10 @@ from collections.abc import Callable
 from typing import Final, cast
 
 from loadtest.bench.figure import MeasurementFailed
+from loadtest.generator import frames
 from loadtest.generator.calls import Call
-from loadtest.generator.frames import (
-    ACK,
-    END_HEADERS,
-    END_STREAM,
-    FIRST_WINDOW_BYTES,
-    MESSAGE_HEAD_BYTES,
-    Frame,
-    FrameKind,
-    Setting,
-    cancel_frame,
-    frame,
-    message_of,
-    opening,
-    request_frames,
-    settings_of,
-    status_of,
-    take_frames,
-    widen,
-)
+from loadtest.generator.frames import ACK, Frame, FrameKind, frame
 
-_WIDEN_AFTER_BYTES: Final = 1 << 30
 _FEW_STREAMS: Final = 100  # until the server says how many it takes
 
 
@@ -46,20 +28,14 @@ class Connection(asyncio.Protocol):
         self._waiting: deque[Call] = deque()
         self._next_stream = 1
         self._most_streams = _FEW_STREAMS
-        self._window_bytes = FIRST_WINDOW_BYTES
-        self._received_bytes = 0
+        self._window_bytes = frames.FIRST_WINDOW_BYTES
         self._is_lost = asyncio.Event()
         self.failure = ""
-
-    @property
-    def in_flight(self) -> int:
-        """Calls sent or waiting to be."""
-        return len(self._open) + len(self._waiting)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Send what a client sends first."""
         self._transport = cast("asyncio.Transport", transport)  # of a TCP connection
-        self._write(opening())
+        self._write(frames.opening())
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Keep why, and end what is open without an answer."""
@@ -86,7 +62,7 @@ class Connection(asyncio.Protocol):
     def cancel(self, call: Call) -> None:
         """Give a call up: it ends without an answer, and the server is told."""
         if call.stream:
-            self._write(cancel_frame(call.stream))
+            self._write(frames.cancel_frame(call.stream))
             del self._open[call.stream]
         else:
             self._waiting.remove(call)
@@ -95,12 +71,8 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Take what came."""
-        self._received_bytes += len(data)
-        if self._received_bytes > _WIDEN_AFTER_BYTES:
-            self._write(widen(self._received_bytes))
-            self._received_bytes = 0
         self._buffer += data
-        for came in take_frames(self._buffer):
+        for came in frames.take_frames(self._buffer):
             if came.stream:
                 self._take_of_call(came)
             else:
@@ -111,16 +83,17 @@ class Connection(asyncio.Protocol):
         call = self._open.get(came.stream)
         if call is None:  # given up meanwhile
             return
+        is_last = came.flags & frames.END_STREAM
         if came.kind == FrameKind.DATA:
             call.answer += came.payload
-        elif came.kind == FrameKind.HEADERS and not came.flags & END_HEADERS:
+        elif came.kind == FrameKind.HEADERS and not came.flags & frames.END_HEADERS:
             raise MeasurementFailed("headers in several frames are not read here")
-        elif came.kind == FrameKind.HEADERS and came.flags & END_STREAM:
-            call.status = status_of(came.payload)
+        elif came.kind == FrameKind.HEADERS and is_last:
+            call.status = frames.status_of(came.payload)
             if call.status is None:
                 raise MeasurementFailed("trailers without a grpc-status in plain text")
-        if came.flags & END_STREAM or came.kind == FrameKind.RST_STREAM:
-            call.answer = message_of(call.answer)
+        if is_last or came.kind == FrameKind.RST_STREAM:
+            call.answer = call.answer[frames.MESSAGE_HEAD_BYTES :]
             del self._open[came.stream]
             self._end(call)
 
@@ -128,8 +101,9 @@ class Connection(asyncio.Protocol):
         if came.kind == FrameKind.PING and not came.flags & ACK:
             self._write(frame(FrameKind.PING, ACK, 0, came.payload))
         elif came.kind == FrameKind.SETTINGS and not came.flags & ACK:
-            told = settings_of(came.payload)
-            self._most_streams = told.get(Setting.MAX_CONCURRENT_STREAMS, self._most_streams)
+            told = frames.settings_of(came.payload)
+            most = frames.Setting.MAX_CONCURRENT_STREAMS
+            self._most_streams = told.get(most, self._most_streams)
             self._write(frame(FrameKind.SETTINGS, ACK, 0, b""))
         elif came.kind == FrameKind.WINDOW_UPDATE:
             self._window_bytes += int.from_bytes(came.payload, "big")
@@ -148,18 +122,16 @@ class Connection(asyncio.Protocol):
         """Send what waits, in order, as far as the server's limits go."""
         parts = []
         while self._waiting and len(self._open) < self._most_streams and not self.failure:
-            call = self._waiting[0]
-            body_bytes = MESSAGE_HEAD_BYTES + len(call.message)
+            body_bytes = frames.MESSAGE_HEAD_BYTES + len(self._waiting[0].message)
             if body_bytes > self._window_bytes:
                 break
-            self._waiting.popleft()
+            call = self._waiting.popleft()
             self._window_bytes -= body_bytes
-            framed = request_frames(self._next_stream, self._headers, call.message)
+            parts.append(frames.request_frames(self._next_stream, self._headers, call.message))
             self._open[self._next_stream] = call
             call.stream = self._next_stream
             self._next_stream += 2
             call.sent_ns = time.monotonic_ns()
-            parts.append(framed)
         if parts:
             self._write(b"".join(parts))
 

@@ -52,15 +52,14 @@ class Generator:
 
     async def __aenter__(self) -> Self:
         """Connect."""
-        loop = asyncio.get_running_loop()
+        loop, at = asyncio.get_running_loop(), (self._target.host, self._target.port)
         for _ in range(self._target.connections):
-            _, connection = await loop.create_connection(
-                lambda: Connection(self._headers, self._ended),
-                self._target.host,
-                self._target.port,
-            )
+            _, connection = await loop.create_connection(self._connection, *at)
             self._connections.append(connection)
         return self
+
+    def _connection(self) -> Connection:
+        return Connection(self._headers, self._ended)
 
     async def __aexit__(self, *_: object) -> None:
         """Disconnect."""
@@ -102,7 +101,10 @@ class Generator:
             while sent < len(calls) and calls[sent].due_ns <= now_ns:
                 waiting.append((calls[sent], self._send(calls[sent], sent)))
                 sent += 1
-            while waiting and _is_over(waiting[0][0], now_ns - give_up_ns):
+            # The first ones have ended, or were due so long ago that they are given up.
+            while waiting and (
+                waiting[0][0].ended_ns or waiting[0][0].due_ns + give_up_ns <= now_ns
+            ):
                 call, connection = waiting.popleft()
                 if not call.ended_ns:
                     connection.cancel(call)
@@ -143,14 +145,9 @@ class Generator:
         self._check()
 
     def _check(self) -> None:
-        for connection in self._connections:
-            if connection.failure:
-                raise MeasurementFailed(connection.failure)
-
-
-def _is_over(call: Call, given_up_ns: int) -> bool:
-    """Return whether a call has ended, or was due so long ago that it is given up."""
-    return bool(call.ended_ns) or call.due_ns <= given_up_ns
+        failures = [connection.failure for connection in self._connections if connection.failure]
+        if failures:
+            raise MeasurementFailed(failures[0])
 
 
 @contextmanager

@@ -68,7 +68,8 @@ class Door:
         messages = self.requests(count)
         found = self._run(None, lambda g: g.run_closed(messages, in_flight), float("inf"))
         if found[Outcome.DECIDED] != count:
-            raise MeasurementFailed(f"of {count} calls the model decided {found[Outcome.DECIDED]}")
+            counts = {outcome.value: found[outcome] for outcome in Outcome}
+            raise MeasurementFailed(f"expected a decision of the model for each call: {counts}")
         return found
 
     def open(
