@@ -4,12 +4,11 @@
     locust -f loadtest/locustfile.py ScoreUser --host 127.0.0.1:50051 --headless -u 8 -r 8 -t 30s
     locust -f loadtest/locustfile.py KafkaUser --headless -u 8 -r 8 -t 30s
 
-`ScoreUser` has a channel, so a connection, of its own. `KafkaUser` appends to the raw topic of the
-broker that `FRAUD_KAFKA_BOOTSTRAP` names and times the decision's arrival in its topic: it needs
-the whole line. Each sends simulated transactions one after another without a pause. An answer is a
-failure where it is no decision about that very transaction. One Locust process makes about a
-thousand calls a second and costs more CPU than the service: it is for behaviour, not for figures
-(`--processes` starts more of them); those are measured by `python -m loadtest.bench`.
+`ScoreUser` has a connection of its own. `KafkaUser` appends to the raw topic of the broker that
+`FRAUD_KAFKA_BOOTSTRAP` names and times the decision's arrival: it needs the whole line. Each sends
+simulated transactions one after another; an answer that is no decision about that very transaction
+is a failure. One Locust process makes about a thousand calls a second and costs more CPU than the
+service: figures are measured by `python -m loadtest.bench`.
 
 The exit code is 0 only where something was sent and all of it was decided: 1 where a request
 failed, 69 where there was none. Without a service or broker a run ends before it begins, and leaves
@@ -23,7 +22,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator
-from functools import cache
+from functools import cache, partial
 from typing import Final, cast
 
 import gevent
@@ -92,11 +91,7 @@ def _population(source: Callable[[int], Iterator[Transaction]]) -> Iterator[Tran
 
 @events.init.add_listener  # type: ignore[untyped-decorator]  # not in its stubs
 def make_traffic(environment: Environment, **_: object) -> None:
-    """Make the population before the clock of the run starts: it takes seconds of CPU.
-
-    Timers count from the event loop's last turn, which those seconds have made old. Where nobody
-    answers, the process ends here, before anything is measured or written.
-    """
+    """Make the population before the run, in seconds of CPU; end where nobody answers."""
     chosen = [user for user in environment.user_classes if issubclass(user, (ScoreUser, KafkaUser))]
     for user in chosen:
         fault = user.fault_of_target(environment)
@@ -105,7 +100,7 @@ def make_traffic(environment: Environment, **_: object) -> None:
             sys.exit(os.EX_UNAVAILABLE)
     for user in chosen:
         next(_population(user.source))
-    gevent.get_hub().loop.update_now()
+    gevent.get_hub().loop.update_now()  # timers count from the event loop's last turn
     _log.info("the traffic is made")
 
 
@@ -157,23 +152,32 @@ class ScoreUser(User):
 
         def ask() -> Decision:
             request = ScoreRequest(transaction=transaction)
-            decision: Decision = self._stub.Score(request, timeout=_TIMEOUT_S)
-            return decision
+            return cast("Decision", self._stub.Score(request, timeout=_TIMEOUT_S))
 
         report(self, "grpc", "Score", transaction, ask)
 
 
-class DecisionWatch:
-    """Reads what is decided from now on, and hands each decision to who waits for it."""
+class KafkaLine:
+    """The broker, for all users of a process: one producer, one reader of decisions."""
 
-    def __init__(self, kafka: KafkaSettings) -> None:
+    def __init__(self) -> None:
+        kafka = KafkaSettings.read()
         self._waiting: dict[str, AsyncResult] = {}
         self._reader = LogReader(kafka, [DECISIONS], from_end=True)
         gevent.spawn(self._read_forever)
+        self._topic = kafka.topic(RAW)
+        self._producer = KafkaProducer(**kafka_python_options(kafka), acks=1, linger_ms=1)
 
-    def expect(self, transaction_id: str) -> AsyncResult:
-        """Return where the decision of a transaction will be."""
-        return self._waiting.setdefault(transaction_id, AsyncResult())
+    def send(self, transaction: Transaction) -> Decision:
+        """Append a transaction to the raw topic, and wait for its decision."""
+        decided = self._waiting.setdefault(transaction.transaction_id, AsyncResult())
+        self._producer.send(
+            self._topic,
+            key=transaction.customer_id.encode(),
+            value=transaction.SerializeToString(),
+            headers=[(CONTENT_TYPE, PROTOBUF)],
+        )
+        return cast("Decision", decided.get(timeout=_LINE_TIMEOUT_S))
 
     def _read_forever(self) -> None:
         while True:
@@ -182,25 +186,6 @@ class DecisionWatch:
                 waiting = self._waiting.pop(decision.transaction_id, None)
                 if waiting is not None:
                     waiting.set(decision)
-
-
-class KafkaLine:
-    """The broker, for all users of a process: one producer, one reader."""
-
-    def __init__(self) -> None:
-        kafka = KafkaSettings.read()
-        self.watch = DecisionWatch(kafka)
-        self._topic = kafka.topic(RAW)
-        self._producer = KafkaProducer(**kafka_python_options(kafka), acks=1, linger_ms=1)
-
-    def send(self, transaction: Transaction) -> None:
-        """Append a transaction to the raw topic, without waiting."""
-        self._producer.send(
-            self._topic,
-            key=transaction.customer_id.encode(),
-            value=transaction.SerializeToString(),
-            headers=[(CONTENT_TYPE, PROTOBUF)],
-        )
 
 
 @cache
@@ -219,11 +204,9 @@ class KafkaUser(User):
         try:
             _kafka_line()
         except (KafkaError, FraudStreamError) as exc:
-            address = KafkaSettings.read().bootstrap
-            return (
-                f"no broker of a line at {address} (FRAUD_KAFKA_BOOTSTRAP): {exc}: start"
-                " `make demo`, and read its addresses by `. var/demo/line.env`"
-            )
+            at = f"{KafkaSettings.read().bootstrap} (FRAUD_KAFKA_BOOTSTRAP)"
+            what_to_do = "start `make demo`, and read its addresses by `. var/demo/line.env`"
+            return f"no broker of a line at {at}: {exc}: {what_to_do}"
         return ""
 
     def on_start(self) -> None:
@@ -235,13 +218,7 @@ class KafkaUser(User):
     def send(self) -> None:
         """Append one transaction, wait for its decision, and report both as one request."""
         transaction = next(self._traffic)
-        decided = self._line.watch.expect(transaction.transaction_id)
-
-        def ask() -> Decision:
-            self._line.send(transaction)
-            return cast("Decision", decided.get(timeout=_LINE_TIMEOUT_S))
-
-        report(self, "kafka", "Line", transaction, ask)
+        report(self, "kafka", "Line", transaction, partial(self._line.send, transaction))
 
 
 def _words_of(failure: BaseException) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -38,63 +39,41 @@ EAGER: Final = "torch-eager"
 _PROVIDER: Final = "CUDAExecutionProvider"
 
 
-def contestants(*, is_gpu: bool) -> tuple[Contestant, ...]:
+def contestants(*, is_gpu: bool) -> list[Contestant]:
     """Return all of them; those of the other kind of machine are skipped by name."""
-    return (*_torch_ones(is_gpu=is_gpu), *_onnx_ones(), *_ordered_ones())
-
-
-def _torch_ones(*, is_gpu: bool) -> list[Contestant]:
     device = "cuda" if is_gpu else "cpu"
+    both = (Precision.FP32, Precision.FP16)
     found = []
-    for precision in (Precision.FP32, Precision.FP16):
+    for precision in both:
         for mode in TorchMode:
             # On a CPU the eager fp32 network is the reference; the rest says nothing there.
             needs_gpu = is_gpu or mode is not TorchMode.EAGER or precision is Precision.FP16
-            found.append(
-                Contestant(f"torch-{mode}", precision, needs_gpu, _torch(device, mode, precision))
-            )
+            torch_one = partial(_open_torch, device, mode, precision)
+            found.append(Contestant(f"torch-{mode}", precision, needs_gpu, torch_one))
+    found.append(Contestant("onnxruntime-cpu", Precision.FP32, False, _open_onnx))
+    found += [Contestant("onnxruntime-cuda", p, True, partial(_open_cuda, p)) for p in both]
+    for kind in (kind for kind, row in ENGINES.items() if not row.is_cpu):
+        found += [Contestant(kind, p, True, partial(_open_ordered, kind, p)) for p in both]
     return found
 
 
-def _torch(device: str, mode: TorchMode, precision: Precision) -> Callable[[Subject], Engine]:
-    return lambda subject: TorchEngine(subject.network, device, mode, precision)
+def _open_torch(device: str, mode: TorchMode, precision: Precision, subject: Subject) -> Engine:
+    return TorchEngine(subject.network, device, mode, precision)
 
 
-def _onnx_ones() -> list[Contestant]:
-    def on_cuda(precision: Precision) -> Callable[[Subject], Engine]:
-        return lambda subject: OnnxCudaEngine(_file_of(subject, precision), precision)
-
-    return [
-        Contestant(
-            "onnxruntime-cpu", Precision.FP32, False, lambda subject: OnnxEngine(_onnx_of(subject))
-        ),
-        Contestant("onnxruntime-cuda", Precision.FP32, True, on_cuda(Precision.FP32)),
-        Contestant("onnxruntime-cuda", Precision.FP16, True, on_cuda(Precision.FP16)),
-    ]
+def _open_onnx(subject: Subject) -> Engine:
+    return OnnxEngine(_onnx_of(subject))
 
 
-def _ordered_ones() -> list[Contestant]:
-    return [
-        Contestant(kind, precision, True, _ordered(kind, precision))
-        for kind, row in ENGINES.items()
-        if not row.is_cpu
-        for precision in (Precision.FP32, Precision.FP16)
-    ]
-
-
-def _ordered(kind: EngineKind, precision: Precision) -> Callable[[Subject], Engine]:
-    def open_one(subject: Subject) -> Engine:
-        # A folder of its own, so that each run builds: a plan from the cache proves nothing.
-        with tempfile.TemporaryDirectory() as folder:
-            order = EngineOrder(kind, precision, Path(folder))
-            return order.open(_onnx_of(subject))
-
-    return open_one
-
-
-def _file_of(subject: Subject, precision: Precision) -> bytes:
+def _open_cuda(precision: Precision, subject: Subject) -> Engine:
     onnx = _onnx_of(subject)
-    return to_half(onnx) if precision is Precision.FP16 else onnx
+    return OnnxCudaEngine(to_half(onnx) if precision is Precision.FP16 else onnx, precision)
+
+
+def _open_ordered(kind: EngineKind, precision: Precision, subject: Subject) -> Engine:
+    # A folder of its own, so that each run builds: a plan from the cache proves nothing.
+    with tempfile.TemporaryDirectory() as folder:
+        return EngineOrder(kind, precision, Path(folder)).open(_onnx_of(subject))
 
 
 def _onnx_of(subject: Subject) -> bytes:

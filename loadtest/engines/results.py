@@ -19,15 +19,8 @@ from loadtest.engines.roofline import FORMULA, flops_per_row
 from loadtest.engines.timing import Effort
 
 _PACKAGES: Final = (
-    "numpy",
-    "torch",
-    "onnx",
-    "onnxruntime",
-    "onnxruntime-gpu",
-    "tensorrt-cu13",
-    "tensorrt-rtx-cu13-libs",
-    "cuda-bindings",
-    "triton",
+    *("numpy", "torch", "onnx", "onnxruntime", "onnxruntime-gpu"),
+    *("tensorrt-cu13", "tensorrt-rtx-cu13-libs", "cuda-bindings", "triton"),
 )
 _CPU_FILE: Final = Path("/proc/cpuinfo")
 _NOTE: Final = (
@@ -72,12 +65,9 @@ def table(name: str, found: Mapping[str, Any]) -> str:
     """Return the results of one network as lines for people."""
     lines = [f"{name}, {found['flops_per_row'] / 1e6:.2f} MFLOP/row; rows/s at {BATCHES}:"]
     for engine in found["engines"]:
-        speeds = (
-            [f"{engine['rows_per_s'][str(size)]['median']:>11,.0f}" for size in BATCHES]
-            if (engine["rows_per_s"])
-            else [f"skipped: {engine['skipped']}"]
-        )
-        lines.append(f"  {engine['name']:<27}{engine['precision']:<6}{' '.join(speeds)}")
+        speeds = [f"{speed['median']:>11,.0f}" for speed in engine["rows_per_s"].values()]
+        told = " ".join(speeds) or f"skipped: {engine['skipped']}"
+        lines.append(f"  {engine['name']:<27}{engine['precision']:<6}{told}")
     ratios = {key: value for key, value in found.items() if "_vs_" in key}
     return "\n".join([*lines, f"  {ratios}"])
 
@@ -108,11 +98,9 @@ def _gpu() -> dict[str, Any]:
 
 
 def _cpu_name() -> str:
-    if _CPU_FILE.is_file():
-        for line in _CPU_FILE.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    return platform.machine()
+    lines = _CPU_FILE.read_text().splitlines() if _CPU_FILE.is_file() else []
+    names = (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.machine())
 
 
 def _versions() -> dict[str, str]:

@@ -8,8 +8,8 @@ broker's acknowledgement, as the line does.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from typing import Any, Final
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final
 
 import grpc.aio
 import uvloop
@@ -34,18 +34,17 @@ def run_relay() -> None:
     async def same(records: Sequence[ConsumerRecord]) -> Sequence[bytes]:
         return [record.value or b"" for record in records]
 
-    _run(_pass_on((RAW, ACCEPTED), same))
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_pass_on((RAW, ACCEPTED), same))
 
 
 def run_ask(echo: str) -> None:
     """Ask the echo, host:port, until a signal."""
 
-    async def work() -> None:
+    async def ask_all() -> None:
+        calls = asyncio.Semaphore(_MOST_CALLS)  # the echo drops what goes far beyond this
         async with grpc.aio.insecure_channel(echo) as channel:
             call = channel.unary_unary(_METHOD, bytes, bytes)
-
-            # The echo drops what goes far beyond this.
-            calls = asyncio.Semaphore(_MOST_CALLS)
 
             async def ask_one(record: ConsumerRecord) -> bytes:
                 async with calls:
@@ -57,12 +56,8 @@ def run_ask(echo: str) -> None:
 
             await _pass_on((ACCEPTED, DECISIONS), ask)
 
-    _run(work())
-
-
-def _run(work: Coroutine[Any, Any, None]) -> None:
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(work)
+        runner.run(ask_all())
 
 
 async def _pass_on(way: tuple[Topic, Topic], work: Work) -> None:
@@ -83,10 +78,9 @@ async def _pass_on(way: tuple[Topic, Topic], work: Work) -> None:
         await consumer.getmany(timeout_ms=_POLL_MS)
     say_ready()
     while True:
-        lots = await consumer.getmany(timeout_ms=_POLL_MS, max_records=_MOST_RECORDS)
-        records = [record for lot in lots.values() for record in lot]
+        came = await consumer.getmany(timeout_ms=_POLL_MS, max_records=_MOST_RECORDS)
+        records = [record for batch in came.values() for record in batch]
         if records:
             values = zip(records, await work(records), strict=True)
-            await producer.send(
-                target, [OutRecord(r.key or b"", value, r.partition) for r, value in values]
-            )
+            out = [OutRecord(r.key or b"", value, r.partition) for r, value in values]
+            await producer.send(target, out)

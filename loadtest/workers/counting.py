@@ -37,27 +37,29 @@ class CountingHandler:
     async def handle(self, records: Records) -> Finished:
         """Count."""
         self._count += sum(map(len, records.values()))
-        return {partition: lot[-1].offset + 1 for partition, lot in records.items() if lot}
+        return {partition: batch[-1].offset + 1 for partition, batch in records.items() if batch}
+
+
+def agent_settings(kafka: KafkaSettings, group: str) -> AgentSettings:
+    """Return settings of an agent over accepted rows, with files in a folder of its own."""
+    folder = Path(tempfile.mkdtemp(prefix="fraud-bench-"))
+    return AgentSettings(kafka.group(group), kafka.topic(ACCEPTED), "", str(folder / "faust"))
 
 
 def count_batches() -> None:
     """Count by our batch agent until a signal; never returns."""
     kafka = KafkaSettings.read()
-    topic, group = kafka.topic(ACCEPTED), kafka.group(BATCHES_GROUP)
-    run_until_asked(
-        batch_app(kafka, AgentSettings(group, topic, "", _state_dir()), CountingHandler())
-    )
+    run_until_asked(batch_app(kafka, agent_settings(kafka, BATCHES_GROUP), CountingHandler()))
 
 
 def count_events() -> None:
     """Count by a stock agent, one event at a time, until a signal; never returns."""
     kafka = KafkaSettings.read()
+    settings = agent_settings(kafka, EVENTS_GROUP)
     app = faust.App(
-        kafka.group(EVENTS_GROUP),
+        settings.group,
         broker=[f"kafka://{address}" for address in kafka.bootstrap.split(",")],
-        datadir=_state_dir(),
-        key_serializer="raw",
-        value_serializer="raw",
+        datadir=settings.state_dir,
         consumer_auto_offset_reset="earliest",
         broker_commit_interval=_COMMIT_S,
         broker_max_poll_records=512,
@@ -67,7 +69,7 @@ def count_events() -> None:
     )
     counted = [0]
 
-    @app.agent(app.topic(kafka.topic(ACCEPTED), key_serializer="raw", value_serializer="raw"))
+    @app.agent(app.topic(settings.topic, key_serializer="raw", value_serializer="raw"))
     async def work(stream: Any) -> None:
         async for _ in stream:
             counted[0] += 1
@@ -77,7 +79,3 @@ def count_events() -> None:
         say_ready()
 
     run_until_asked(app)
-
-
-def _state_dir() -> str:
-    return str(Path(tempfile.mkdtemp(prefix="fraud-bench-")) / "faust")

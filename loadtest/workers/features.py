@@ -1,22 +1,18 @@
 """The card role with a scorer that costs nothing, and the floor that it is measured against.
 
-The scorer answers in this process, at once, the same for every row, so what remains is the
-features stage. The floor is a batch agent that decodes the same records, reads the same keys of
-the store and writes as many bytes back, and does nothing else: it computes, judges, sends and
-checks nothing.
+The floor is a batch agent that decodes the same records, reads the same keys of the store and
+writes as many bytes back: it computes, judges, sends and checks nothing.
 """
 
 from __future__ import annotations
 
 import asyncio
-import tempfile
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Final
 
 from aiokafka import ConsumerRecord
 
-from fraudstream.broker.batch_agent import AgentSettings, Finished, PollHandler, Records, batch_app
+from fraudstream.broker.batch_agent import Finished, PollHandler, Records, batch_app
 from fraudstream.broker.faust_process import run_until_asked
 from fraudstream.broker.topic_info import Log, find_log
 from fraudstream.features.catalogue import SHARED_ENTITIES
@@ -35,11 +31,11 @@ from fraudstream.transaction.identity import digest_of, identity_of
 from fraudstream.v1.decision_pb2 import AcceptedTransaction, Action, Decision
 from fraudstream.v1.scoring_pb2 import FeatureBatchRequest
 from fraudstream.v1.transaction_pb2 import Transaction
+from loadtest.workers.counting import agent_settings
 from services.features.process.build import AllSettings, LateHandler, Worker
 from services.features.rows.scoring_client import ScoringStub
 
 FLOOR_GROUP: Final = "features-floor"
-_CLOCK_MS: Final = 1_700_000_000_000
 
 
 class InstantScoring(ScoringStub):
@@ -107,13 +103,10 @@ class FloorHandler:
         cards = values[len(claims) + len(known) :]
         digests = [digest_of(row) for row in rows]
         empty = bytes(CARD_VALUE.itemsize)
+        claimed = zip(claims, digests, lot, strict=True)
         written = [
-            StoredValue(key, value or empty, STATE_LIFE_S)
-            for key, value in zip(states, cards, strict=True)
-        ]
-        written += [
-            StoredValue(claim, pack_claim(digest, record.offset), RECORD_LIFE_S)
-            for claim, digest, record in zip(claims, digests, lot, strict=True)
+            *(StoredValue(k, v or empty, STATE_LIFE_S) for k, v in zip(states, cards, strict=True)),
+            *(StoredValue(c, pack_claim(d, r.offset), RECORD_LIFE_S) for c, d, r in claimed),
         ]
         end: int = lot[-1].offset + 1
         finished = [i + d for i, d in zip(identities, digests, strict=True)]
@@ -151,6 +144,4 @@ def run_floor() -> None:
         await store.connect()
         return FloorHandler(store, log, entities.partitions)
 
-    folder = Path(tempfile.mkdtemp(prefix="fraud-bench-"))
-    settings = AgentSettings(kafka.group(FLOOR_GROUP), log.name, "", str(folder / "faust"))
-    run_until_asked(batch_app(kafka, settings, LateHandler(connect)))
+    run_until_asked(batch_app(kafka, agent_settings(kafka, FLOOR_GROUP), LateHandler(connect)))

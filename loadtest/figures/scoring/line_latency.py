@@ -13,9 +13,9 @@ import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
-from itertools import count, islice
+from itertools import chain, islice
 from typing import Final, NamedTuple
 
 import uvloop
@@ -77,9 +77,11 @@ def line_p99_vs_echo(plan: Plan) -> Iterator[Sides]:
         seconds = max(_LEAST_SECONDS, SECONDS * min(plan.scale, 1.0))
         load = _Load(_other_traffic(), peak / 2, seconds)
         ours = partial(load.run, kafka_settings_in(our.environment), lambda t: t)
-        chain = partial(load.run, kafka_settings_in(bare), lambda t: ScoreRequest(transaction=t))
-        chain()
-        yield {"ours": ours, "chain": chain}
+        bare_chain = partial(
+            load.run, kafka_settings_in(bare), lambda t: ScoreRequest(transaction=t)
+        )
+        bare_chain()
+        yield {"ours": ours, "chain": bare_chain}
 
 
 @contextmanager
@@ -113,31 +115,28 @@ def _other_traffic() -> Iterator[Transaction]:
         yield transaction
 
 
+@dataclass(frozen=True, slots=True)
 class _Load:
     """Sends records when they are due, and reads their decisions."""
 
-    def __init__(
-        self, transactions: Iterator[Transaction], rate_per_s: float, seconds: float
-    ) -> None:
-        self._transactions = transactions
-        self._rate_per_s = rate_per_s
-        self._seconds = seconds
-        self._seeds = count(secrets.randbelow(1 << 20))
+    transactions: Iterator[Transaction]
+    rate_per_s: float
+    seconds: float
 
     def run(self, kafka: KafkaSettings, value_of: Callable[[Transaction], Message]) -> Sample:
         """Load one side; return percentiles of the time to a decision."""
-        seed = next(self._seeds)
-        due_ns = due_times_ns(self._rate_per_s, self._seconds, seed).tolist()
+        seed = secrets.randbelow(1 << 20)
+        due_ns = due_times_ns(self.rate_per_s, self.seconds, seed).tolist()
         sent = [
             _Sent(t.transaction_id, t.customer_id.encode(), value_of(t).SerializeToString())
-            for t in islice(self._transactions, len(due_ns))
+            for t in islice(self.transactions, len(due_ns))
         ]
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             latencies_ms = runner.run(_measure(kafka, sent, due_ns))
         return {
             "p50_ms": percentile(latencies_ms, 50),
             "p99_ms": percentile(latencies_ms, 99),
-            "rate_per_s": self._rate_per_s,
+            "rate_per_s": self.rate_per_s,
         }
 
 
@@ -156,16 +155,11 @@ async def _measure(
         seen: dict[str, int] = {}
         reading = asyncio.create_task(_read(consumer, seen, len(sent)))
         begun_ns = await _send(producer, kafka.topic(RAW), sent, due_ns)
-        try:
-            async with asyncio.timeout(_PATIENCE_S):
-                await reading
-        except TimeoutError as exc:
-            msg = f"{len(sent)} records were sent, {len(seen)} decisions came"
-            raise MeasurementFailed(msg) from exc
-        return [
-            (seen[each.transaction_id] - begun_ns - due) / _NS_PER_MS
-            for each, due in zip(sent, due_ns, strict=True)
-        ]
+        await asyncio.wait([reading], timeout=_PATIENCE_S)
+        if not reading.done():
+            raise MeasurementFailed(f"{len(sent)} records were sent, {len(seen)} decisions came")
+        ended_ns = [seen[each.transaction_id] - begun_ns for each in sent]
+        return [(end - due) / _NS_PER_MS for end, due in zip(ended_ns, due_ns, strict=True)]
     finally:
         await consumer.stop()
         await producer.stop()
@@ -173,11 +167,10 @@ async def _measure(
 
 async def _read(consumer: AIOKafkaConsumer, seen: dict[str, int], wanted: int) -> None:
     while len(seen) < wanted:
-        lots = await consumer.getmany(timeout_ms=100)
+        came = await consumer.getmany(timeout_ms=100)
         now_ns = time.monotonic_ns()
-        for lot in lots.values():
-            for record in lot:
-                seen.setdefault(Decision.FromString(record.value or b"").transaction_id, now_ns)
+        for record in chain.from_iterable(came.values()):
+            seen.setdefault(Decision.FromString(record.value or b"").transaction_id, now_ns)
 
 
 async def _send(
