@@ -165,7 +165,9 @@ class _Run:
             self._report(f"the vector's branch alone: loss {loss:.4f} {spent:.1f} s")
             return
         self._done += 1
+        left_s = spent * (self._plan.epochs - self._done)
         line = f"epoch {self._done}/{self._plan.epochs} loss {loss:.4f} {spent:.1f} s"
+        line += f", at most {left_s:.0f} s more" if left_s else ""
         if self._later is None:
             self._report(line)
             return

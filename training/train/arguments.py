@@ -170,6 +170,7 @@ def origin_of(parsed: argparse.Namespace, settings: Path, rows: Rows) -> Origin:
 def _cut(parsed: argparse.Namespace) -> Rows:
     if parsed.source == SIMULATOR:
         settings = SimulationSettings(parsed.simulator_seed, parsed.cards, parsed.days)
+        say(f"making the traffic of {parsed.cards} simulated cards over {parsed.days} days")
         return Rows(simulator_slices(settings))
     source, fold = Path(parsed.source), Fold(parsed.train_from)
     if is_dataset(source):
@@ -178,6 +179,7 @@ def _cut(parsed: argparse.Namespace) -> Rows:
         raise InvalidSettings(
             f"{source}: expected a training set; make one by `fraudstream training dataset`"
         )
+    say(f"{source}: replaying it for the features of each row")
     return Rows(handbook_slices(source, fold))
 
 

@@ -111,10 +111,12 @@ def fit_member(spec: MemberSpec, lesson: Lesson, report: Report) -> TrainedMembe
     Raises:
         InvalidSettings: The folder holds the state of another fit.
     """
-    config = spec.config
+    config, rows = spec.config, len(lesson.train)
     if config.kind is ModelKind.BOOSTING:
+        report(f"fitting {spec.name}: {rows} rows")
         return TrainedMember(spec, fit_boosting(lesson.train, config.boosting))
     shape = config.shape(lesson.train.vectors.shape[1])
+    report(f"fitting {spec.name}: {rows} rows, {config.fit.epochs} epochs at most")
 
     def prepare(network: SequenceNetwork) -> None:
         if config.pretrain is not None:

@@ -86,6 +86,8 @@ def test_small_training_writes_an_artefact_that_loads(tmp_path: Path) -> None:
     made = subprocess.run(command, capture_output=True, check=True, text=True, cwd=ROOT)
     artefact = read_artefact(out)
 
+    told = ["making the traffic of ", "fitting ", "epoch 1/1 loss "]
+    assert [line for line in told if line not in made.stderr] == []
     assert json.loads(made.stdout) == artefact.manifest.metrics
     assert len(artefact.manifest.members) == 3
     with closing(sqlite3.connect(tmp_path / "runs.db")) as runs:
