@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import json
 import os
 from datetime import UTC, datetime
 from functools import partial
@@ -53,7 +54,12 @@ def add_commands(parser: argparse.ArgumentParser) -> None:
     check.set_defaults(run=_check)
     test = commands.add_parser("test", help="say what a rule set does to one transaction")
     test.add_argument("file", type=Path, help="the rule set, TOML")
-    test.add_argument("--transaction", type=Path, required=True, help="JSON, as a bank sends it")
+    test.add_argument(
+        "--transaction",
+        type=Path,
+        required=True,
+        help="JSON, as a bank sends it, or one of samples/",
+    )
     test.add_argument(
         "--score", type=_score, help="what the model says; without it rules that need it are left"
     )
@@ -121,10 +127,29 @@ def _read_transaction(path: Path) -> Transaction:
         value = path.read_bytes()
     except OSError as exc:
         raise InvalidSettings(f"cannot read {path}: {exc.strerror}") from exc
-    transaction = decode_json(value)
+    transaction = decode_json(_filled(value) if b'"@' in value else value)
     validate_transaction(transaction, transaction.event_time_ms)
     canonicalise(transaction, NO_TOKENS, open_rate_table(RatesSettings.read().table_file))
     return transaction
+
+
+def _filled(sample: bytes) -> bytes:
+    """Return a file of `samples/` with contents in the places that are filled when it is sent.
+
+    What stands there says nothing to a rule: a card, a holder, a device and an id that nobody has.
+    """
+    try:
+        fields = json.loads(sample)
+    except (ValueError, RecursionError):
+        return sample
+    if not isinstance(fields, dict):
+        return sample
+    if fields.get("pan") == "@card":
+        fields["card_token"] = f"{fields.get('bank_id')}.k1.{32 * '0'}"
+        del fields["pan"]
+    marks = {"@customer": "customer", "@device": "device", "@fresh": "sample", "@now": epoch_ms()}
+    filled = {n: marks.get(f, f) if isinstance(f, str) else f for n, f in fields.items()}
+    return json.dumps(filled).encode()
 
 
 def _findings(

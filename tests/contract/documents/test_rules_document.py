@@ -42,6 +42,24 @@ def test_commands_print_what_the_page_says(
         assert capsys.readouterr().out == said.replace("HASH", rule_set_hash)
 
 
+@pytest.mark.parametrize(
+    ("sample", "said"),
+    [
+        ("approve", "nothing fires"),
+        ("decline", "decline    BLOCKED_MERCHANTS  "),
+        ("review", "no model: review"),
+    ],
+)
+def test_a_sample_of_the_project_can_be_tried(
+    sample: str, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its marks, which are filled when it is sent, are filled here too."""
+    rules, file = PROJECT_FOLDER / "demo" / "rules.toml", f"samples/{sample}.json"
+
+    assert main(["rules", "test", str(rules), "--transaction", str(PROJECT_FOLDER / file)]) == 0
+    assert any(line.startswith(said) for line in capsys.readouterr().out.splitlines())
+
+
 def test_every_field_of_a_list_is_named() -> None:
     """An author finds what a list can be of."""
     for field in EntryField:
