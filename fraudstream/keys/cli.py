@@ -67,6 +67,7 @@ def _kek(asked: argparse.Namespace) -> int:
         return _kek_in_token()
     if not (asked.rotate or asked.forget):
         write_new(asked.file, KeyRing.new().text())
+        print(f"{asked.file}: made, with one key")
         return os.EX_OK
     ring = parse_key_ring(asked.file, read_plain(asked.file), "key-encrypting keys")
     changed = ring.rotated() if asked.rotate else ring.without(asked.forget)

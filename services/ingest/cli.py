@@ -123,6 +123,7 @@ def _make_token_keys(asked: argparse.Namespace) -> int:
         print(f"{asked.path}: key {rotated.active} of {', '.join(rotated.keys)} is in use")
     else:
         write_token_keys(asked.path)
+        print(f"{asked.path}: made, with one key")
     return os.EX_OK
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
@@ -62,6 +63,9 @@ def _grant(asked: argparse.Namespace) -> int:
         raise InvalidSettings(_fault_of(asked, exc)) from exc
     known = load_grants(asked.file).all if asked.file.exists() else ()
     _replace(asked.file, Grants([*known, grant]).text())
+    by = f"the certificate {asked.certificate}" if asked.certificate else "the token below"
+    said = f"{asked.name} may call as {asked.role} until {asked.until}, by {by}"
+    print(said, file=sys.stderr, flush=True)
     if token:
         print(token)
     return os.EX_OK

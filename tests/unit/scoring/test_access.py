@@ -182,7 +182,9 @@ def test_command_shows_the_token_once_and_keeps_its_hash(
     assert file.stat().st_mode & 0o777 == 0o400
     assert grants.by_token(token, NOON_MS).role is AccessRole.CALLER
     assert grants.by_certificate(["f.bank"], NOON_MS).role is AccessRole.FEATURES
-    assert not capsys.readouterr().out
+    printed = capsys.readouterr()
+    assert not printed.out
+    assert "by the certificate" in printed.err
 
 
 def told(**settings: object) -> ScoringSettings:
