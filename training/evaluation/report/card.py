@@ -14,8 +14,8 @@ from typing import Final
 from fraudstream.models.psi import ALARM, WATCH
 from training.evaluation.figures.all_figures import ModelFigures
 from training.evaluation.figures.segments import RECALL
-from training.evaluation.report import side_tables, tables
-from training.evaluation.report.document import Document, Section, Table
+from training.evaluation.report import tables
+from training.evaluation.report.document import Document, Section, table_of
 from training.evaluation.report.page import facts_of, summary_points
 from training.evaluation.report.words import count, number, percent
 from training.evaluation.result import Evaluation
@@ -90,7 +90,7 @@ def _design(evaluation: Evaluation, subject: str) -> Iterator[Section]:
             if evaluation.protocol == "handbook"
             else "Exclusions: none; the first days only fill the windows of the features.",
         ),
-        tables=(side_tables.folds_table(evaluation),),
+        tables=(tables.folds_table(evaluation),),
     )
     yield Section(
         "4. Method",
@@ -105,7 +105,7 @@ def _design(evaluation: Evaluation, subject: str) -> Iterator[Section]:
             f"Hyper-parameters: as {evaluation.configs} has them. This evaluation chooses none"
             " and cannot tell on which rows they were chosen.",
         ),
-        tables=(side_tables.settings_table(evaluation),),
+        tables=(tables.settings_table(evaluation),),
     )
     yield Section(
         "5. Conceptual soundness",
@@ -146,7 +146,7 @@ def _outcomes(evaluation: Evaluation, model: ModelFigures) -> Iterator[Section]:
             " the card is known, and of the columns that a training set keeps to test by (dataset"
             " --segments): a bank adds attributes there that it may use for testing.",
         ),
-        tables=(side_tables.worst_table(model), side_tables.segments_table(model)),
+        tables=(tables.worst_table(model), tables.segments_table(model)),
     )
 
 
@@ -162,7 +162,7 @@ def _control(evaluation: Evaluation, model: ModelFigures) -> Iterator[Section]:
             "Validate again: after an alarm, a change of features, data source or threshold, and"
             f" at the latest after: {_OPEN}.",
         ),
-        tables=(side_tables.checks_table(evaluation),),
+        tables=(tables.checks_table(evaluation),),
     )
     yield Section(
         "11. Change control",
@@ -178,11 +178,13 @@ def _control(evaluation: Evaluation, model: ModelFigures) -> Iterator[Section]:
     yield Section(
         "12. Sign-offs",
         tables=(
-            Table(
+            table_of(
                 "To be signed by persons of different functions; validation is independent of"
                 " development.",
-                ("role", "responsibility", "name", "decision", "date", "signature"),
-                [(role, what, "", "", "", "") for role, what in _ROLES],
+                _ROLES,
+                ("role", lambda row: row[0]),
+                ("responsibility", lambda row: row[1]),
+                *((left, lambda _: "") for left in ("name", "decision", "date", "signature")),
                 texts=6,
             ),
         ),

@@ -7,10 +7,10 @@ depends on when or where it is made: the same content gives the same bytes.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
@@ -54,6 +54,27 @@ class Table:
         return [
             [cell if isinstance(cell, Cell) else Cell(cell) for cell in row] for row in self.rows
         ]
+
+
+_Row = TypeVar("_Row")
+# What a column is called, and what it says of a row.
+Column = tuple[str, Callable[[_Row], str | Cell]]
+
+
+def table_of(
+    caption: str,
+    rows: Iterable[_Row],
+    *columns: Column[_Row],
+    texts: int = 1,
+    more: Iterable[Sequence[str | Cell]] = (),
+) -> Table:
+    """Return a table of some rows, column by column, and of `more` rows that are written already.
+
+    >>> table_of("Squares.", [2, 3], ("n", str), ("n²", lambda n: str(n * n))).rows
+    [['2', '4'], ['3', '9']]
+    """
+    filled: list[Sequence[str | Cell]] = [[text(row) for _, text in columns] for row in rows]
+    return Table(caption, [name for name, _ in columns], [*filled, *more], texts)
 
 
 @dataclass(frozen=True, slots=True)

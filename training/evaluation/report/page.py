@@ -10,7 +10,7 @@ from training.evaluation.figures.all_figures import ModelFigures
 from training.evaluation.figures.cost import cost_curve
 from training.evaluation.figures.reliability import reliability_bins
 from training.evaluation.pooled import Pooled, pool
-from training.evaluation.report import plots, side_tables, tables
+from training.evaluation.report import plots, tables
 from training.evaluation.report.document import Document, Plot, Section, html_of
 from training.evaluation.report.words import count, interval, number, percent
 from training.evaluation.result import Evaluation
@@ -91,7 +91,7 @@ def _first(evaluation: Evaluation, model: ModelFigures) -> Iterator[Section]:
             " learn from, and its thresholds are chosen on those rows too. The tested rows are used"
             " once, all of them that are labelled.",
         ),
-        tables=(side_tables.folds_table(evaluation),),
+        tables=(tables.folds_table(evaluation),),
     )
     yield Section("Words", points=_WORDS)
 
@@ -238,12 +238,12 @@ def _details(evaluation: Evaluation, run: Run, model: ModelFigures) -> Iterator[
                 plots.segment_plot(model.segments, model.operating.recall),
             ),
         ),
-        tables=(side_tables.worst_table(model), side_tables.segments_table(model)),
+        tables=(tables.worst_table(model), tables.segments_table(model)),
     )
     if model.known_cards is not None:
-        yield Section("Known cards", tables=(side_tables.known_table(evaluation.models),))
+        yield Section("Known cards", tables=(tables.known_table(evaluation.models),))
     if model.schemes:
-        yield Section("Fraud schemes", tables=(side_tables.schemes_table(evaluation.models),))
+        yield Section("Fraud schemes", tables=(tables.schemes_table(evaluation.models),))
 
 
 def _last(evaluation: Evaluation, model: ModelFigures) -> Iterator[Section]:
@@ -267,9 +267,9 @@ def _last(evaluation: Evaluation, model: ModelFigures) -> Iterator[Section]:
                 plots.drift_plot(psi, [fold.fold for fold in evaluation.folds]),
             ),
         ),
-        tables=(side_tables.psi_table(evaluation),),
+        tables=(tables.psi_table(evaluation),),
     )
     yield Section(
         "Checks and settings",
-        tables=(side_tables.checks_table(evaluation), side_tables.settings_table(evaluation)),
+        tables=(tables.checks_table(evaluation), tables.settings_table(evaluation)),
     )
