@@ -1,4 +1,4 @@
-"""CPU time of processes, read from /proc before and after a run.
+"""CPU time of processes, read from /proc before and after a run, and of work in this process.
 
 A process started by `harness.processes` leads a session of its own; its time is that of every
 process of the session with all their threads, ended children included. The kernel's grain is 10 ms.
@@ -7,12 +7,16 @@ process of the session with all their threads, ended children included. The kern
 from __future__ import annotations
 
 import os
-from collections.abc import Collection
+import time
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Final
 
+from loadtest.bench.figure import Sample
+
 _PROC: Final = Path("/proc")
 _US: Final = 1_000_000
+_NS_PER_US: Final = 1_000
 # Fields after the command name, which may hold blanks (proc(5), /proc/PID/stat from field 3 on).
 _PARENT, _SESSION, _TIMES = 1, 3, slice(11, 15)
 
@@ -50,3 +54,18 @@ def _all_stats() -> list[list[str]]:
             continue
         found.append(text.rpartition(")")[2].split())
     return found
+
+
+def spent(work: Callable[[], object], count: int) -> Sample:
+    """Run some work once; return CPU and wall microseconds for each of `count` items.
+
+    CPU time is that of all threads of this process, user and system: other work on the machine
+    adds waiting to the wall time, not to this.
+
+    >>> sorted(spent(lambda: None, 1))
+    ['cpu_us', 'wall_us']
+    """
+    cpu_ns, wall_ns = time.process_time_ns(), time.perf_counter_ns()
+    work()
+    cpu_ns, wall_ns = time.process_time_ns() - cpu_ns, time.perf_counter_ns() - wall_ns
+    return {"cpu_us": cpu_ns / _NS_PER_US / count, "wall_us": wall_ns / _NS_PER_US / count}

@@ -44,19 +44,12 @@ _CALLER: Final = Caller(is_private=True, parent=None)
 
 
 class Way(StrEnum):
-    """How calls are gathered.
+    """How calls are gathered."""
 
-    Attributes:
-        CHOSEN: As scoring does: rounds of the store, batches of whatever waited, a thread.
-        TIMER: A batch waits two milliseconds for more rows.
-        INLINE: The engine runs in the event loop.
-        ALONE: Each call reads the store for itself.
-    """
-
-    CHOSEN = "chosen"
-    TIMER = "timer"
-    INLINE = "inline"
-    ALONE = "alone"
+    CHOSEN = "chosen"  # as scoring does: rounds of the store, batches of what waited, a thread
+    TIMER = "timer"  # a batch waits two milliseconds for more rows
+    INLINE = "inline"  # the engine runs in the event loop
+    ALONE = "alone"  # each call reads the store for itself
 
 
 class TimerBatcher(Batcher):

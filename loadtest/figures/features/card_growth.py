@@ -24,9 +24,8 @@ from fraudstream.store.shard import Role, ShardRef
 from fraudstream.store.shard_store import STATE_LIFE_S, ShardWrite, StateStore, StoredValue
 from harness.servers import ValkeyServer
 from harness.settings import redis_settings_in
-from loadtest.bench.cpu import lacking_for_cpu, session_cpu_us
+from loadtest.bench.cpu import lacking_for_cpu, session_cpu_us, spent
 from loadtest.bench.figure import Plan, Sample, Side, Sides, experiment, ratio
-from loadtest.bench.spent import spent
 from loadtest.figures.line.servers import started_by
 from loadtest.figures.table import figure
 

@@ -19,8 +19,8 @@ import pyarrow as pa
 
 from fraudstream.features.catalogue import FEATURE_NAMES
 from fraudstream.features.warm_up import warm_up
+from loadtest.bench.cpu import spent
 from loadtest.bench.figure import Plan, Sides, experiment, ratio
-from loadtest.bench.spent import spent
 from loadtest.figures.features.pandas_features import pandas_features
 from loadtest.figures.handbook import lacking_for_handbook, write_cards
 from loadtest.figures.table import figure

@@ -19,8 +19,8 @@ from fraudstream.features.catalogue import FEATURE_NAMES
 from fraudstream.features.history import replay_history
 from fraudstream.features.warm_up import warm_up
 from fraudstream.settings import RedisSettings
+from loadtest.bench.cpu import spent
 from loadtest.bench.figure import MeasurementFailed, Plan, Sides, experiment, ratio
-from loadtest.bench.spent import spent
 from loadtest.figures.handbook import lacking_for_handbook, write_cards
 from loadtest.figures.table import figure
 from training.simulator.histories import LabelledHistory, handbook_history

@@ -19,8 +19,8 @@ from fraudstream.features.entity_kernel import Readers, advance_shared, replay_s
 from fraudstream.features.history import History, shared_walk
 from fraudstream.features.state import CARD_STATE, SHARED_STATE
 from fraudstream.features.warm_up import warm_up
+from loadtest.bench.cpu import spent
 from loadtest.bench.figure import Plan, Sample, Sides, experiment, ratio
-from loadtest.bench.spent import spent
 from loadtest.figures.features.floor_kernel import Floats, MovedBytes, touch_bytes, words_of
 from loadtest.figures.handbook import first_rows, handbook_path, lacking_for_handbook
 from loadtest.figures.table import figure

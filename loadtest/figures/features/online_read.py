@@ -23,8 +23,8 @@ from fraudstream.store.shard_store import STATE_LIFE_S, StateStore, StoredValue
 from fraudstream.topics import partition_of
 from harness.servers import ValkeyServer
 from harness.settings import redis_settings_in
+from loadtest.bench.cpu import spent
 from loadtest.bench.figure import MeasurementFailed, Plan, Sides, experiment, ratio, taken
-from loadtest.bench.spent import spent
 from loadtest.figures.features.join_vs_feast import CARD_KEY, VIEW
 from loadtest.figures.table import figure
 

@@ -22,8 +22,8 @@ from fraudstream.models.repository import ModelRepository
 from fraudstream.runtime.clock import epoch_ms
 from fraudstream.signing import People
 from harness.model_repository import DEMO_MODEL, PEOPLE, REPOSITORY, prepare_repository
+from loadtest.bench.cpu import spent
 from loadtest.bench.figure import Plan, Sides, experiment, ratio
-from loadtest.bench.spent import spent
 from loadtest.figures.table import figure
 
 _LOADS: Final = 40

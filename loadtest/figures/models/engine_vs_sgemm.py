@@ -22,8 +22,8 @@ from threadpoolctl import threadpool_limits
 from fraudstream.engines.onnx_engine import OnnxEngine
 from fraudstream.engines.protocol import FloatArray
 from fraudstream.features.catalogue import SEQUENCE_LENGTH
+from loadtest.bench.cpu import spent
 from loadtest.bench.figure import Plan, Round, Sample, Side, Sides, experiment
-from loadtest.bench.spent import spent
 from loadtest.figures.models.int8_vs_fp32 import cpu_us_of_row, lacking_for_lstm
 from loadtest.figures.table import figure
 

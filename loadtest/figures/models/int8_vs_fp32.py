@@ -18,8 +18,8 @@ import numpy as np
 from fraudstream.engines.onnx_engine import OnnxEngine
 from fraudstream.engines.protocol import Engine, FloatArray, Precision, score_rows
 from fraudstream.features.catalogue import FEATURE_NAMES
+from loadtest.bench.cpu import spent
 from loadtest.bench.figure import MeasurementFailed, Plan, Round, Sample, Side, Sides, experiment
-from loadtest.bench.spent import spent
 from loadtest.figures.table import figure
 
 if TYPE_CHECKING:

@@ -17,6 +17,7 @@ import torch
 from torch.nn import functional
 from torch.utils.data import DataLoader, TensorDataset
 
+from loadtest.bench.cpu import spent
 from loadtest.bench.figure import (
     MeasurementFailed,
     Plan,
@@ -26,7 +27,6 @@ from loadtest.bench.figure import (
     experiment,
     ratio,
 )
-from loadtest.bench.spent import spent
 from loadtest.figures.handbook import handbook_path, lacking_for_handbook
 from loadtest.figures.table import figure
 from training.dataset import examples_between

@@ -13,21 +13,29 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from functools import partial
 from itertools import count
+from pathlib import Path
 from typing import Final
 
 import grpc.aio
+import numpy as np
 
 from fraudstream.broker.topic_info import Log
+from fraudstream.engines.golden import GoldenRows
+from fraudstream.engines.onnx_engine import OnnxEngine
 from fraudstream.engines.protocol import MAX_ROWS, Engine, score_rows
 from fraudstream.features.catalogue import FEATURE_HASHES, SEQUENCE_HASH
+from fraudstream.models.artefact import read_artefact, write_artefact
+from fraudstream.models.calibration import Thresholds
+from fraudstream.models.manifest import golden_text
 from fraudstream.store.shard import FIRST_GENERATION
 from fraudstream.telemetry.trace_context import TraceContext
 from fraudstream.topics import partition_of
 from fraudstream.transaction.identity import digest_of
 from fraudstream.v1.scoring_pb2 import FeatureBatchRequest, ScoreBatchResponse
+from harness.model_repository import DEMO_MODEL
 from harness.service_process import ServiceProcess
 from loadtest.bench.cores import Cores, bound_to
-from loadtest.bench.cpu import session_cpu_us
+from loadtest.bench.cpu import session_cpu_us, spent
 from loadtest.bench.figure import (
     MeasurementFailed,
     Plan,
@@ -37,12 +45,10 @@ from loadtest.bench.figure import (
     experiment,
     ratio,
 )
-from loadtest.bench.spent import spent
 from loadtest.figures.features.population import FeatureLot, Population
 from loadtest.figures.line.servers import line_of, running
 from loadtest.figures.models.int8_vs_fp32 import lacking_for_lstm
 from loadtest.figures.scoring.doors import NEEDS, SCORING, running_store
-from loadtest.figures.scoring.wide_model import write_wide_model
 from loadtest.figures.table import figure
 
 ROWS: Final = 12_800
@@ -51,6 +57,9 @@ _METHOD: Final = "/fraudstream.v1.InternalScoring/ScoreBatch"
 _TIMEOUT_S: Final = 60.0
 _SAMPLE_RATIO: Final = 0.01
 _US_PER_S: Final = 1e6
+_GOLDEN: Final = 256
+# Shares of rows that reach challenge, review and decline: those of the demo's model on its tests.
+_FLAGGED: Final = (0.0177, 0.0074, 0.0015)
 
 
 @experiment(
@@ -64,7 +73,7 @@ def batch64_vs_engine(plan: Plan) -> Iterator[Sides]:
         stack.enter_context(bound_to(cores.rest))
         store = stack.enter_context(running_store(plan))
         model, coming = plan.folder / "wide", store.population.coming
-        engine = write_wide_model(model, coming)
+        engine = _write_wide_model(model, coming)
         more = {"FRAUD_SCORING_MODEL": str(model)}
         line = line_of(store.servers.environment, plan.folder / "2x128", SCORING, more)
         with bound_to(cores.server):
@@ -91,6 +100,36 @@ def _score(engine: Engine, lot: FeatureLot, rows: int) -> Sample:
     some = min(rows, len(lot.vectors)) // MAX_ROWS * MAX_ROWS
     took = spent(lambda: score_rows(engine, lot.vectors[:some], lot.sequences[:some]), some)
     return {"rows_per_s": _US_PER_S / took["wall_us"], "cpu_us": took["cpu_us"]}
+
+
+def _write_wide_model(folder: Path, lot: FeatureLot) -> OnnxEngine:
+    """Write an artefact with an LSTM that was never fitted; return its network as an engine.
+
+    It is the demo's artefact but for its network, its golden rows, and thresholds that flag as few
+    rows as those of a fitted model.
+    """
+    from loadtest.engines.networks import subject
+    from training.train.export import member_of
+
+    demo = read_artefact(DEMO_MODEL).manifest
+    onnx = subject("lstm-2x128").onnx()
+    engine = OnnxEngine(onnx)
+    raw = score_rows(engine, lot.vectors, lot.sequences)
+    scores = demo.calibration.scores(raw.astype(np.float64))
+    challenge, review, decline = np.quantile(scores, [1 - share for share in _FLAGGED]).tolist()
+    chosen = np.linspace(0, len(raw) - 1, _GOLDEN).astype(np.intp)
+    golden = GoldenRows(lot.vectors[chosen], lot.sequences[chosen], raw[chosen])
+    member = member_of("lstm", demo.members[0].kind, onnx)
+    manifest = demo.model_copy(
+        update={
+            "name": "wide",
+            "members": (member,),
+            "thresholds": Thresholds(challenge=challenge, review=review, decline=decline),
+            "golden": golden_text(golden),
+        }
+    )
+    write_artefact(folder, manifest, {member.file: onnx})
+    return engine
 
 
 class _Batches:

@@ -20,8 +20,8 @@ from fraudstream.models.artefact import read_artefact
 from fraudstream.models.calibration import Thresholds
 from fraudstream.v1.transaction_pb2 import Channel, EntryMode, Transaction, TransactionKind
 from harness.model_repository import DEMO_MODEL
+from loadtest.bench.cpu import spent
 from loadtest.bench.figure import Plan, Sides, experiment, taken
-from loadtest.bench.spent import spent
 from loadtest.figures.table import figure
 from services.scoring.decision.apply_rules import apply_rules
 from services.scoring.decision.rules_follower import load_rule_set

@@ -12,8 +12,8 @@ from fraudstream.features.catalogue import FEATURE_NAMES
 from fraudstream.features.state import CARD_STATE, SHARED_STATE
 from fraudstream.features.stored_values import CARD_VALUE
 from harness.settings import MachineSettings
+from loadtest.bench.cpu import spent
 from loadtest.bench.figure import MeasurementFailed, Plan, Round, beside
-from loadtest.bench.spent import spent
 from loadtest.figures.catalogue import experiments
 from loadtest.figures.features.batch_agent import batch_agent_vs_stock
 from loadtest.figures.features.card_growth import card_growth, purchases, used_state
