@@ -27,8 +27,8 @@ from fraudstream.v1.scoring_pb2 import (
     ScoreBatchResponse,
 )
 from loadtest.plain.settings import NAME, SERVICE, PlainSettings
-from services.scoring.decision.message import EngineTimes, write_decision
-from services.scoring.decision.verdict import Verdict, action_of
+from services.scoring.decision.message import write_decision
+from services.scoring.decision.verdict import EngineTimes, Verdict, action_of
 from services.scoring.inference.explainer import explanation_of, groups_to_ask
 from services.scoring.inference.model_source import ModelSource, cpu_class
 from services.scoring.inference.served_model import ServedModel
@@ -83,9 +83,8 @@ class RowScorer:
                 bucket=bucket,
                 engine_version=self._engine.version,
             )
-            subject = read_subject(rows[place], _SAMPLE_RATIO)
+            subject = read_subject(rows[place], _SAMPLE_RATIO, started_us)
             decision = write_decision(self._template, subject, verdict, times)
-            decision.timings.scoring_started_us = started_us
             decision.timings.scoring_ended_us = epoch_us()
             decisions.append(decision)
         return decisions

@@ -25,6 +25,7 @@ from fraudstream.telemetry.spans import Telemetry
 from fraudstream.topics import DLQ
 from fraudstream.transaction.event_time import TimeBounds
 from fraudstream.transaction.money import indicative_rate_table
+from fraudstream.v1.decision_pb2 import StandInCause
 from fraudstream.v1.scoring_pb2 import (
     CheckRecordsRequest,
     CheckRecordsResponse,
@@ -43,16 +44,16 @@ from services.features.rows.scoring_client import ScoringStub
 from services.features.rows.spans import SpanWriter
 from services.scoring.after.metrics import Observer
 from services.scoring.after.shadow_scorer import ShadowScorer
-from services.scoring.after.shared_parts import DoorParts
 from services.scoring.authorise.event_time import TimeLeft
 from services.scoring.authorise.features import DoorFeatures
 from services.scoring.authorise.intake import Caller, Reception
 from services.scoring.authorise.pipeline import FrontDoor
 from services.scoring.authorise.recording import Answer, DoorRecords
+from services.scoring.decision.feature_arrays import FeatureArrays
+from services.scoring.decision.maker import DecisionMaker
 from services.scoring.decision.rules_follower import RulesInForce, load_rule_set
+from services.scoring.decision.verdict import Judged, stand_in
 from services.scoring.inference.batcher import Batcher
-from services.scoring.inference.feature_arrays import FeatureArrays
-from services.scoring.inference.model_scorer import AbsentModel, Judged
 from services.scoring.inference.serving_models import LineUp, LineUpJudge
 from services.scoring.publishing.alert_backlog import AlertBacklog
 from services.scoring.publishing.decision_backlog import PublishBacklog
@@ -63,7 +64,7 @@ from services.scoring.rpc.calls import status_of
 from services.scoring.settings import AnswerAfter
 from services.scoring.shards.card_shards import CardShards
 from services.scoring.shards.seal import Seal
-from services.scoring.stream.pipeline import StreamDoor
+from services.scoring.stream.pipeline import StreamDoor, StreamTerms
 from tests.faults.memory_log import Group, MemoryBroker, SteppedProducer
 from tests.faults.rebuilding import KAFKA, MemoryPositions, MendingParts, SteppedMender
 from tests.faults.stepping import Fate, Process, Schedule
@@ -93,30 +94,23 @@ class BeatingSender(EntityRowSender):
             await self.tell(positions, busy)
 
 
-class SteppedJudge(AbsentModel):
+class SteppedJudge:
     """No model, but a turn in which a deadline may pass."""
+
+    has_model = False
 
     def __init__(self, process: Process, schedule: Schedule) -> None:
         self._process = process
         self._schedule = schedule
 
-    async def judge(
-        self,
-        arrays: FeatureArrays,
-        cards: Sequence[str],
-        feature_hashes: tuple[int, ...],
-        sequence_hash: str,
-    ) -> Judged:
+    async def judge(self, arrays: FeatureArrays, *_: object) -> Judged:
         """Return a stand-in for each row, some time; the alert of every other one comes late."""
         await self._schedule.turn(self._process, "judge")
-        judged = await super().judge(arrays, cards, feature_hashes, sequence_hash)
-        verdicts = [
-            replace(verdict, why=replace(verdict.why, is_estimated=True))
-            if zlib.crc32(vector.tobytes()) % 2
-            else verdict
-            for vector, verdict in zip(arrays.vectors, judged.verdicts, strict=True)
-        ]
-        return Judged(verdicts, judged.engine)
+        verdict = stand_in(StandInCause.STAND_IN_CAUSE_MODEL_NOT_LOADED)
+        late = replace(verdict, why=replace(verdict.why, is_estimated=True))
+        return Judged(
+            [late if zlib.crc32(vector.tobytes()) % 2 else verdict for vector in arrays.vectors]
+        )
 
 
 class Scorer:
@@ -136,24 +130,16 @@ class Scorer:
         alerts = AlertBacklog(producer, store, KAFKA, no_model, around.clock_ms)
         publisher = around.classes.publisher(producer, store, KAFKA, alerts)
         backlog = PublishBacklog(publisher, 100)
-        parts = DoorParts(
-            judge=SteppedJudge(self.process, around.schedule),
-            shadows=ShadowScorer(no_model, producer, KAFKA, shards.partitions),
-            rules=RulesInForce(_RULES),
-            store=store,
-            seal=_SEAL,
-            publisher=publisher,
-            observer=Observer(_TELEMETRY),
-            clock_us=around.clock_us,
-            cpu_class="test",
-            partitions=shards.partitions,
-            sample_ratio=0.0,
-        )
+        judge = SteppedJudge(self.process, around.schedule)
+        maker = DecisionMaker(judge, RulesInForce(_RULES), _SEAL, around.clock_us, "test")
+        shadows = ShadowScorer(no_model, producer, KAFKA, shards.partitions)
+        observer = Observer(_TELEMETRY, shadows, "door")
         entities = EntityReader(store, around.broker.entities.partitions)
         features = DoorFeatures(store, shards, entities)
         records = DoorRecords(store, shards, publisher, backlog, self._answer_after)
-        self._front = FrontDoor(parts, features, records)
-        self._stream = StreamDoor(parts, indicative_rate_table().version)
+        terms = StreamTerms(shards.partitions, indicative_rate_table().version, 0.0)
+        self._front = FrontDoor(maker, observer, features, records)
+        self._stream = StreamDoor(maker, observer, store, publisher, terms)
         self._reception = Reception(
             None, indicative_rate_table(), shards.partitions, 0.0, TimeBounds(), around.clock_ms
         )

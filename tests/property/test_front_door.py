@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, cast
 
 import numpy as np
 from hypothesis import given
@@ -19,13 +18,10 @@ from fraudstream.v1.decision_pb2 import Decision, Freshness, StandInCause
 from services.scoring.authorise.event_time import TimeLeft
 from services.scoring.authorise.features import Admission, Admitted, RowFeatures
 from services.scoring.authorise.intake import Arrival
-from services.scoring.authorise.pipeline import FrontDoor
 from services.scoring.authorise.recording import Answer, Placed, Provisional, for_caller
-from services.scoring.decision.message import EngineTimes
-from services.scoring.decision.verdict import stand_in
-from services.scoring.inference.feature_arrays import FeatureArrays
-from services.scoring.inference.model_scorer import Judged
-from tests.worlds.door_parts import arrivals_of, door_parts
+from services.scoring.decision.feature_arrays import FeatureArrays
+from services.scoring.decision.verdict import Judged, stand_in
+from tests.worlds.door_parts import arrivals_of, front_door
 
 _FEATURES = RowFeatures(
     np.zeros(len(FEATURE_NAMES), np.float32),
@@ -101,7 +97,7 @@ class FakeStore:
         if self.stands_still is Stage.JUDGE:
             await self.goes_on.wait()
         verdict = stand_in(StandInCause.STAND_IN_CAUSE_MODEL_FAILED)
-        return Judged([verdict] * len(arrays.vectors), EngineTimes())
+        return Judged([verdict] * len(arrays.vectors))
 
     async def record(self, rows: Sequence[Placed]) -> list[Answer | Provisional]:
         """Keep what is new; a known one stays."""
@@ -133,7 +129,7 @@ async def _decide(calls: list[list[Row]], stage: Stage) -> list[Sequence[Answer]
     store = FakeStore(rows, stage, asyncio.Event())
     if stage is Stage.NOWHERE:
         store.goes_on.set()
-    door = FrontDoor(door_parts(store), cast("Any", store), cast("Any", store))
+    door = front_door(store, store, store)
     places = iter(arrivals)
     asked = [[next(places) for _ in call] for call in calls]
     try:

@@ -10,10 +10,10 @@ from fraudstream.telemetry.spans import Telemetry
 from fraudstream.transaction.event_time import TimeBounds
 from fraudstream.transaction.money import indicative_rate_table
 from services.scoring.after.metrics import Observer
-from services.scoring.after.shared_parts import DoorParts
 from services.scoring.authorise.intake import Arrival, Caller, Reception
+from services.scoring.authorise.pipeline import FrontDoor
+from services.scoring.decision.maker import DecisionMaker, Judge
 from services.scoring.decision.rules_follower import RulesInForce, load_rule_set
-from services.scoring.inference.model_scorer import Judge
 from services.scoring.shards.seal import Seal
 from tests.worlds.scoring_world import some_transaction
 from tests.worlds.trust import RULES_FILE
@@ -26,21 +26,17 @@ class NoShadows:
         """Score nothing."""
 
 
-def door_parts(judge: Judge) -> DoorParts:
-    """Return the parts that need no server."""
-    return DoorParts(
-        judge=judge,
-        shadows=cast("Any", NoShadows()),
-        rules=RulesInForce(load_rule_set(RULES_FILE)),
-        store=cast("Any", None),
-        seal=Seal(None, epoch_ms),
-        publisher=cast("Any", None),
-        observer=Observer(Telemetry(TelemetrySettings(), "scoring")),
-        clock_us=epoch_us,
-        cpu_class="test",
-        partitions=1,
-        sample_ratio=0.0,
-    )
+def maker_of(judge: Judge) -> DecisionMaker:
+    """Return what decides by the tests' rules."""
+    rules = RulesInForce(load_rule_set(RULES_FILE))
+    return DecisionMaker(judge, rules, Seal(None, epoch_ms), epoch_us, "test")
+
+
+def front_door(judge: Judge, features: object, records: object) -> FrontDoor:
+    """Return a door that needs no server."""
+    shadows = cast("Any", NoShadows())
+    observer = Observer(Telemetry(TelemetrySettings(), "scoring"), shadows, "door")
+    return FrontDoor(maker_of(judge), observer, cast("Any", features), cast("Any", records))
 
 
 def arrivals_of(numbers: range) -> list[Arrival]:

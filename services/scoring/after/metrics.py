@@ -1,4 +1,4 @@
-"""Count decisions and write their spans, after the answer."""
+"""What happens to decisions after the answer: they are counted, traced and shadowed."""
 
 from __future__ import annotations
 
@@ -10,17 +10,27 @@ from prometheus_client import Counter
 
 from fraudstream.models.psi import SCORE_EDGES
 from fraudstream.names import word_of
-from fraudstream.telemetry.metrics import DECISIONS, SCORED
+from fraudstream.telemetry.metrics import BATCH_ROWS, DECISIONS, SCORED, STAGE_SECONDS
 from fraudstream.telemetry.spans import SPAN_SCORING, Telemetry
 from fraudstream.v1.decision_pb2 import Action, Decision
+from services.scoring.after.shadow_scorer import ShadowScorer
 from services.scoring.decision.message import Subject
 
 
 class Observer:
-    """Metrics and spans of one process."""
+    """Metrics and spans of one door, and its way to the challengers.
 
-    def __init__(self, telemetry: Telemetry) -> None:
+    Args:
+        telemetry: Takes spans.
+        shadows: Takes what was decided, for the models that decide nothing.
+        stage: Names the door in metrics.
+    """
+
+    def __init__(self, telemetry: Telemetry, shadows: ShadowScorer, stage: str) -> None:
         self._telemetry = telemetry
+        self._shadows = shadows
+        self._rows = BATCH_ROWS.labels(stage)
+        self._seconds = STAGE_SECONDS.labels(stage)
         # A labelled counter is looked up by a lock and a dictionary of strings; this once.
         self._counters: dict[tuple[int, bool], Counter] = {
             (action, is_stand_in): DECISIONS.labels(
@@ -31,6 +41,20 @@ class Observer:
         }
 
         self._scored = [SCORED.labels(str(edge)) for edge in (0.0, *SCORE_EDGES)]
+
+    def observe(
+        self,
+        decided: Sequence[tuple[Subject, Decision]],
+        rows: int,
+        started_us: int,
+        ended_us: int,
+    ) -> None:
+        """Take what a door has recorded of a call or round with so many rows."""
+        self.count([decision for _, decision in decided])
+        self._write_later(decided, started_us, ended_us)
+        self._shadows.add(decided)
+        self._rows.observe(rows)
+        self._seconds.observe((ended_us - started_us) / 1e6)
 
     def count(self, decisions: Sequence[Decision]) -> None:
         """Count decisions that were recorded."""
@@ -48,7 +72,7 @@ class Observer:
         for place, count in by_score.items():
             self._scored[place].inc(count)
 
-    def write_spans(
+    def _write_later(
         self, rows: Sequence[tuple[Subject, Decision]], started_us: int, ended_us: int
     ) -> None:
         """Write the spans of sampled and of flagged rows, when the event loop is next free."""

@@ -5,29 +5,26 @@ from __future__ import annotations
 from fraudstream.v1.alert_pb2 import Alert
 from fraudstream.v1.decision_pb2 import Decision
 from fraudstream.v1.rescore_pb2 import Rescore, StandIn
+from services.scoring.decision.feature_arrays import Layout
 from services.scoring.decision.message import Subject
 from services.scoring.decision.verdict import Verdict
-from services.scoring.inference.feature_arrays import feature_set_hash
 from services.scoring.publishing.alert import build_alert
 
 
-def stand_in_of(
-    decision: Decision, subject: Subject, feature_hashes: tuple[int, ...], sequence_hash: str
-) -> StandIn:
+def stand_in_of(decision: Decision, subject: Subject, layout: Layout) -> StandIn:
     """Return a stand-in decision with the features of its row of the log.
 
     Args:
         decision: As it was recorded, perhaps by the gRPC door without any features.
         subject: Its row of the log.
-        feature_hashes: Of the row's vector.
-        sequence_hash: Of the layout of the row's sequence.
+        layout: Of the row's features.
     """
-    kept = StandIn(decision=decision, feature_hashes=feature_hashes)
+    kept = StandIn(decision=decision, feature_hashes=layout.feature_hashes)
     kept.decision.ClearField("seal")  # of other arrays
     kept.decision.vector = subject.vector
     kept.decision.sequence = subject.sequence
-    kept.decision.feature_set_hash = feature_set_hash(feature_hashes)
-    kept.decision.sequence_hash = sequence_hash
+    kept.decision.feature_set_hash = layout.feature_set_hash
+    kept.decision.sequence_hash = layout.sequence_hash
     return kept
 
 

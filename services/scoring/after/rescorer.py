@@ -34,11 +34,9 @@ from fraudstream.topics import ALERTS, RESCORES, STAND_INS
 from fraudstream.v1.decision_pb2 import StandInCause
 from fraudstream.v1.rescore_pb2 import StandIn
 from services.scoring.after.rescore_message import rescore_of, rescored_alert
-from services.scoring.decision.apply_rules import apply_rules
-from services.scoring.decision.rules_follower import RulesInForce
+from services.scoring.decision.feature_arrays import FeatureArrays
+from services.scoring.decision.maker import DecisionMaker
 from services.scoring.decision.verdict import Verdict
-from services.scoring.inference.feature_arrays import FeatureArrays
-from services.scoring.inference.model_scorer import Judge
 
 GROUP: Final = "scoring-rescore"
 _ROUND: Final = 64
@@ -67,8 +65,7 @@ class Rescorer:
     """Scores what stand-ins decided. Use from one event loop.
 
     Args:
-        judge: The models that serve.
-        rules: Give their verdicts actions, as they do for callers.
+        maker: Judges and rules as it does for callers.
         producer: Sends events and alerts.
         kafka: Where stand-ins are read, and names of the topics.
         clock_ms: Epoch milliseconds.
@@ -76,14 +73,12 @@ class Rescorer:
 
     def __init__(
         self,
-        judge: Judge,
-        rules: RulesInForce,
+        maker: DecisionMaker,
         producer: BatchProducer,
         kafka: KafkaSettings,
         clock_ms: Callable[[], int],
     ) -> None:
-        self._judge = judge
-        self._rules = rules
+        self._maker = maker
         self._producer = producer
         self._kafka = kafka
         self._clock_ms = clock_ms
@@ -94,7 +89,7 @@ class Rescorer:
         backoff = Backoff(Retries(_FIRST_PAUSE_S, _LONGEST_PAUSE_S))
         while True:
             # Without a model it takes no partition from a scorer that has one.
-            if not self._judge.has_model:
+            if not self._maker.judge.has_model:
                 await asyncio.sleep(_POLL_MS / 1000)
                 continue
             consumer = AIOKafkaConsumer(
@@ -148,7 +143,7 @@ class Rescorer:
                     [decision.vector for decision in decisions],
                     [decision.sequence for decision in decisions],
                 )
-                judged = await self._judge.judge(arrays, cards, feature_hashes, sequence_hash)
+                judged = await self._maker.judge.judge(arrays, cards, feature_hashes, sequence_hash)
             except FeatureSpecMismatch as exc:
                 _LOG.error("%d stand-in decisions cannot be scored: %s", len(lot), exc)
                 RESCORED.labels("unscorable").inc(len(lot))
@@ -170,17 +165,20 @@ class Rescorer:
     async def _publish(
         self, rows: Sequence[_Row], verdicts: Sequence[Verdict], feature_hashes: tuple[int, ...]
     ) -> None:
-        program = self._rules.program
-        rescores, alerts, outcomes = [], [], []
+        scored, outcomes = [], []
         for row, verdict in zip(rows, verdicts, strict=True):
             decision = row.stand_in.decision
             if verdict.is_stand_in:
                 _LOG.error("decision %s: the model gives no score", decision.decision_id)
                 outcomes.append("unscorable")
-                continue
-            vector = np.frombuffer(decision.vector, "<f4")
-            ruled = apply_rules(program, decision.transaction, verdict, vector, feature_hashes)
-            rescore = rescore_of(decision, ruled, program.hash, self._clock_ms())
+            else:
+                vector = np.frombuffer(decision.vector, "<f4")
+                scored.append((row, (decision.transaction, verdict, vector)))
+        ruled, rule_set_hash = self._maker.rule((each for _, each in scored), feature_hashes)
+        rescores, alerts = [], []
+        for (row, _), verdict in zip(scored, ruled, strict=True):
+            decision = row.stand_in.decision
+            rescore = rescore_of(decision, verdict, rule_set_hash, self._clock_ms())
             rescores.append(_record_like(row.record, rescore.SerializeToString()))
             alert = rescored_alert(decision, rescore)
             if alert is not None:

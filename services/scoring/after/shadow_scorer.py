@@ -27,9 +27,9 @@ from fraudstream.telemetry.metrics import SHADOWED
 from fraudstream.topics import SHADOWED as SHADOWED_TOPIC
 from fraudstream.topics import partition_of
 from fraudstream.v1.decision_pb2 import Decision, ShadowScore
+from services.scoring.decision.feature_arrays import FeatureArrays
 from services.scoring.decision.message import Subject
 from services.scoring.decision.verdict import action_of
-from services.scoring.inference.feature_arrays import FeatureArrays
 from services.scoring.inference.model_scorer import ModelJudge
 from services.scoring.inference.serving_models import LineUpJudge
 from services.scoring.publishing.backlog import Backlog

@@ -18,9 +18,8 @@ import numpy as np
 from fraudstream.errors import FraudStreamError, OnlineStoreUnavailable, Overloaded, ShardClosed
 from fraudstream.features.catalogue import FEATURE_HASHES, FEATURE_SET_HASH, SEQUENCE_HASH
 from fraudstream.store.shard import AdmitOutcome
-from fraudstream.telemetry.metrics import BATCH_ROWS, STAGE_SECONDS
 from fraudstream.v1.decision_pb2 import Decision, Freshness, StageTimings, StandInCause
-from services.scoring.after.shared_parts import DoorParts
+from services.scoring.after.metrics import Observer
 from services.scoring.authorise.event_time import TimeLeft
 from services.scoring.authorise.features import Admission, DoorFeatures, RowFeatures
 from services.scoring.authorise.intake import Arrival
@@ -34,29 +33,25 @@ from services.scoring.authorise.recording import (
     repeated,
 )
 from services.scoring.authorise.rounds import Coalescer
-from services.scoring.decision.apply_rules import apply_rules
-from services.scoring.decision.message import EngineTimes, Subject, write_decision
-from services.scoring.decision.recorded import Written, written_row
-from services.scoring.decision.verdict import Verdict, stand_in
-from services.scoring.inference.feature_arrays import FeatureArrays
-from services.scoring.shards.seal import Seal
+from services.scoring.decision.feature_arrays import FeatureArrays, Layout
+from services.scoring.decision.maker import DecisionMaker
+from services.scoring.decision.message import Subject
+from services.scoring.decision.recorded import Written
 
 # The engine's largest batch: some 20 ms of all that there is to do.
 _ROUND: Final = 64
 _NO_FRESHNESS: Final = Freshness()
 _NO_TIMINGS: Final = StageTimings()
-_NO_ENGINE: Final = EngineTimes()
+_LAYOUT: Final = Layout(FEATURE_HASHES, FEATURE_SET_HASH, SEQUENCE_HASH)
 
 
 @dataclass(slots=True)
 class _Case:
-    """One arrival on its way: it ends with a verdict, or with an answer that needs none."""
+    """One arrival on its way: it ends with a decision, or with an answer that needs none."""
 
     arrival: Arrival
     started_us: int
     features: RowFeatures | None = None
-    verdict: Verdict | None = None
-    engine: EngineTimes = _NO_ENGINE
     placed: Placed | None = None
     answer: Answer | Provisional | None = None
     is_recorded: bool = False
@@ -67,23 +62,48 @@ class _Case:
         """Return whether there is an answer, or its decision is being recorded."""
         return self.is_recorded or self.answer is not None
 
-    @property
-    def is_open(self) -> bool:
-        """Return whether nothing is decided yet."""
-        return self.verdict is None and self.answer is None
+    def subject(self) -> Subject:
+        """Return what is decided about."""
+        arrival, features = self.arrival, self.features
+        return Subject(
+            identity=arrival.identity,
+            digest=arrival.row.digest,
+            transaction=arrival.transaction,
+            vector=features.vector.tobytes() if features else b"",
+            sequence=features.sequence.tobytes() if features else b"",
+            freshness=features.freshness if features else _NO_FRESHNESS,
+            timings=_NO_TIMINGS,
+            span=arrival.span,
+            parent=None,
+            offset=None,
+            started_us=self.started_us,
+            asked_by=arrival.asked_by,
+        )
 
 
 class FrontDoor:
-    """Decides arrivals."""
+    """Decides arrivals.
 
-    def __init__(self, parts: DoorParts, features: DoorFeatures, records: DoorRecords) -> None:
-        self._parts = parts
+    Args:
+        maker: Decides.
+        observer: Takes what was decided.
+        features: Admits rows and computes what they are decided by.
+        records: Records and publishes decisions.
+    """
+
+    def __init__(
+        self,
+        maker: DecisionMaker,
+        observer: Observer,
+        features: DoorFeatures,
+        records: DoorRecords,
+    ) -> None:
+        self._maker = maker
+        self._observer = observer
         self._features = features
         self._records = records
         self._rounds: Coalescer[_Case, None] = Coalescer(self._decide_round, _ROUND)
         self._keeping: set[asyncio.Task[None]] = set()
-        self._batch_rows = BATCH_ROWS.labels("door")
-        self._seconds = STAGE_SECONDS.labels("door")
 
     async def decide(self, arrivals: Sequence[Arrival], time: TimeLeft) -> Sequence[Answer]:
         """Return the decision of each arrival, or its error.
@@ -104,7 +124,7 @@ class FrontDoor:
     async def _decide_lot(
         self, arrivals: Sequence[Arrival], give_up_s: float, answer_s: float
     ) -> list[Answer]:
-        cases = [_Case(arrival, self._parts.clock_us()) for arrival in arrivals]
+        cases = [_Case(arrival, self._maker.clock_us()) for arrival in arrivals]
         settled = self._rounds.submit(cases)
         # A quarter of what `asyncio.timeout` around a shield costs.
         timer = asyncio.get_running_loop().call_at(give_up_s, _give_up, cases, settled, answer_s)
@@ -115,17 +135,16 @@ class FrontDoor:
         # What each case has counts, never what the round returned: who gave up has no round.
         late = [case for case in cases if case.answer is None and case.is_given_up]
         if late:
-            await self._stand_in(late, answer_s)
+            await self._decide_late(late, answer_s)
         return await _answers_of(cases, answer_s)
 
-    async def _stand_in(self, late: Sequence[_Case], answer_s: float) -> None:
+    async def _decide_late(self, late: Sequence[_Case], answer_s: float) -> None:
         """Decide what its round left open; recording goes on where it takes longer than there is.
 
         A decision that the round finds meanwhile is the better answer.
         """
-        verdict = stand_in(StandInCause.STAND_IN_CAUSE_DEADLINE)
-        again = [_Case(case.arrival, case.started_us, case.features, verdict) for case in late]
-        self._prepare(again)
+        again = [_Case(case.arrival, case.started_us, case.features) for case in late]
+        self._stand_in(again, StandInCause.STAND_IN_CAUSE_DEADLINE)
         keeping = asyncio.create_task(self._keep(again))
         self._keeping.add(keeping)
         keeping.add_done_callback(self._keeping.discard)
@@ -137,41 +156,47 @@ class FrontDoor:
                 case.answer, case.placed = decided.answer, decided.placed
 
     async def _decide_round(self, cases: Sequence[_Case]) -> list[None]:
-        await self._admit(cases)
-        await self._judge([case for case in cases if case.is_open])
-        decided = [case for case in cases if case.verdict is not None and not case.is_given_up]
-        self._prepare(decided)
-        await self._keep(decided)
+        without_store = await self._admit(cases)
+        await self._decide([case for case in cases if case.features and case.answer is None])
+        self._stand_in(without_store, StandInCause.STAND_IN_CAUSE_STORE_UNAVAILABLE)
+        await self._keep([case for case in cases if case.is_recorded])
         return [None] * len(cases)
 
-    def _prepare(self, decided: Sequence[_Case]) -> None:
-        """Write down what was decided: from here on it is recorded, whoever waits for it."""
-        placed = self._write(decided, self._apply_rules(decided))
-        for case, row in zip(decided, placed, strict=True):
-            case.placed, case.is_recorded = row, True
+    def _place(self, cases: Sequence[_Case], written: Sequence[Written]) -> None:
+        """Take over what was decided: from here on it is recorded, whoever waits for it."""
+        for case, row in zip(cases, written, strict=True):
+            if not case.is_given_up:
+                case.placed, case.is_recorded = Placed(case.arrival.partition, row), True
+
+    def _stand_in(self, cases: Sequence[_Case], cause: StandInCause) -> None:
+        if cases:
+            subjects = [case.subject() for case in cases]
+            self._place(cases, self._maker.stand_in(subjects, cause, _LAYOUT))
 
     async def _keep(self, decided: Sequence[_Case]) -> None:
         """Record and publish what was decided."""
         placed = [case.placed for case in decided if case.placed is not None]
         for case, answer in zip(decided, await self._records.record(placed), strict=True):
             case.answer = answer
-        self._observe(placed, decided)
+        self._observe(decided)
 
-    async def _admit(self, cases: Sequence[_Case]) -> None:
-        """Answer what needs no model: repeats and conflicts; the store gone is a stand-in."""
+    async def _admit(self, cases: Sequence[_Case]) -> list[_Case]:
+        """Answer repeats and conflicts; return those that have no store, for a stand-in."""
+        without_store = []
         admitted = await self._features.admit([case.arrival for case in cases])
         for case, admission in zip(cases, admitted, strict=True):
             if isinstance(admission, OnlineStoreUnavailable | ShardClosed):
-                case.verdict = stand_in(StandInCause.STAND_IN_CAUSE_STORE_UNAVAILABLE)
+                without_store.append(case)
             elif isinstance(admission, FraudStreamError):
                 case.answer = admission
             elif admission.answer.outcome is AdmitOutcome.ADMITTED:
                 case.features = admission.features
             else:
                 case.answer = _known_answer(admission)
+        return without_store
 
-    async def _judge(self, cases: Sequence[_Case]) -> None:
-        """Judge admitted cases with the model."""
+    async def _decide(self, cases: Sequence[_Case]) -> None:
+        """Decide admitted cases by models and rules."""
         found = [case.features for case in cases if case.features is not None]
         if not found:
             return
@@ -179,57 +204,25 @@ class FrontDoor:
             np.stack([features.vector for features in found]),
             np.stack([features.sequence for features in found]),
         )
+        subjects = [case.subject() for case in cases]
         try:
-            cards = [case.arrival.transaction.card_token for case in cases]
-            judged = await self._parts.judge.judge(arrays, cards, FEATURE_HASHES, SEQUENCE_HASH)
+            self._place(cases, await self._maker.decide(subjects, arrays, _LAYOUT))
         except Overloaded:
-            verdict = stand_in(StandInCause.STAND_IN_CAUSE_QUEUE_FULL)
-            for case in cases:
-                case.verdict = verdict
-            return
+            self._stand_in(cases, StandInCause.STAND_IN_CAUSE_QUEUE_FULL)
         except FraudStreamError as exc:
             for case in cases:
                 case.answer = exc
-            return
-        for case, verdict in zip(cases, judged.verdicts, strict=True):
-            case.verdict, case.engine = verdict, judged.engine
 
-    def _apply_rules(self, cases: Sequence[_Case]) -> str:
-        """Give each verdict its action, all by one rule set; return its hash."""
-        program = self._parts.rules.program
-        for case in cases:
-            if case.verdict is not None:
-                vector = case.features.vector if case.features else None
-                case.verdict = apply_rules(
-                    program, case.arrival.transaction, case.verdict, vector, FEATURE_HASHES
-                )
-        return program.hash
-
-    def _write(self, cases: Sequence[_Case], rule_set_hash: str) -> list[Placed]:
-        template = self._parts.template(FEATURE_SET_HASH, SEQUENCE_HASH, started_us=0)
-        template.rule_set_hash = rule_set_hash
-        template.timings.scoring_ended_us = self._parts.clock_us()
-        return [
-            Placed(case.arrival.partition, _written(template, case, case.verdict, self._parts.seal))
-            for case in cases
-            if case.verdict is not None
-        ]
-
-    def _observe(self, placed: Sequence[Placed], cases: Sequence[_Case]) -> None:
+    def _observe(self, cases: Sequence[_Case]) -> None:
         if not cases:
             return
-        started_us = min(case.started_us for case in cases)
-        ended_us = self._parts.clock_us()
-        spans: list[tuple[Subject, Decision]] = []
-        for row, case in zip(placed, cases, strict=True):
+        decided: list[tuple[Subject, Decision]] = []
+        for case in cases:
             made = case.answer.decision if isinstance(case.answer, Provisional) else case.answer
-            if isinstance(made, Decision) and not made.replayed:
-                spans.append((row.written.subject, made))
-        self._parts.observer.count([decision for _, decision in spans])
-        self._parts.observer.write_spans(spans, started_us, ended_us)
-        self._parts.shadows.add(spans)
-        self._batch_rows.observe(len(cases))
-        self._seconds.observe((ended_us - started_us) / 1e6)
+            if isinstance(made, Decision) and not made.replayed and case.placed is not None:
+                decided.append((case.placed.written.subject, made))
+        started_us = min(case.started_us for case in cases)
+        self._observer.observe(decided, len(cases), started_us, self._maker.clock_us())
 
 
 def _give_up(
@@ -286,23 +279,3 @@ def _known_answer(admission: Admission) -> Answer:
     if outcome is AdmitOutcome.CONFLICT:
         return conflict()
     return Overloaded("the card has too many transactions that the stream has not seen yet")
-
-
-def _written(template: Decision, case: _Case, verdict: Verdict, seal: Seal) -> Written:
-    arrival, features = case.arrival, case.features
-    subject = Subject(
-        identity=arrival.identity,
-        digest=arrival.row.digest,
-        transaction=arrival.transaction,
-        vector=features.vector.tobytes() if features else b"",
-        sequence=features.sequence.tobytes() if features else b"",
-        freshness=features.freshness if features else _NO_FRESHNESS,
-        timings=_NO_TIMINGS,
-        span=arrival.span,
-        parent=None,
-        offset=None,
-        asked_by=arrival.asked_by,
-    )
-    decision = write_decision(template, subject, verdict, case.engine)
-    decision.timings.scoring_started_us = case.started_us
-    return written_row(subject, decision, seal)

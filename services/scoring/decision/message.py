@@ -13,7 +13,7 @@ from fraudstream.transaction.identity import Identity, decision_id_of
 from fraudstream.v1.decision_pb2 import AcceptedTransaction, Decision, Freshness, StageTimings
 from fraudstream.v1.scoring_pb2 import RowResult, ScoreBatchResponse
 from fraudstream.v1.transaction_pb2 import Transaction
-from services.scoring.decision.verdict import Verdict
+from services.scoring.decision.verdict import EngineTimes, Verdict
 
 # In a protobuf message the last value of a field wins, so appending these bytes sets the flag
 # without parsing and serialising the whole decision again.
@@ -39,6 +39,7 @@ class Subject:
         span: The scoring span.
         parent: The span that it belongs to, None for a new trace.
         offset: In the shard's log; None for what came by gRPC.
+        started_us: When scoring began with it, epoch microseconds.
         asked_by: Name of the caller's grant, or `feed:` and the feed's; empty where unknown.
     """
 
@@ -52,25 +53,18 @@ class Subject:
     span: TraceContext
     parent: TraceContext | None
     offset: int | None
+    started_us: int
     asked_by: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class EngineTimes:
-    """When the engine began and ended with a row's batch, epoch microseconds; 0 for no engine."""
-
-    started_us: int = 0
-    ended_us: int = 0
 
 
 def write_decision(
     template: Decision, subject: Subject, verdict: Verdict, engine: EngineTimes
 ) -> Decision:
-    """Return the decision, complete but for `scoring_started_us` and `scoring_ended_us`.
+    """Return the decision.
 
     Args:
         template: Holds what all rows of a call have in common: hashes, versions, coordinates
-            without the offset, and the scoring times.
+            without the offset, and when scoring ended.
         subject: What is decided about.
         verdict: What was decided.
         engine: When the engine worked on it.
@@ -92,6 +86,7 @@ def write_decision(
         decision.coordinates.offset = subject.offset
         timings.MergeFrom(subject.timings)
     decision.freshness.CopyFrom(freshness)
+    timings.scoring_started_us = subject.started_us
     timings.engine_started_us = engine.started_us
     timings.engine_ended_us = engine.ended_us
     if verdict.is_stand_in:

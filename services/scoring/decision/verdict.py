@@ -45,6 +45,22 @@ class Verdict:
         return self.stand_in_cause != _MODEL_DECIDED
 
 
+@dataclass(frozen=True, slots=True)
+class EngineTimes:
+    """When the engine began and ended with a row's batch, epoch microseconds; 0 for no engine."""
+
+    started_us: int = 0
+    ended_us: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """Verdicts in the order of the rows, and when the engine worked on them."""
+
+    verdicts: list[Verdict]
+    engine: EngineTimes = EngineTimes()
+
+
 def action_of(score: float, thresholds: Thresholds) -> Action:
     """Return the action for a calibrated score; a score on a threshold has reached it."""
     if score >= thresholds.decline:

@@ -23,8 +23,8 @@ from fraudstream.features.catalogue import (
     SEQUENCE_LENGTH,
 )
 from fraudstream.v1.decision_pb2 import Decision
+from services.scoring.decision.feature_arrays import FeatureArrays
 from services.scoring.inference.batcher import MAX_WAITING_BATCHES, Batcher, EngineRows
-from services.scoring.inference.feature_arrays import FeatureArrays
 from services.scoring.inference.served_model import ServedModel, find_columns
 from services.scoring.reasons.explanation import Explanation
 from services.scoring.reasons.occlusion import (

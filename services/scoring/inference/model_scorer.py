@@ -6,10 +6,10 @@ Axes: `n` rows, `T` sequence length, `C` channels, `F` the model's features.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
-from typing import Final, Protocol
+from dataclasses import replace
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -17,11 +17,10 @@ import numpy.typing as npt
 from fraudstream.engines.protocol import Engine, FloatArray
 from fraudstream.errors import FeatureSpecMismatch, Overloaded
 from fraudstream.v1.decision_pb2 import StandInCause
-from services.scoring.decision.message import EngineTimes
-from services.scoring.decision.verdict import Verdict, action_of, stand_in
+from services.scoring.decision.feature_arrays import FeatureArrays
+from services.scoring.decision.verdict import EngineTimes, Judged, Verdict, action_of, stand_in
 from services.scoring.inference.batcher import Batcher, EngineRows
 from services.scoring.inference.explainer import Explainer
-from services.scoring.inference.feature_arrays import FeatureArrays
 from services.scoring.inference.served_model import Scored, ServedModel, find_columns
 from services.scoring.reasons.explanation import Explanation
 from services.scoring.reasons.occlusion import are_first
@@ -29,61 +28,6 @@ from services.scoring.reasons.texts import FIRST, FITS
 
 # Features workers of two releases send two lists; more than a few is a mistake, not a cache.
 _MAX_FEATURE_LISTS: Final = 16
-
-
-@dataclass(frozen=True, slots=True)
-class Judged:
-    """Verdicts in the order of the rows, and when the engine worked on them."""
-
-    verdicts: list[Verdict]
-    engine: EngineTimes
-
-
-class Judge(Protocol):
-    """What turns the numbers of some rows into verdicts."""
-
-    @property
-    def has_model(self) -> bool:
-        """Return whether a model decides; else stand-ins do."""
-        ...
-
-    async def judge(
-        self,
-        arrays: FeatureArrays,
-        cards: Sequence[str],
-        feature_hashes: tuple[int, ...],
-        sequence_hash: str,
-    ) -> Judged:
-        """Return one verdict a row; each names the model that made it.
-
-        Args:
-            arrays: Of the rows.
-            cards: Token of each row's card.
-            feature_hashes: What the vectors hold.
-            sequence_hash: Layout of the sequences.
-
-        Raises:
-            FeatureSpecMismatch: The model needs what is not there.
-            Overloaded: Too many rows wait for the engine.
-        """
-        ...
-
-
-class AbsentModel:
-    """Stands where no model is: every row gets a stand-in decision."""
-
-    has_model = False
-
-    async def judge(
-        self,
-        arrays: FeatureArrays,
-        cards: Sequence[str],  # noqa: ARG002  # any card
-        feature_hashes: tuple[int, ...],  # noqa: ARG002  # any features will do
-        sequence_hash: str,  # noqa: ARG002  # and any sequence
-    ) -> Judged:
-        """Return a stand-in for each row."""
-        verdict = stand_in(StandInCause.STAND_IN_CAUSE_MODEL_NOT_LOADED)
-        return Judged([verdict] * len(arrays.vectors), EngineTimes())
 
 
 class ModelJudge:

@@ -14,17 +14,17 @@ from dataclasses import dataclass
 from typing import Final
 
 from fraudstream.errors import FeatureSpecMismatch
-from fraudstream.v1.decision_pb2 import Decision
-from services.scoring.decision.message import EngineTimes
-from services.scoring.decision.verdict import Verdict
+from fraudstream.v1.decision_pb2 import Decision, StandInCause
+from services.scoring.decision.feature_arrays import FeatureArrays
+from services.scoring.decision.verdict import EngineTimes, Judged, Verdict, stand_in
 from services.scoring.inference.batcher import Batcher
 from services.scoring.inference.explainer import BUSY_ROWS
-from services.scoring.inference.feature_arrays import FeatureArrays
-from services.scoring.inference.model_scorer import AbsentModel, Judged, ModelJudge
+from services.scoring.inference.model_scorer import ModelJudge
 from services.scoring.reasons.explanation import Explanation
 
 _HASH_BYTES: Final = 8
 _PERMILLE: Final = 1_000
+_NO_MODEL: Final = stand_in(StandInCause.STAND_IN_CAUSE_MODEL_NOT_LOADED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +96,6 @@ class LineUpJudge:
     def __init__(self, batcher: Batcher, line_up: LineUp) -> None:
         self.line_up = line_up
         self._batcher = batcher
-        self._absent = AbsentModel()
 
     async def judge(
         self,
@@ -114,7 +113,7 @@ class LineUpJudge:
         line_up = self.line_up
         champion, canary = line_up.champion, line_up.canary
         if champion is None:
-            return await self._absent.judge(arrays, cards, feature_hashes, sequence_hash)
+            return Judged([_NO_MODEL] * len(cards))
         if canary is None:
             with champion.used():
                 return await champion.judge(arrays, feature_hashes, sequence_hash)

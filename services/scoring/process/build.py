@@ -33,7 +33,6 @@ from fraudstream.transaction.money import RateTable, open_rate_table
 from services.scoring.after.metrics import Observer
 from services.scoring.after.rescorer import Rescorer
 from services.scoring.after.shadow_scorer import ShadowScorer
-from services.scoring.after.shared_parts import DoorParts
 from services.scoring.api.methods import Decider, InternalMethods, ScoringMethods
 from services.scoring.api.sandbox import SandboxDoor
 from services.scoring.authorise.event_time import Deadlines
@@ -42,6 +41,7 @@ from services.scoring.authorise.intake import Reception
 from services.scoring.authorise.pan_quota import PanQuota
 from services.scoring.authorise.pipeline import FrontDoor
 from services.scoring.authorise.recording import DoorRecords
+from services.scoring.decision.maker import DecisionMaker
 from services.scoring.decision.rules_follower import RulesFollower
 from services.scoring.inference.batcher import Batcher
 from services.scoring.inference.ledger_follower import ModelFollower
@@ -61,7 +61,7 @@ from services.scoring.settings import ScoringSettings, ServiceSettings
 from services.scoring.shards.card_shards import CardShards
 from services.scoring.shards.seal import Seal
 from services.scoring.shards.sealed_store import SealedStore
-from services.scoring.stream.pipeline import StreamDoor
+from services.scoring.stream.pipeline import StreamDoor, StreamTerms
 
 _LOG = logging.getLogger(__name__)
 
@@ -116,33 +116,24 @@ async def build(settings: ServiceSettings, *, is_shared: bool = False) -> Scorin
     publisher = Publisher(connections.producer, store, settings.kafka, alerts)
     backlog = PublishBacklog(publisher, settings.scoring.publish_backlog)
     times = SweepTimes(settings.scoring.sweep_every_ms, settings.scoring.sweep_after_ms)
-    parts = DoorParts(
-        judge=models.judge,
-        shadows=shadows,
-        rules=rules,
-        store=store,
-        seal=seal,
-        publisher=publisher,
-        observer=Observer(connections.telemetry),
-        clock_us=epoch_us,
-        cpu_class=cpu_class(),
-        partitions=partitions.cards,
-        sample_ratio=settings.telemetry.sample_ratio,
-    )
+    maker = DecisionMaker(models.judge, rules, seal, epoch_us, cpu_class())
     entities = EntityReader(door_store, partitions.entities)
     features = DoorFeatures(door_store, door_shards, entities)
     records = DoorRecords(
         door_store, door_shards, publisher, backlog, settings.scoring.answer_after
     )
-    front = FrontDoor(parts, features, records)
+    front = FrontDoor(maker, Observer(connections.telemetry, shadows, "door"), features, records)
+    terms = StreamTerms(partitions.cards, rates.version, settings.telemetry.sample_ratio)
+    observer = Observer(connections.telemetry, shadows, "scoring")
+    stream = StreamDoor(maker, observer, store, publisher, terms)
     services = (
         _scoring_methods(
             front, _reception(settings, rates, partitions.cards), settings.scoring
         ).service(),
-        InternalMethods(StreamDoor(parts, rates.version), store).service(),
+        InternalMethods(stream, store).service(),
     )
     waiting = (publisher.in_flight, backlog.waiting, alerts.waiting)
-    rescorer = Rescorer(models.judge, rules, connections.producer, settings.kafka, epoch_ms)
+    rescorer = Rescorer(maker, connections.producer, settings.kafka, epoch_ms)
     workers = Workers(
         batcher=models.batcher,
         follower=models.follower,

@@ -18,8 +18,8 @@ from fraudstream.telemetry.trace_context import TraceContext
 from fraudstream.transaction.identity import digest_of, identity_of
 from fraudstream.transaction.validate import find_card_data
 from fraudstream.v1.scoring_pb2 import FeatureBatchRequest, FeatureRow
+from services.scoring.decision.feature_arrays import FLOAT_BYTES, SEQUENCE_BYTES, FeatureArrays
 from services.scoring.decision.message import Subject
-from services.scoring.inference.feature_arrays import FLOAT_BYTES, SEQUENCE_BYTES, FeatureArrays
 from services.scoring.rpc.messages import check_size
 
 
@@ -57,7 +57,7 @@ def _refuse_infinity(vectors: FloatArray, field: str) -> None:
         raise InvalidTransaction("FEATURE_NOT_FINITE", msg)
 
 
-def read_subject(row: FeatureRow, sample_ratio: float) -> Subject:
+def read_subject(row: FeatureRow, sample_ratio: float, started_us: int) -> Subject:
     """Return what one row is about; its span is a child of the features span."""
     transaction = row.transaction
     parent = TraceContext.parse(row.traceparent)
@@ -74,6 +74,7 @@ def read_subject(row: FeatureRow, sample_ratio: float) -> Subject:
         span=parent.child() if parent else TraceContext.start(sample_ratio),
         parent=parent,
         offset=row.offset,
+        started_us=started_us,
         asked_by=f"feed:{row.feed}" if row.feed else "",
     )
 

@@ -17,14 +17,12 @@ from fraudstream.v1.decision_pb2 import Action, Decision, StandInCause
 from fraudstream.v1.rescore_pb2 import Rescore
 from fraudstream.v1.scoring_pb2 import FeatureRow
 from services.scoring.after.rescorer import Rescorer
-from services.scoring.decision.message import EngineTimes
-from services.scoring.decision.rules_follower import RulesInForce, load_rule_set
-from services.scoring.decision.verdict import Verdict, stand_in
-from services.scoring.inference.feature_arrays import FeatureArrays
-from services.scoring.inference.model_scorer import Judged
+from services.scoring.decision.feature_arrays import FeatureArrays
+from services.scoring.decision.verdict import Judged, Verdict, stand_in
 from services.scoring.reasons.texts import FITS
 from tests.fakes.tiny_model import tiny_artefact
 from tests.worlds.accepted_rows import decision_about
+from tests.worlds.door_parts import maker_of
 from tests.worlds.scoring_world import (
     Log,
     batch_of,
@@ -33,7 +31,6 @@ from tests.worlds.scoring_world import (
     scoring_world,
     some_transaction,
 )
-from tests.worlds.trust import RULES_FILE
 
 ROWS = 40
 
@@ -154,7 +151,7 @@ class FailingJudge:
         self.left -= 1
         good = Verdict(Action.ACTION_APPROVE, 0.25, 0.25, FITS)
         verdict = stand_in(StandInCause.STAND_IN_CAUSE_MODEL_FAILED) if self.left >= 0 else good
-        return Judged([verdict] * len(arrays.vectors), EngineTimes())
+        return Judged([verdict] * len(arrays.vectors))
 
 
 async def test_model_that_fails_is_asked_again(topics: Mapping[str, str]) -> None:
@@ -163,7 +160,7 @@ async def test_model_that_fails_is_asked_again(topics: Mapping[str, str]) -> Non
     kafka = kafka_settings(topics)
     producer, judge = BatchProducer(kafka), FailingJudge(3)
     await producer.start()
-    rescorer = Rescorer(judge, RulesInForce(load_rule_set(RULES_FILE)), producer, kafka, epoch_ms)
+    rescorer = Rescorer(maker_of(judge), producer, kafka, epoch_ms)
     working = asyncio.create_task(rescorer.rescore_forever())
 
     found = await Log(kafka).read(RESCORES, ROWS)

@@ -14,8 +14,8 @@ from fraudstream.engines.protocol import BUCKETS, GPU_BUCKETS, FloatArray
 from fraudstream.errors import FeatureSpecMismatch, Overloaded
 from fraudstream.models.calibration import Thresholds
 from fraudstream.v1.decision_pb2 import StandInCause
+from services.scoring.decision.feature_arrays import FeatureArrays
 from services.scoring.inference.batcher import MAX_WAITING_BATCHES, Batcher, EngineRows
-from services.scoring.inference.feature_arrays import FeatureArrays
 from services.scoring.inference.model_scorer import ModelJudge
 from services.scoring.inference.served_model import ServedModel
 from services.scoring.reasons.estimate import Estimate

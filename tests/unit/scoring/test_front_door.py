@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from typing import Any, cast
 
 import numpy as np
 
@@ -17,8 +16,8 @@ from services.scoring.authorise.features import Admission, RowFeatures
 from services.scoring.authorise.intake import Arrival
 from services.scoring.authorise.pipeline import FrontDoor
 from services.scoring.authorise.recording import Placed
-from services.scoring.inference.model_scorer import Judged
-from tests.worlds.door_parts import arrivals_of, door_parts
+from services.scoring.decision.verdict import Judged
+from tests.worlds.door_parts import arrivals_of, front_door
 
 
 class FullJudge:
@@ -61,7 +60,7 @@ class FakeRecords:
 
 
 def _door(records: FakeRecords) -> FrontDoor:
-    return FrontDoor(door_parts(FullJudge()), cast("Any", FakeFeatures()), cast("Any", records))
+    return front_door(FullJudge(), FakeFeatures(), records)
 
 
 async def test_full_queue_gives_a_stand_in() -> None:

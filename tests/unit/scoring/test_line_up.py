@@ -23,9 +23,9 @@ from fraudstream.models.calibration import Thresholds
 from fraudstream.settings import KafkaSettings
 from fraudstream.v1.decision_pb2 import Decision
 from services.scoring.after.shadow_scorer import ShadowScorer
+from services.scoring.decision.feature_arrays import FeatureArrays
 from services.scoring.decision.message import Subject
 from services.scoring.inference.batcher import Batcher
-from services.scoring.inference.feature_arrays import FeatureArrays
 from services.scoring.inference.model_scorer import ModelJudge
 from services.scoring.inference.served_model import ServedModel
 from services.scoring.inference.serving_models import Canary, LineUp, LineUpJudge, is_in_share
@@ -192,7 +192,7 @@ def decided(number: int, model_hash: str = "champion") -> tuple[Subject, Decisio
     """Return a decision as a door hands it on."""
     (row,) = feature_rows([some_transaction(number)])
     row.vector = ARRAYS.vectors[0].tobytes()
-    subject = read_subject(row, 0.0)
+    subject = read_subject(row, 0.0, 0)
     decision = Decision(
         card_token=row.transaction.card_token,
         model_hash=model_hash,

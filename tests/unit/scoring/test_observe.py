@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any, cast
+
 import pytest
 from prometheus_client import REGISTRY
 
@@ -9,6 +11,11 @@ from fraudstream.settings import TelemetrySettings
 from fraudstream.telemetry.spans import Telemetry
 from fraudstream.v1.decision_pb2 import Decision
 from services.scoring.after.metrics import Observer
+
+
+def observer() -> Observer:
+    """Return one that exports nothing."""
+    return Observer(Telemetry(TelemetrySettings(), "scoring"), cast("Any", None), "door")
 
 
 def _counted(score_from: str) -> float:
@@ -24,7 +31,7 @@ def test_decision_is_counted_in_the_bin_of_its_score(score: float, score_from: s
     """A bin begins with its lower end; six bins say how scores are spread."""
     before = _counted(score_from)
 
-    Observer(Telemetry(TelemetrySettings(), "scoring")).count([Decision(score=score)])
+    observer().count([Decision(score=score)])
 
     assert _counted(score_from) == before + 1
 
@@ -33,6 +40,6 @@ def test_stand_in_decision_is_in_no_bin() -> None:
     """The model did not score it: its 0 would look like a harmless transaction."""
     before = _counted("0.0")
 
-    Observer(Telemetry(TelemetrySettings(), "scoring")).count([Decision(stand_in=True)])
+    observer().count([Decision(stand_in=True)])
 
     assert _counted("0.0") == before

@@ -41,6 +41,7 @@ SUBJECT: Final = Subject(
     span=TraceContext.start(0.0),
     parent=None,
     offset=None,
+    started_us=0,
 )
 
 

@@ -1,4 +1,4 @@
-"""The numbers of a batch as two arrays, and the hash of what their columns are. Pure.
+"""The numbers of a batch as two arrays, and what their columns are. Pure.
 
 Axes: `n` rows, `F` features as sent, `T` sequence length, `C` sequence channels.
 """
@@ -47,12 +47,27 @@ class FeatureArrays:
         return FeatureArrays(self.vectors[places], self.sequences[places])
 
 
-def feature_set_hash(feature_hashes: tuple[int, ...]) -> str:
-    """Return the hash of a vector's feature list, as the catalogue computes its own.
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """What the vectors and sequences of some rows hold.
 
-    >>> from fraudstream.features.catalogue import FEATURE_HASHES, FEATURE_SET_HASH
-    >>> feature_set_hash(FEATURE_HASHES) == FEATURE_SET_HASH
-    True
+    Attributes:
+        feature_hashes: The features of a vector.
+        feature_set_hash: Of them all.
+        sequence_hash: The layout of a sequence.
     """
-    listing = b"".join(number.to_bytes(8, "little") for number in feature_hashes)
-    return hashlib.sha256(listing).hexdigest()[:16]
+
+    feature_hashes: tuple[int, ...]
+    feature_set_hash: str
+    sequence_hash: str
+
+    @classmethod
+    def of(cls, feature_hashes: tuple[int, ...], sequence_hash: str) -> Self:
+        """Return a layout, with the hash that the catalogue computes of its own features.
+
+        >>> from fraudstream.features.catalogue import FEATURE_HASHES, FEATURE_SET_HASH
+        >>> Layout.of(FEATURE_HASHES, "").feature_set_hash == FEATURE_SET_HASH
+        True
+        """
+        listing = b"".join(number.to_bytes(8, "little") for number in feature_hashes)
+        return cls(feature_hashes, hashlib.sha256(listing).hexdigest()[:16], sequence_hash)
