@@ -29,13 +29,7 @@ FIRST: Final = EngineKind.ONNXRUNTIME
 
 @dataclass(frozen=True, slots=True)
 class EngineOrder:
-    """Which engine is wanted.
-
-    Attributes:
-        kind: Of the table.
-        precision: In which it computes.
-        cache_folder: Where it keeps what it builds.
-    """
+    """Which engine is wanted, in which precision, and where it keeps what it builds."""
 
     kind: EngineKind
     precision: Precision
@@ -53,24 +47,19 @@ class EngineOrder:
 
 @dataclass(frozen=True, slots=True)
 class EngineRow:
-    """One engine.
-
-    Attributes:
-        open: Opens it for an ONNX file.
-        is_cpu: Whether a CPU computes.
-    """
+    """How an engine is opened for an ONNX file, and whether a CPU computes."""
 
     open: Callable[[bytes, EngineOrder], Engine]
     is_cpu: bool
 
 
-def _open_onnx(onnx: bytes, order: EngineOrder) -> Engine:
+def _onnx(onnx: bytes, order: EngineOrder) -> Engine:
     from fraudstream.engines.onnx_engine import OnnxEngine
 
     return OnnxEngine(onnx, order.precision)
 
 
-def _open_tensorrt(onnx: bytes, order: EngineOrder) -> Engine:
+def _tensorrt(onnx: bytes, order: EngineOrder) -> Engine:
     from fraudstream.engines.tensorrt_engine import open_tensorrt
 
     return open_tensorrt(onnx, order)
@@ -78,9 +67,9 @@ def _open_tensorrt(onnx: bytes, order: EngineOrder) -> Engine:
 
 ENGINES: Final[Mapping[EngineKind, EngineRow]] = MappingProxyType(
     {
-        EngineKind.ONNXRUNTIME: EngineRow(_open_onnx, is_cpu=True),
-        EngineKind.TENSORRT: EngineRow(_open_tensorrt, is_cpu=False),
-        EngineKind.TENSORRT_RTX: EngineRow(_open_tensorrt, is_cpu=False),
+        EngineKind.ONNXRUNTIME: EngineRow(_onnx, is_cpu=True),
+        EngineKind.TENSORRT: EngineRow(_tensorrt, is_cpu=False),
+        EngineKind.TENSORRT_RTX: EngineRow(_tensorrt, is_cpu=False),
     }
 )
 
@@ -92,4 +81,4 @@ def is_of_cpu(version: str) -> bool:
     (True, False)
     """
     kinds = {part.partition("-")[0] for part in version.split("+")}
-    return not any(kind in kinds and not row.is_cpu for kind, row in ENGINES.items())
+    return all(row.is_cpu for kind, row in ENGINES.items() if kind in kinds)

@@ -57,8 +57,8 @@ def open_engine(artefact: Artefact, order: EngineOrder | None = None) -> Engine:
     with ExitStack() as opened:
         engines: list[Engine] = []
         for file, member in zip(artefact.files, manifest.members, strict=True):
-            is_ordered = order is not None and _is_fp32_network(member)
-            wanted = order if order and is_ordered else EngineOrder(FIRST, member.precision)
+            first = EngineOrder(FIRST, member.precision)
+            wanted = order if order and _is_fp32_network(member) else first
             engines.append(wanted.open(file))
             opened.callback(engines[-1].close)
         opened.pop_all()

@@ -58,7 +58,7 @@ from services.scoring.inference.serving_models import LineUp, LineUpJudge
 from services.scoring.publishing.alert_backlog import AlertBacklog
 from services.scoring.publishing.decision_backlog import PublishBacklog
 from services.scoring.publishing.outbox_hold import OutboxHold
-from services.scoring.publishing.outbox_sweeper import Sweeper, SweepTimes
+from services.scoring.publishing.outbox_sweeper import Sweeper
 from services.scoring.publishing.publisher import Publisher
 from services.scoring.rpc.calls import status_of
 from services.scoring.settings import AnswerAfter
@@ -74,7 +74,7 @@ from tests.worlds.trust import RULES_FILE
 T = TypeVar("T")
 _RULES: Final = load_rule_set(RULES_FILE)
 _TELEMETRY: Final = Telemetry(TelemetrySettings(), "test")
-_SWEEP: Final = SweepTimes(every_ms=300, after_ms=300)
+_SWEEP_MS: Final = 300
 _SEAL: Final = Seal(KeyFile.new(), lambda: 0)
 _LETTER_KEY: Final = PrivateKey.generate().public_key
 # Callers wait for the acknowledgement of a provisional answer for as long as it takes.
@@ -128,7 +128,7 @@ class Scorer:
         shards = CardShards(store, around.broker.accepted.partitions)
         no_model = LineUpJudge(Batcher(around.clock_us), LineUp())
         alerts = AlertBacklog(producer, store, KAFKA, no_model, around.clock_ms)
-        publisher = around.classes.publisher(producer, store, KAFKA, alerts)
+        publisher = around.classes.publisher(producer, store, KAFKA, alerts.add)
         backlog = PublishBacklog(publisher, 100)
         judge = SteppedJudge(self.process, around.schedule)
         maker = DecisionMaker(judge, RulesInForce(_RULES), _SEAL, around.clock_us, "test")
@@ -143,11 +143,11 @@ class Scorer:
         self._reception = Reception(
             None, indicative_rate_table(), shards.partitions, 0.0, TimeBounds(), around.clock_ms
         )
-        sweeper = Sweeper(store, shards, publisher, _SWEEP)
+        sweeper = Sweeper(store, shards, publisher, _SWEEP_MS, _SWEEP_MS)
         waiting = (publisher.in_flight, backlog.waiting, alerts.waiting)
-        hold = OutboxHold(store, waiting, _SWEEP.after_ms / 3000)
-        self.process.start(backlog.publish_forever())
-        self.process.start(alerts.publish_forever())
+        hold = OutboxHold(store, waiting, _SWEEP_MS / 3000)
+        self.process.start(backlog.work_forever())
+        self.process.start(alerts.work_forever())
         self.process.start(sweeper.sweep_forever())
         self.process.start(hold.hold_forever())
 

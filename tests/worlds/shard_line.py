@@ -39,8 +39,7 @@ from fraudstream.v1.transaction_pb2 import Transaction
 from services.features.rebuild.background import Mender
 from services.features.rebuild.card_filler import CardStates
 from services.features.rebuild.job import Progress
-from services.features.rebuild.rebuilder import TOPICS, Rebuilder, RebuildParts
-from services.features.rebuild.rebuilder_of import rebuilder_of
+from services.features.rebuild.rebuilder import TOPICS, Rebuilder, RebuildParts, rebuilder_of
 from services.features.roles.card import CardParts, CardRole
 from services.features.roles.entity import EntityRole
 from services.features.roles.shard_loop import ShardOwner

@@ -23,7 +23,7 @@ from harness.model_repository import DEMO_MODEL
 from loadtest.bench.cpu import spent
 from loadtest.bench.figure import Plan, Sides, experiment, taken
 from loadtest.figures.table import figure
-from services.scoring.decision.apply_rules import apply_rules
+from services.scoring.decision.maker import apply_rules
 from services.scoring.decision.rules_follower import load_rule_set
 from services.scoring.decision.verdict import Verdict, action_of
 from services.scoring.reasons.texts import FITS

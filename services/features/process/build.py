@@ -30,12 +30,11 @@ from fraudstream.store.shard import Role
 from fraudstream.store.shard_store import StateStore
 from fraudstream.telemetry.spans import Telemetry
 from fraudstream.topics import ACCEPTED, DLQ, ENTITIES, LABELS, Topic
-from services.features.process.log_watch import LogWatch
+from services.features.process.log_watch import watch_topics
 from services.features.process.watchdog import Watchdog, end_process
 from services.features.rebuild.background import Mender
 from services.features.rebuild.job import Progress
-from services.features.rebuild.rebuilder import RebuildParts
-from services.features.rebuild.rebuilder_of import rebuilder_of
+from services.features.rebuild.rebuilder import RebuildParts, rebuilder_of
 from services.features.roles.card import CardParts, CardRole
 from services.features.roles.entity import EntityRole
 from services.features.roles.label import LabelRole
@@ -229,7 +228,7 @@ class Worker:
             lambda: consumer.progress + rebuilt.ticks,
             consumer.has_lag,
         ).start()
-        LogWatch(self._topics, end_process).start()
+        watch_topics(self._topics, end_process)
 
 
 def build(role: str, settings: AllSettings) -> Worker:

@@ -27,8 +27,7 @@ from fraudstream.store.shard import Role
 from fraudstream.store.shard_store import StateStore
 from services.features.rebuild.job import Filled, Progress
 from services.features.rebuild.notes import RebuildNotes
-from services.features.rebuild.rebuilder import TOPICS, Rebuilder, RebuildParts
-from services.features.rebuild.rebuilder_of import rebuilder_of
+from services.features.rebuild.rebuilder import TOPICS, Rebuilder, RebuildParts, rebuilder_of
 from services.features.settings import FeaturesSettings
 
 _ROLES: Final = {"card": Role.CARD, "entity": Role.ENTITY}

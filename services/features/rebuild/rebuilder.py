@@ -6,9 +6,10 @@ import asyncio
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Final
 
-from fraudstream.broker.log_reader import Bounds, bounds_of
+from fraudstream.broker.log_reader import Bounds, bounds_of, lots_of
 from fraudstream.broker.topic_info import Log, find_log
 from fraudstream.errors import InvalidSettings
 from fraudstream.settings import KafkaSettings
@@ -16,7 +17,10 @@ from fraudstream.store.generations import Generations, Switch, earlier_generatio
 from fraudstream.store.shard import Marker, Role, ShardRef
 from fraudstream.store.shard_store import StateStore
 from fraudstream.topics import ACCEPTED, DECISIONS, ENTITIES, topic_id_of
+from services.features.rebuild.card_filler import CardFiller
+from services.features.rebuild.entity_filler import EntityFiller
 from services.features.rebuild.job import Filled, Filler, Job, Progress
+from services.features.shards.source_ends import SourceEnds
 
 _LOG: Final = logging.getLogger(__name__)
 
@@ -152,3 +156,11 @@ class Rebuilder:
                 " in the partition of its rows, so both need the same count"
             )
             raise InvalidSettings(msg)
+
+
+def rebuilder_of(parts: RebuildParts, role: Role, log: Log) -> Rebuilder:
+    """Return what rebuilds the shards of a role that follow a log."""
+    lots = partial(lots_of, parts.kafka)
+    if role is Role.CARD:
+        return Rebuilder(parts, role, log, CardFiller(parts.store, lots, parts.clock_ms))
+    return Rebuilder(parts, role, log, EntityFiller(parts.store, lots, SourceEnds(parts.kafka)))

@@ -8,8 +8,8 @@ poll: a request of a millisecond, at most one for each 50 ms in which a poll gat
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
-from typing import Any, Final, Protocol
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, Final
 
 from kafka import KafkaConsumer
 from kafka.structs import TopicPartition
@@ -28,12 +28,8 @@ RowAt = tuple[Any, EntityRow]
 """A record of the entities topic, and its row."""
 
 
-class Reached(Protocol):
-    """Leaves out the rows that claim what their source has not reached."""
-
-    async def __call__(self, rows: Sequence[RowAt]) -> list[RowAt]:
-        """Return the others, in order."""
-        ...
+Reached = Callable[[Sequence[RowAt]], Awaitable[list[RowAt]]]
+"""Leaves out the rows that claim what their source has not reached, and keeps the order."""
 
 
 class SourceEnds:

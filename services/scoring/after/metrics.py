@@ -51,7 +51,8 @@ class Observer:
     ) -> None:
         """Take what a door has recorded of a call or round with so many rows."""
         self.count([decision for _, decision in decided])
-        self._write_later(decided, started_us, ended_us)
+        if self._telemetry.is_enabled:  # when the event loop is next free
+            asyncio.get_running_loop().call_soon(self._write_spans, decided, started_us, ended_us)
         self._shadows.add(decided)
         self._rows.observe(rows)
         self._seconds.observe((ended_us - started_us) / 1e6)
@@ -72,16 +73,10 @@ class Observer:
         for place, count in by_score.items():
             self._scored[place].inc(count)
 
-    def _write_later(
-        self, rows: Sequence[tuple[Subject, Decision]], started_us: int, ended_us: int
-    ) -> None:
-        """Write the spans of sampled and of flagged rows, when the event loop is next free."""
-        if self._telemetry.is_enabled:
-            asyncio.get_running_loop().call_soon(self._write_spans, rows, started_us, ended_us)
-
     def _write_spans(
         self, rows: Sequence[tuple[Subject, Decision]], started_us: int, ended_us: int
     ) -> None:
+        """Write the spans of sampled and of flagged rows."""
         for subject, decision in rows:
             if not (subject.span.is_sampled or decision.action != Action.ACTION_APPROVE):
                 continue

@@ -15,7 +15,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-import numpy as np
 from aiokafka import AIOKafkaConsumer, ConsumerRecord
 from aiokafka.errors import KafkaError
 
@@ -34,7 +33,7 @@ from fraudstream.topics import ALERTS, RESCORES, STAND_INS
 from fraudstream.v1.decision_pb2 import StandInCause
 from fraudstream.v1.rescore_pb2 import StandIn
 from services.scoring.after.rescore_message import rescore_of, rescored_alert
-from services.scoring.decision.feature_arrays import FeatureArrays
+from services.scoring.decision.feature_arrays import FeatureArrays, Layout
 from services.scoring.decision.maker import DecisionMaker
 from services.scoring.decision.verdict import Verdict
 
@@ -135,7 +134,8 @@ class Rescorer:
         for row in rows:
             features = (tuple(row.stand_in.feature_hashes), row.stand_in.decision.sequence_hash)
             lots.setdefault(features, []).append(row)
-        for (feature_hashes, sequence_hash), lot in lots.items():
+        for features, lot in lots.items():
+            layout = Layout.of(*features)
             try:
                 decisions = [row.stand_in.decision for row in lot]
                 cards = [decision.card_token for decision in decisions]
@@ -143,13 +143,15 @@ class Rescorer:
                     [decision.vector for decision in decisions],
                     [decision.sequence for decision in decisions],
                 )
-                judged = await self._maker.judge.judge(arrays, cards, feature_hashes, sequence_hash)
+                judged = await self._maker.judge.judge(arrays, cards, layout)
             except FeatureSpecMismatch as exc:
                 _LOG.error("%d stand-in decisions cannot be scored: %s", len(lot), exc)
                 RESCORED.labels("unscorable").inc(len(lot))
                 continue
             self._check_well(judged.verdicts)
-            await self._publish(lot, judged.verdicts, feature_hashes)
+            await self._publish(
+                lot, *self._maker.rule(decisions, judged.verdicts, arrays.vectors, layout)
+            )
 
     def _check_well(self, verdicts: Sequence[Verdict]) -> None:
         """Tell a model that does not answer from a row that it cannot score."""
@@ -163,21 +165,15 @@ class Rescorer:
         self._tries = 0
 
     async def _publish(
-        self, rows: Sequence[_Row], verdicts: Sequence[Verdict], feature_hashes: tuple[int, ...]
+        self, rows: Sequence[_Row], verdicts: Sequence[Verdict], rule_set_hash: str
     ) -> None:
-        scored, outcomes = [], []
+        rescores, alerts, outcomes = [], [], []
         for row, verdict in zip(rows, verdicts, strict=True):
             decision = row.stand_in.decision
             if verdict.is_stand_in:
                 _LOG.error("decision %s: the model gives no score", decision.decision_id)
                 outcomes.append("unscorable")
-            else:
-                vector = np.frombuffer(decision.vector, "<f4")
-                scored.append((row, (decision.transaction, verdict, vector)))
-        ruled, rule_set_hash = self._maker.rule((each for _, each in scored), feature_hashes)
-        rescores, alerts = [], []
-        for (row, _), verdict in zip(scored, ruled, strict=True):
-            decision = row.stand_in.decision
+                continue
             rescore = rescore_of(decision, verdict, rule_set_hash, self._clock_ms())
             rescores.append(_record_like(row.record, rescore.SerializeToString()))
             alert = rescored_alert(decision, rescore)

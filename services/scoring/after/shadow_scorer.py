@@ -64,36 +64,32 @@ class _Waiting:
         )
 
 
-class ShadowScorer:
-    """Scores decisions with the challengers of the line-up. Use from one event loop."""
+class ShadowScorer(Backlog[_Waiting]):
+    """Scores decisions with the challengers of the line-up."""
 
     def __init__(
         self, judge: LineUpJudge, producer: Producer, kafka: KafkaSettings, partitions: int
     ) -> None:
+        super().__init__("shadow scores", _LONGEST)
         self._judge = judge
         self._producer = producer
         self._topic = kafka.topic(SHADOWED_TOPIC)
         self._partitions = partitions
-        self._waiting: Backlog[_Waiting] = Backlog("shadow scores", _LONGEST)
 
     def add(self, decided: Iterable[tuple[Subject, Decision]]) -> None:
         """Take decisions if there are challengers; what does not fit is dropped and counted."""
         if not self._judge.line_up.shadows:
             return
         readable = [pair for pair in decided if _is_readable(*pair)]
-        room = _LONGEST - len(self._waiting)
-        self._waiting.add(_Waiting(*pair) for pair in readable[:room])
-        if len(readable) > room:
-            SHADOWED.labels("dropped").inc(len(readable) - room)
+        dropped = max(len(readable) - self._room, 0)
+        self._take(_Waiting(*pair) for pair in readable)
+        if dropped:
+            SHADOWED.labels("dropped").inc(dropped)
 
-    async def score_forever(self) -> None:
-        """Score and publish whatever waits."""
-        await self._waiting.work_forever(self._score)
-
-    async def _score(self) -> int:
+    async def _work(self) -> int:
         scores: list[ShadowScore] = []
         finished = 0
-        while (taken := self._waiting.first(_ROWS, finished)) and len(scores) < _ROUND:
+        while (taken := self._first(_ROWS, finished)) and len(scores) < _ROUND:
             finished += len(taken)
             for judge in self._judge.line_up.shadows:
                 scores += await _scores_of(judge, taken)

@@ -158,7 +158,8 @@ class FrontDoor:
     async def _decide_round(self, cases: Sequence[_Case]) -> list[None]:
         without_store = await self._admit(cases)
         await self._decide([case for case in cases if case.features and case.answer is None])
-        self._stand_in(without_store, StandInCause.STAND_IN_CAUSE_STORE_UNAVAILABLE)
+        if without_store:
+            self._stand_in(without_store, StandInCause.STAND_IN_CAUSE_STORE_UNAVAILABLE)
         await self._keep([case for case in cases if case.is_recorded])
         return [None] * len(cases)
 
@@ -169,9 +170,8 @@ class FrontDoor:
                 case.placed, case.is_recorded = Placed(case.arrival.partition, row), True
 
     def _stand_in(self, cases: Sequence[_Case], cause: StandInCause) -> None:
-        if cases:
-            subjects = [case.subject() for case in cases]
-            self._place(cases, self._maker.stand_in(subjects, cause, _LAYOUT))
+        subjects = [case.subject() for case in cases]
+        self._place(cases, self._maker.stand_in(subjects, cause, _LAYOUT))
 
     async def _keep(self, decided: Sequence[_Case]) -> None:
         """Record and publish what was decided."""

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from fraudstream.engines.protocol import Engine, FloatArray
 from fraudstream.errors import FeatureSpecMismatch, Overloaded
 from fraudstream.v1.decision_pb2 import StandInCause
-from services.scoring.decision.feature_arrays import FeatureArrays
+from services.scoring.decision.feature_arrays import FeatureArrays, Layout
 from services.scoring.decision.verdict import EngineTimes, Judged, Verdict, action_of, stand_in
 from services.scoring.inference.batcher import Batcher, EngineRows
 from services.scoring.inference.explainer import Explainer
@@ -81,19 +81,18 @@ class ModelJudge:
             self._columns[feature_hashes] = columns
         return columns
 
-    async def judge(
-        self, arrays: FeatureArrays, feature_hashes: tuple[int, ...], sequence_hash: str
-    ) -> Judged:
+    async def judge(self, arrays: FeatureArrays, layout: Layout) -> Judged:
         """Return one verdict a row; a row without a finite score gets a stand-in.
 
         Raises:
             FeatureSpecMismatch: The model needs what is not there.
             Overloaded: Too many rows wait for the engine.
         """
-        if sequence_hash != self.model.sequence_hash:
-            msg = f"sequence layout {sequence_hash}, the model reads {self.model.sequence_hash}"
-            raise FeatureSpecMismatch(msg)
-        vectors = arrays.vectors[:, self.columns_of(feature_hashes)]  # [n, F] of the model
+        found, reads = layout.sequence_hash, self.model.sequence_hash
+        if found != reads:
+            raise FeatureSpecMismatch(f"sequence layout {found}, the model reads {reads}")
+        # [n, F] of the model
+        vectors = arrays.vectors[:, self.columns_of(layout.feature_hashes)]
         sequences = arrays.sequences
         answered = await self._batcher.score(self._engine, vectors, sequences)
         scored = self.model.scores(answered.raw_scores)

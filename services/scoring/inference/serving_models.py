@@ -15,7 +15,7 @@ from typing import Final
 
 from fraudstream.errors import FeatureSpecMismatch
 from fraudstream.v1.decision_pb2 import Decision, StandInCause
-from services.scoring.decision.feature_arrays import FeatureArrays
+from services.scoring.decision.feature_arrays import FeatureArrays, Layout
 from services.scoring.decision.verdict import EngineTimes, Judged, Verdict, stand_in
 from services.scoring.inference.batcher import Batcher
 from services.scoring.inference.explainer import BUSY_ROWS
@@ -97,14 +97,13 @@ class LineUpJudge:
         self.line_up = line_up
         self._batcher = batcher
 
-    async def judge(
-        self,
-        arrays: FeatureArrays,
-        cards: Sequence[str],
-        feature_hashes: tuple[int, ...],
-        sequence_hash: str,
-    ) -> Judged:
+    async def judge(self, arrays: FeatureArrays, cards: Sequence[str], layout: Layout) -> Judged:
         """Return one verdict a row; each names the model that made it.
+
+        Args:
+            arrays: Of the rows.
+            cards: Token of each row's card.
+            layout: What the arrays hold.
 
         Raises:
             FeatureSpecMismatch: The champion needs what is not there.
@@ -116,18 +115,15 @@ class LineUpJudge:
             return Judged([_NO_MODEL] * len(cards))
         if canary is None:
             with champion.used():
-                return await champion.judge(arrays, feature_hashes, sequence_hash)
-        places = canary.places(cards) if _can_read(canary.judge, feature_hashes) else []
+                return await champion.judge(arrays, layout)
+        places = canary.places(cards) if _can_read(canary.judge, layout) else []
         with champion.used(), canary.judge.used():
             if not places:
-                return await champion.judge(arrays, feature_hashes, sequence_hash)
+                return await champion.judge(arrays, layout)
             rest = sorted(set(range(len(cards))) - set(places))
             lots = [(canary.judge, places), *([(champion, rest)] if rest else [])]
             judged = await asyncio.gather(
-                *(
-                    judge.judge(arrays.select(lot), feature_hashes, sequence_hash)
-                    for judge, lot in lots
-                )
+                *(judge.judge(arrays.select(lot), layout) for judge, lot in lots)
             )
         return _joined(zip((lot for _, lot in lots), judged, strict=True))
 
@@ -155,10 +151,10 @@ class LineUpJudge:
         return found
 
 
-def _can_read(judge: ModelJudge, feature_hashes: tuple[int, ...]) -> bool:
+def _can_read(judge: ModelJudge, layout: Layout) -> bool:
     """Return whether a canary has what it needs: where not, the champion decides for it."""
     try:
-        judge.columns_of(feature_hashes)
+        judge.columns_of(layout.feature_hashes)
     except FeatureSpecMismatch:
         return False
     return True

@@ -48,11 +48,10 @@ from services.scoring.inference.ledger_follower import ModelFollower
 from services.scoring.inference.model_source import ModelSource, cpu_class, open_repository
 from services.scoring.inference.serving_models import LineUp, LineUpJudge
 from services.scoring.process.lifecycle import Connections, ScoringService, Workers
-from services.scoring.process.topic_watch import TopicWatch
 from services.scoring.publishing.alert_backlog import AlertBacklog
 from services.scoring.publishing.decision_backlog import PublishBacklog
 from services.scoring.publishing.outbox_hold import OutboxHold
-from services.scoring.publishing.outbox_sweeper import Sweeper, SweepTimes
+from services.scoring.publishing.outbox_sweeper import Sweeper
 from services.scoring.publishing.publisher import Publisher
 from services.scoring.rpc.authentication import Guard
 from services.scoring.rpc.certificate import DoorCertificate, ServerTls
@@ -113,9 +112,8 @@ async def build(settings: ServiceSettings, *, is_shared: bool = False) -> Scorin
     door_shards = CardShards(door_store, partitions.cards)
     alerts = AlertBacklog(connections.producer, store, settings.kafka, models.judge, epoch_ms)
     shadows = ShadowScorer(models.judge, connections.producer, settings.kafka, partitions.cards)
-    publisher = Publisher(connections.producer, store, settings.kafka, alerts)
+    publisher = Publisher(connections.producer, store, settings.kafka, alerts.add)
     backlog = PublishBacklog(publisher, settings.scoring.publish_backlog)
-    times = SweepTimes(settings.scoring.sweep_every_ms, settings.scoring.sweep_after_ms)
     maker = DecisionMaker(models.judge, rules, seal, epoch_us, cpu_class())
     entities = EntityReader(door_store, partitions.entities)
     features = DoorFeatures(door_store, door_shards, entities)
@@ -140,9 +138,15 @@ async def build(settings: ServiceSettings, *, is_shared: bool = False) -> Scorin
         shadows=shadows,
         backlog=backlog,
         alerts=alerts,
-        sweeper=Sweeper(store, CardShards(store, partitions.cards), publisher, times),
-        topics=TopicWatch(connections.topics),
-        hold=OutboxHold(store, waiting, times.after_ms / 3000),
+        sweeper=Sweeper(
+            store,
+            CardShards(store, partitions.cards),
+            publisher,
+            settings.scoring.sweep_every_ms,
+            settings.scoring.sweep_after_ms,
+        ),
+        topics=connections.topics,
+        hold=OutboxHold(store, waiting, settings.scoring.sweep_after_ms / 3000),
         rescorer=rescorer,
         follow_rules=functools.partial(follower.follow_forever, rules),
     )

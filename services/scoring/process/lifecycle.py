@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import signal
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
@@ -10,13 +11,13 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from fraudstream.broker.clients import BatchProducer
-from fraudstream.broker.topics_at_start import TopicsAtStart
+from fraudstream.broker.topics_at_start import LOOK_S, TopicsAtStart
+from fraudstream.errors import BrokerUnavailable
 from fraudstream.telemetry.spans import Telemetry
 from services.scoring.after.rescorer import Rescorer
 from services.scoring.after.shadow_scorer import ShadowScorer
 from services.scoring.inference.batcher import Batcher
 from services.scoring.inference.ledger_follower import ModelFollower
-from services.scoring.process.topic_watch import TopicWatch
 from services.scoring.publishing.alert_backlog import AlertBacklog
 from services.scoring.publishing.decision_backlog import PublishBacklog
 from services.scoring.publishing.outbox_hold import OutboxHold
@@ -27,6 +28,8 @@ from services.scoring.shards.sealed_store import SealedStore
 _DRAIN_S: Final = 5.0
 _CANCEL_AGAIN_S: Final = 0.5
 _CLOSE_S: Final = 10.0
+
+_LOG: Final = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +44,7 @@ class Workers:
         alerts: Publishes alerts that waited for their reasons.
         sweeper: Publishes what dead scorers left.
         hold: Keeps other sweepers from what waits here.
-        topics: Ends the service when its topics change.
+        topics: The topics of the card: given more partitions they end the service.
         rescorer: Scores what stand-ins decided.
         follow_rules: Swaps in the rules that are published.
     """
@@ -53,7 +56,7 @@ class Workers:
     alerts: AlertBacklog
     sweeper: Sweeper
     hold: OutboxHold
-    topics: TopicWatch
+    topics: TopicsAtStart
     rescorer: Rescorer
     follow_rules: Callable[[], Coroutine[Any, Any, None]]
 
@@ -63,12 +66,12 @@ class Workers:
         return [
             *following,
             self.batcher.score_forever(),
-            self.shadows.score_forever(),
-            self.backlog.publish_forever(),
-            self.alerts.publish_forever(),
+            self.shadows.work_forever(),
+            self.backlog.work_forever(),
+            self.alerts.work_forever(),
             self.sweeper.sweep_forever(),
             self.hold.hold_forever(),
-            self.topics.watch_forever(),
+            _watch(self.topics),
             self.rescorer.rescore_forever(),
             self.follow_rules(),
         ]
@@ -79,6 +82,20 @@ class Workers:
             with suppress(TimeoutError):  # a call that does not end does not hold up the end
                 await asyncio.wait_for(self.follower.close(), _CLOSE_S)
         self.batcher.close()
+
+
+async def _watch(topics: TopicsAtStart) -> None:
+    """Look at the topics now and then, in a thread.
+
+    Raises:
+        LogReplaced: One has another partition count.
+    """
+    while True:
+        await asyncio.sleep(LOOK_S)
+        try:
+            await asyncio.to_thread(topics.refuse_growth)
+        except BrokerUnavailable as exc:
+            _LOG.info("%s", exc)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ import asyncio
 import logging
 import os
 import signal
+import socket
 import sys
 import time
 from collections.abc import Mapping
@@ -20,8 +21,8 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from typing import Final
 
+from fraudstream.errors import InvalidSettings
 from fraudstream.runtime.readiness import say_ready
-from services.scoring.process.ports import reserve_port
 from services.scoring.settings import ScoringSettings
 
 _PAUSE_FIRST_S: Final = 0.5
@@ -36,6 +37,9 @@ _LOOK_S: Final = 1.0
 _HUNG_LOOKS: Final = 10
 # Beyond the grace for calls: what a worker needs to publish what they left, and to disconnect.
 _DRAIN_S: Final = 10.0
+
+_HELD_ALONE: Final = socket.SO_REUSEADDR
+_HELD_TOGETHER: Final = socket.SO_REUSEPORT
 
 _LOG: Final = logging.getLogger(__name__)
 
@@ -180,3 +184,37 @@ def _exit_code(code: int, worker: _Worker) -> int:
     if code == -signal.SIGTERM and not worker.was_ready:
         return os.EX_OK
     return os.EX_SOFTWARE if code < 0 else code
+
+
+def reserve_port(host: str, port: int, stack: ExitStack) -> int:
+    """Hold a port until the stack ends, and return it; port 0 takes any free one.
+
+    The socket never listens, so it gets no connection, but nobody takes the port while workers
+    come and go. With SO_REUSEPORT a second group of ours would share the port unasked: it is first
+    bound without.
+
+    Raises:
+        InvalidSettings: Another process is there, or the host is none of this machine.
+    """
+    try:
+        found = socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM)
+        family, kind, _, _, address = found[0]
+        if port:
+            with _bound(family, kind, address, _HELD_ALONE):
+                pass
+        held = stack.enter_context(_bound(family, kind, address, _HELD_TOGETHER))
+    except OSError as exc:
+        msg = f"cannot listen on {host}:{port} ({exc.strerror}); is another process there?"
+        raise InvalidSettings(msg) from exc
+    return int(held.getsockname()[1])
+
+
+def _bound(family: int, kind: int, address: tuple[object, ...], option: int) -> socket.socket:
+    bound = socket.socket(family, kind)
+    try:
+        bound.setsockopt(socket.SOL_SOCKET, option, 1)
+        bound.bind(address)
+    except OSError:
+        bound.close()
+        raise
+    return bound

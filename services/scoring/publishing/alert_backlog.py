@@ -44,8 +44,8 @@ class _Waiting:
     since_ms: int
 
 
-class AlertBacklog:
-    """Decisions that are published, but for their alerts. Use from one event loop.
+class AlertBacklog(Backlog[_Waiting]):
+    """Decisions that are published, but for their alerts.
 
     Args:
         producer: Sends records.
@@ -63,35 +63,31 @@ class AlertBacklog:
         judge: LineUpJudge,
         clock_ms: Callable[[], int],
     ) -> None:
+        super().__init__("alerts", _LONGEST)
         self._producer = producer
         self._outbox = outbox
         self._topic = kafka.topic(ALERTS_TOPIC)
         self._judge = judge
         self._clock_ms = clock_ms
-        self._waiting: Backlog[_Waiting] = Backlog("alerts", _LONGEST)
         # A row that features sends again waits here already.
         self._identities: set[bytes] = set()
 
     def add(self, shard: ShardRef, rows: Sequence[Outgoing]) -> None:
         """Take decisions; those over the bound are left to the sweep of the outbox."""
         for row in rows:
-            if len(self._waiting) < _LONGEST and row.row.identity not in self._identities:
+            if self._room and row.row.identity not in self._identities:
                 self._identities.add(row.row.identity)
-                self._waiting.add([_Waiting(shard, row, self._clock_ms())])
+                self._take([_Waiting(shard, row, self._clock_ms())])
 
     def waiting(self) -> Iterator[tuple[ShardRef, Outgoing]]:
         """Yield decisions whose alerts are not published yet."""
-        return ((each.shard, each.row) for each in self._waiting)
-
-    async def publish_forever(self) -> None:
-        """Publish whatever waits, in rounds."""
-        await self._waiting.work_forever(self._work)
+        return ((each.shard, each.row) for each in self._items)
 
     async def _work(self) -> int:
         if self._is_patient():
             await asyncio.sleep(_POLL_S)
             return 0
-        taken = self._waiting.first(_ROUND)
+        taken = self._first(_ROUND)
         with settled_by_sweep("alerts"):
             await self._publish(taken)
         self._identities.difference_update(each.row.row.identity for each in taken)
@@ -99,8 +95,7 @@ class AlertBacklog:
 
     def _is_patient(self) -> bool:
         """Whether the engine is busy and the oldest alert may wait for it."""
-        (oldest,) = self._waiting.first(1)
-        is_young = self._clock_ms() - oldest.since_ms < PATIENCE_MS
+        is_young = self._clock_ms() - self._items[0].since_ms < PATIENCE_MS
         return is_young and self._judge.is_busy
 
     async def _publish(self, taken: Sequence[_Waiting]) -> None:

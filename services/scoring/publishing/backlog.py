@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from itertools import islice
 from typing import Final, Generic, TypeVar
@@ -19,7 +20,7 @@ _RETRY_S: Final = 0.5
 _LOG: Final = logging.getLogger(__name__)
 
 
-class Backlog(Generic[T]):
+class Backlog(ABC, Generic[T]):
     """Items that no round has finished yet. Use from one event loop.
 
     Args:
@@ -35,35 +36,32 @@ class Backlog(Generic[T]):
         self._is_empty = asyncio.Event()
         self._is_empty.set()
 
-    def __len__(self) -> int:
-        """Return how many items wait."""
-        return len(self._items)
+    @property
+    def _room(self) -> int:
+        """How many items fit in."""
+        return self._longest - len(self._items)
 
-    def __iter__(self) -> Iterator[T]:
-        """Yield the items, oldest first, with those of the round that runs."""
-        return iter(self._items)
-
-    def add(self, items: Iterable[T]) -> None:
+    def _take(self, items: Iterable[T]) -> None:
         """Take as many items as there is room for."""
-        self._items.extend(islice(items, self._longest - len(self._items)))
+        self._items.extend(islice(items, self._room))
         if self._items:
             self._has_some.set()
             self._is_empty.clear()
 
-    def first(self, most: int, after: int = 0) -> list[T]:
+    def _first(self, most: int, after: int = 0) -> list[T]:
         """Return the oldest items, behind so many others."""
         return list(islice(self._items, after, after + most))
 
-    async def work_forever(self, work: Callable[[], Awaitable[int]]) -> None:
-        """Work on whatever waits; a broker that is away is asked again until it is back.
+    @abstractmethod
+    async def _work(self) -> int:
+        """Work on a round; return how many of the oldest items it has finished."""
 
-        Args:
-            work: One round; returns how many of the oldest items it has finished.
-        """
+    async def work_forever(self) -> None:
+        """Work on whatever waits; a broker that is away is asked again until it is back."""
         while True:
             await self._has_some.wait()
             try:
-                finished = await work()
+                finished = await self._work()
             except BrokerUnavailable as exc:
                 _LOG.warning("%s wait for the broker: %s", self._what, exc)
                 await asyncio.sleep(_RETRY_S)
@@ -75,13 +73,12 @@ class Backlog(Generic[T]):
                 self._is_empty.set()
 
     async def drain(self, timeout_s: float) -> None:
-        """Wait until nothing is left, at most so long.
-
-        Raises:
-            TimeoutError: Something is.
-        """
-        async with asyncio.timeout(timeout_s):
-            await self._is_empty.wait()
+        """Wait until nothing is left, at most so long; the rest is in the outbox."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._is_empty.wait()
+        except TimeoutError:
+            _LOG.warning("%d %s are left to the outbox", len(self._items), self._what)
 
 
 @contextmanager

@@ -7,7 +7,6 @@ is tried again until it is back; order between decisions of one shard is the ord
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Iterator, Sequence
 from typing import Final
 
@@ -20,41 +19,28 @@ _ROUND: Final = 512
 # answered already, and what dies with a scorer meanwhile is in the outbox.
 _LINGER_S: Final = 0.05
 
-_LOG = logging.getLogger(__name__)
 
-
-class PublishBacklog:
-    """Decisions that are recorded and not yet published. Use from one event loop."""
+class PublishBacklog(Backlog[tuple[ShardRef, Outgoing]]):
+    """Decisions that are recorded and not yet published."""
 
     def __init__(self, publisher: Publisher, longest: int) -> None:
+        super().__init__("decisions", longest)
         self._publisher = publisher
-        self._waiting: Backlog[tuple[ShardRef, Outgoing]] = Backlog("decisions", longest)
 
     def add(self, shard: ShardRef, rows: Sequence[Outgoing]) -> None:
         """Take decisions; those over the bound are left to the sweep of the outbox."""
-        self._waiting.add((shard, row) for row in rows)
+        self._take((shard, row) for row in rows)
 
     def waiting(self) -> Iterator[tuple[ShardRef, Outgoing]]:
         """Yield what is not published yet."""
-        return iter(self._waiting)
+        return iter(self._items)
 
-    async def publish_forever(self) -> None:
-        """Publish whatever waits, in rounds."""
-        await self._waiting.work_forever(self._publish)
-
-    async def _publish(self) -> int:
+    async def _work(self) -> int:
         await asyncio.sleep(_LINGER_S)
-        taken = self._waiting.first(_ROUND)
+        taken = self._first(_ROUND)
         lots: dict[ShardRef, list[Outgoing]] = {}
         for shard, row in taken:
             lots.setdefault(shard, []).append(row)
         with settled_by_sweep("decisions"):
             await self._publisher.publish(lots)
         return len(taken)
-
-    async def drain(self, timeout_s: float) -> None:
-        """Wait until nothing is left, at most so long; the rest is in the outbox."""
-        try:
-            await self._waiting.drain(timeout_s)
-        except TimeoutError:
-            _LOG.warning("%d decisions are left to the outbox", len(self._waiting))

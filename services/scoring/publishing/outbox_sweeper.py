@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from dataclasses import dataclass
 from typing import Final
 
 from fraudstream.broker.messages import NotOurs, read_message
@@ -27,33 +26,30 @@ _LIMIT: Final = 256
 _LOG = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class SweepTimes:
-    """When to sweep, and what.
+class Sweeper:
+    """Sweeps the outboxes of all card shards.
 
-    Attributes:
+    Args:
+        store: Where they are.
+        shards: The shards.
+        publisher: Publishes what it finds.
         every_ms: Between two sweeps.
         after_ms: An entry that nobody has held for so long is taken.
     """
-
-    every_ms: int
-    after_ms: int
-
-
-class Sweeper:
-    """Sweeps the outboxes of all card shards."""
 
     def __init__(
         self,
         store: StateStore,
         shards: CardShards,
         publisher: Publisher,
-        times: SweepTimes,
+        every_ms: int,
+        after_ms: int,
     ) -> None:
         self._store = store
         self._shards = shards
         self._publisher = publisher
-        self._times = times
+        self._every_ms = every_ms
+        self._after_ms = after_ms
 
     async def sweep_forever(self) -> None:
         """Sweep, wait, sweep."""
@@ -62,7 +58,7 @@ class Sweeper:
                 await self.sweep()
             except FraudStreamError as exc:
                 _LOG.warning("the outboxes could not be swept: %s", exc)
-            await asyncio.sleep(self._times.every_ms / 1000)
+            await asyncio.sleep(self._every_ms / 1000)
 
     async def sweep(self) -> int:
         """Publish old entries of every open shard once; return how many there were.
@@ -81,7 +77,7 @@ class Sweeper:
             shard = await self._shards.open_shard(partition)
         except ShardClosed:
             return 0  # it is swept when its owner has opened it
-        entries = await self._store.take_unpublished(shard, self._times.after_ms, _LIMIT)
+        entries = await self._store.take_unpublished(shard, self._after_ms, _LIMIT)
         found = [(entry, _outgoing_of(entry)) for entry in entries]
         unfit = [
             RecordRow(entry.identity, entry.digest, entry.value, None)

@@ -9,7 +9,7 @@ of it is acknowledged.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -44,7 +44,7 @@ class Outgoing:
     """
 
     row: RecordRow
-    card_token: bytes
+    card_token: str
     span: TraceContext
     alert: bytes
     is_late: bool
@@ -73,7 +73,7 @@ def outgoing_of(decision: Decision, row: RecordRow, span: TraceContext) -> Outgo
     is_late = is_alert and decision.reasons_estimated
     return Outgoing(
         row=row,
-        card_token=decision.card_token.encode(),
+        card_token=decision.card_token,
         span=span,
         alert=build_alert(decision).SerializeToString() if is_alert and not is_late else b"",
         is_late=is_late,
@@ -81,18 +81,22 @@ def outgoing_of(decision: Decision, row: RecordRow, span: TraceContext) -> Outgo
     )
 
 
-class LateAlerts(Protocol):
-    """Takes decisions whose alerts wait for their reasons, and publishes and settles those."""
-
-    def add(self, shard: ShardRef, rows: Sequence[Outgoing]) -> None:
-        """Take decisions that are published, but for their alerts."""
-
-
 class Publisher:
-    """Writes decisions to the log and settles them."""
+    """Writes decisions to the log and settles them.
+
+    Args:
+        producer: Sends records.
+        outbox: Where decisions are until they are settled.
+        kafka: Names the topics.
+        late: Takes decisions that are published but for their alerts, which wait for reasons.
+    """
 
     def __init__(
-        self, producer: Producer, outbox: StateStore, kafka: KafkaSettings, late: LateAlerts
+        self,
+        producer: Producer,
+        outbox: StateStore,
+        kafka: KafkaSettings,
+        late: Callable[[ShardRef, Sequence[Outgoing]], None],
     ) -> None:
         self._producer = producer
         self._outbox = outbox
@@ -141,7 +145,7 @@ class Publisher:
         ALERTS.inc(len(alerts))
         crash_point("scoring.after_publish")
         for shard, lot in lots.items():
-            self._late.add(shard, [row for row in lot if row.is_late])
+            self._late(shard, [row for row in lot if row.is_late])
         settled = {
             shard: [row.row for row in lot if not row.is_late] for shard, lot in lots.items()
         }
@@ -158,12 +162,7 @@ class Publisher:
             BrokerUnavailable: Not all are known to be acknowledged.
         """
         records = [
-            OutRecord(
-                key=stand_in.decision.card_token.encode(),
-                value=stand_in.SerializeToString(),
-                headers=[(TRACEPARENT, span.traceparent().encode())],
-                partition=partition,
-            )
+            _record(stand_in.decision.card_token, stand_in.SerializeToString(), partition, span)
             for stand_in, span in stand_ins
         ]
         if records:
@@ -178,12 +177,8 @@ class Publisher:
             BrokerUnavailable: Not all are known to be acknowledged.
         """
         records = [
-            OutRecord(
-                key=decision.card_token.encode(),
-                value=accepted_row(decision.transaction, row.value),
-                headers=[(TRACEPARENT, span.traceparent().encode())],
-                timestamp_ms=None,
-                partition=partition,
+            _record(
+                decision.card_token, accepted_row(decision.transaction, row.value), partition, span
             )
             for decision, row, span in decisions
         ]
@@ -198,13 +193,12 @@ def _rows_of(
 
 def record_of(shard: ShardRef, row: Outgoing, value: bytes) -> OutRecord:
     """Return a record about a decision, with its trace, for the partition of its card."""
-    return OutRecord(
-        key=row.card_token,
-        value=value,
-        headers=[(TRACEPARENT, row.span.traceparent().encode())],
-        timestamp_ms=None,
-        partition=shard.partition,
-    )
+    return _record(row.card_token, value, shard.partition, row.span)
+
+
+def _record(card_token: str, value: bytes, partition: int, span: TraceContext) -> OutRecord:
+    headers = [(TRACEPARENT, span.traceparent().encode())]
+    return OutRecord(card_token.encode(), value, partition, headers)
 
 
 def existing_outgoing(row: Written, answer: RecordAnswer) -> Outgoing:

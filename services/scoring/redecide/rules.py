@@ -12,7 +12,7 @@ from fraudstream.rules.rule_set import parse_rule_set
 from fraudstream.settings import KafkaSettings
 from fraudstream.v1.decision_pb2 import Action, Decision
 from fraudstream.v1.rules_pb2 import PublishedRuleSet
-from services.scoring.decision.apply_rules import apply_rules
+from services.scoring.decision.maker import apply_rules
 from services.scoring.decision.rules_follower import load_rule_set, read_rules
 from services.scoring.decision.verdict import Verdict, stand_in
 from services.scoring.reasons.texts import FITS

@@ -21,8 +21,7 @@ from fraudstream.transaction.identity import DIGEST_BYTES, Identity, digest_of, 
 from fraudstream.v1.decision_pb2 import AcceptedTransaction, Decision, Freshness, LogCoordinates
 from fraudstream.v1.transaction_pb2 import Transaction
 from services.features.rebuild.job import Filled, Progress
-from services.features.rebuild.rebuilder import Rebuilder, RebuildParts
-from services.features.rebuild.rebuilder_of import rebuilder_of
+from services.features.rebuild.rebuilder import Rebuilder, RebuildParts, rebuilder_of
 from tests.worlds.accepted_rows import decision_about, token_of, transaction_of
 from tests.worlds.scoring_world import kafka_settings, redis_settings
 from tests.worlds.store_shard import admit

@@ -136,7 +136,7 @@ async def test_scorer_without_the_model_sends_the_alert_with_the_reasons_it_has(
 
     backlog.add(card_shard(0), [outgoing])
     backlog.add(card_shard(0), [outgoing])  # as the sweep does while it waits
-    work = asyncio.create_task(backlog.publish_forever())
+    work = asyncio.create_task(backlog.work_forever())
     async with asyncio.timeout(5):
         await producer.has_some.wait()
     work.cancel()

@@ -11,15 +11,15 @@ import redis.asyncio as redis
 
 from fraudstream.broker.clients import OutRecord
 from fraudstream.settings import KafkaSettings
-from fraudstream.store.shard import RecordRow, ShardRef
+from fraudstream.store.shard import RecordRow
 from fraudstream.store.shard_store import StateStore
 from fraudstream.telemetry.metrics import OUTBOX_SWEPT
 from fraudstream.telemetry.trace_context import TraceContext
 from fraudstream.v1.decision_pb2 import Decision
 from services.scoring.publishing.decision_backlog import PublishBacklog
 from services.scoring.publishing.outbox_hold import OutboxHold
-from services.scoring.publishing.outbox_sweeper import Sweeper, SweepTimes
-from services.scoring.publishing.publisher import Outgoing, Publisher, outgoing_of
+from services.scoring.publishing.outbox_sweeper import Sweeper
+from services.scoring.publishing.publisher import Publisher, outgoing_of
 from services.scoring.shards.card_shards import CardShards
 from tests.worlds.accepted_rows import decision_about, transaction_of
 from tests.worlds.scoring_world import PARTITIONS, card_shard, open_shards, open_store
@@ -44,13 +44,6 @@ class SlowBroker:
         await self.may_answer.wait()
 
 
-class NoLateAlerts:
-    """Takes no alert: none of these decisions asks for one."""
-
-    def add(self, shard: ShardRef, rows: Sequence[Outgoing]) -> None:
-        """Take nothing."""
-
-
 @dataclass
 class Publishing:
     """What one scorer publishes with."""
@@ -59,12 +52,12 @@ class Publishing:
     broker: SlowBroker = field(default_factory=SlowBroker)
 
     def __post_init__(self) -> None:
-        self.publisher = Publisher(self.broker, self.store, KafkaSettings(), NoLateAlerts())
+        self.publisher = Publisher(self.broker, self.store, KafkaSettings(), lambda *_: None)
         self.backlog = PublishBacklog(self.publisher, _ROWS)
         sources = (self.publisher.in_flight, self.backlog.waiting)
         self.hold = OutboxHold(self.store, sources, 1.0)
         shards = CardShards(self.store, PARTITIONS)
-        self.sweeper = Sweeper(self.store, shards, self.publisher, SweepTimes(1_000, _LONG_MS))
+        self.sweeper = Sweeper(self.store, shards, self.publisher, 1_000, _LONG_MS)
 
 
 @pytest.fixture

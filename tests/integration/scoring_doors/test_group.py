@@ -18,7 +18,7 @@ from fraudstream.errors import InvalidSettings
 from fraudstream.v1.scoring_pb2 import ScoreRequest
 from harness.processes import wait_until
 from harness.service_process import ServiceProcess
-from services.scoring.process.ports import reserve_port
+from services.scoring.process.worker_group import reserve_port
 from services.scoring.rpc.calls import RpcService
 from services.scoring.rpc.grants import AccessRole
 from services.scoring.rpc.server import Listener, RpcServer

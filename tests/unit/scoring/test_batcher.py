@@ -14,7 +14,7 @@ from fraudstream.engines.protocol import BUCKETS, GPU_BUCKETS, FloatArray
 from fraudstream.errors import FeatureSpecMismatch, Overloaded
 from fraudstream.models.calibration import Thresholds
 from fraudstream.v1.decision_pb2 import StandInCause
-from services.scoring.decision.feature_arrays import FeatureArrays
+from services.scoring.decision.feature_arrays import FeatureArrays, Layout
 from services.scoring.inference.batcher import MAX_WAITING_BATCHES, Batcher, EngineRows
 from services.scoring.inference.model_scorer import ModelJudge
 from services.scoring.inference.served_model import ServedModel
@@ -276,7 +276,7 @@ async def test_judge_gathers_the_features_that_the_model_needs() -> None:
         vectors = np.array([[0.1, 0.2, 0.3]], np.float32)
         arrays = FeatureArrays(vectors, np.zeros((1, *STEPS), np.float32))
 
-        judged = await judge_with(batcher).judge(arrays, (10, 11, 12), "s")
+        judged = await judge_with(batcher).judge(arrays, Layout((10, 11, 12), "", "s"))
 
         assert judged.verdicts[0].raw_score == pytest.approx(0.3)
 
@@ -287,7 +287,7 @@ async def test_judge_names_what_is_missing() -> None:
         arrays = FeatureArrays(*rows(0.5))
 
         with pytest.raises(FeatureSpecMismatch, match="twelve"):
-            await judge_with(batcher).judge(arrays, (10, 11), "s")
+            await judge_with(batcher).judge(arrays, Layout((10, 11), "", "s"))
 
 
 @pytest.mark.parametrize("number", [float("nan"), float("inf"), -0.5, 1.5])
@@ -297,7 +297,9 @@ async def test_score_that_is_none_becomes_a_stand_in_of_its_row_only(number: flo
         vectors = np.array([[0, 0, 0.25], [0, 0, number]], np.float32)
         arrays = FeatureArrays(vectors, np.zeros((2, *STEPS), np.float32))
 
-        good, bad = (await judge_with(batcher).judge(arrays, (10, 11, 12), "s")).verdicts
+        good, bad = (
+            await judge_with(batcher).judge(arrays, Layout((10, 11, 12), "", "s"))
+        ).verdicts
 
         assert (good.is_stand_in, good.engine_version) == (False, "numpy")
         assert bad.engine_version == ""
@@ -311,7 +313,7 @@ async def test_engine_that_fails_leaves_stand_ins() -> None:
     async with running(engine) as batcher:
         arrays = FeatureArrays(*rows(0.5, 0.1))
 
-        judged = await judge_with(batcher).judge(arrays, (12, 11), "s")
+        judged = await judge_with(batcher).judge(arrays, Layout((12, 11), "", "s"))
 
         assert [verdict.is_stand_in for verdict in judged.verdicts] == [True, True]
 
@@ -324,6 +326,6 @@ async def test_only_a_known_card_has_habits_to_fit() -> None:
         sequences[1, -2] = 1.0
         arrays = FeatureArrays(np.full((2, 3), 0.1, np.float32), sequences)
 
-        verdicts = (await judge_with(batcher).judge(arrays, (10, 11, 12), "s")).verdicts
+        verdicts = (await judge_with(batcher).judge(arrays, Layout((10, 11, 12), "", "s"))).verdicts
 
         assert [each.why.reasons[0].code for each in verdicts] == ["NO_HISTORY", "FITS_HABITS"]

@@ -23,7 +23,7 @@ from fraudstream.models.calibration import Thresholds
 from fraudstream.settings import KafkaSettings
 from fraudstream.v1.decision_pb2 import Decision
 from services.scoring.after.shadow_scorer import ShadowScorer
-from services.scoring.decision.feature_arrays import FeatureArrays
+from services.scoring.decision.feature_arrays import FeatureArrays, Layout
 from services.scoring.decision.message import Subject
 from services.scoring.inference.batcher import Batcher
 from services.scoring.inference.model_scorer import ModelJudge
@@ -34,6 +34,7 @@ from services.scoring.stream.request import read_subject
 from tests.fakes.fake_engine import FakeEngine
 from tests.worlds.scoring_world import card_token, feature_rows, some_transaction
 
+LAYOUT = Layout.of(FEATURE_HASHES, SEQUENCE_HASH)
 CARDS = [card_token(number) for number in range(40)]
 SHAPE = (len(CARDS), SEQUENCE_LENGTH, len(SEQUENCE_CHANNELS))
 ARRAYS = FeatureArrays(
@@ -69,7 +70,7 @@ class World:
 
     async def deciders(self) -> list[str]:
         """Return which model decides each card."""
-        judged = await self.judge.judge(ARRAYS, CARDS, FEATURE_HASHES, SEQUENCE_HASH)
+        judged = await self.judge.judge(ARRAYS, CARDS, LAYOUT)
         return [verdict.model_hash for verdict in judged.verdicts]
 
 
@@ -210,7 +211,7 @@ def shadowed(outcome: str) -> float:
 
 async def until_sent(scorer: ShadowScorer, broker: FakeBroker) -> None:
     """Let shadows score until the broker was asked once more."""
-    work = asyncio.create_task(scorer.score_forever())
+    work = asyncio.create_task(scorer.work_forever())
     async with asyncio.timeout(10):
         await broker.calls.get()
     work.cancel()
@@ -265,4 +266,4 @@ async def test_nothing_is_kept_where_there_is_no_challenger(world: World) -> Non
 
     scorer.add([decided(1)] * 10)
 
-    assert not scorer._waiting
+    assert not scorer._items

@@ -8,7 +8,7 @@ import pytest
 from fraudstream.features.catalogue import FEATURE_HASHES, FEATURE_NAMES
 from fraudstream.rules.program import RuleProgram
 from fraudstream.v1.decision_pb2 import Action, Decision, Reason, StandInCause
-from services.scoring.decision.apply_rules import apply_rules
+from services.scoring.decision.maker import apply_rules
 from services.scoring.decision.verdict import Verdict, stand_in
 from services.scoring.reasons.explanation import Explanation
 from services.scoring.reasons.texts import FITS_HABITS, NO_HISTORY
