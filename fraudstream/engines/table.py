@@ -36,12 +36,7 @@ class EngineOrder:
     cache_folder: Path = Path()
 
     def open(self, onnx: bytes) -> Engine:
-        """Return the engine of an ONNX file.
-
-        Raises:
-            EngineFailed: It cannot be opened now.
-            ModelRefused: It cannot serve this model.
-        """
+        """Return the engine of an ONNX file; `EngineFailed` or `ModelRefused` says why not."""
         return ENGINES[self.kind].open(onnx, self)
 
 

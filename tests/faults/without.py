@@ -14,15 +14,15 @@ from aiokafka import ConsumerRecord
 from fraudstream.broker.log_reader import Lots
 from fraudstream.errors import BrokerUnavailable, ModelNotLoaded
 from fraudstream.store.generations import Generations
-from fraudstream.store.shard import RecordRow, ShardRef, pack_claim
+from fraudstream.store.shard import ShardRef, pack_claim
 from fraudstream.store.shard_store import RECORD_LIFE_S, StateStore, StoredValue
-from fraudstream.telemetry.trace_context import TraceContext
 from fraudstream.v1.decision_pb2 import Decision
 from fraudstream.v1.scoring_pb2 import FeatureBatchRequest
 from services.features.rebuild.card_filler import CardFiller
 from services.features.roles.card import CardRole
 from services.features.rows.accepted_rows import AcceptedRow
 from services.features.rows.card_batch import CardBatch
+from services.scoring.decision.recorded import Written
 from services.scoring.publishing.publisher import Publisher
 from tests.faults.memory_store import Removals
 from tests.faults.processes import BeatingSender, Classes, LocalScoring
@@ -227,11 +227,9 @@ class DeafToConflicts(LocalScoring):
 class AnswersFirst(Publisher):
     """Does not wait for the accepted row of a provisional decision."""
 
-    async def publish_provisional(
-        self, partition: int, decisions: Sequence[tuple[Decision, RecordRow, TraceContext]]
-    ) -> None:
+    async def publish_provisional(self, partition: int, rows: Sequence[Written]) -> None:
         """Publish some time."""
-        sending = super().publish_provisional(partition, decisions)
+        sending = super().publish_provisional(partition, rows)
         self._sending = asyncio.get_running_loop().create_task(sending)
 
 

@@ -30,8 +30,7 @@ from fraudstream.store.shard import Role
 from fraudstream.store.shard_store import StateStore
 from fraudstream.telemetry.spans import Telemetry
 from fraudstream.topics import ACCEPTED, DLQ, ENTITIES, LABELS, Topic
-from services.features.process.log_watch import watch_topics
-from services.features.process.watchdog import Watchdog, end_process
+from services.features.process.watchdog import Watchdog, end_process, watch_topics
 from services.features.rebuild.background import Mender
 from services.features.rebuild.job import Progress
 from services.features.rebuild.rebuilder import RebuildParts, rebuilder_of

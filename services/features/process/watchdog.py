@@ -1,4 +1,7 @@
-"""Ends the process when its stream stands still: a fresh one reads on where the markers stand."""
+"""Ends the process when its stream stands still, or its topics are not as it found them.
+
+A fresh one reads on where the markers stand.
+"""
 
 from __future__ import annotations
 
@@ -9,13 +12,18 @@ import time
 from collections.abc import Callable
 from typing import Final
 
+from fraudstream.broker.topics_at_start import LOOK_S, TopicsAtStart
+from fraudstream.errors import BrokerUnavailable, LogReplaced
+
 EXIT_TEMPORARY: Final = 75
 _LOOK_S: Final = 1.0
+
+_LOG: Final = logging.getLogger(__name__)
 
 
 def end_process(exit_code: int, message: str) -> None:
     """End the process at once: a crash leaves nothing behind that a fresh one would not mend."""
-    logging.getLogger(__name__).critical("%s: the process ends (%d)", message, exit_code)
+    _LOG.critical("%s: the process ends (%d)", message, exit_code)
     os._exit(exit_code)
 
 
@@ -52,3 +60,24 @@ class Watchdog:
                 seen, since = now, time.monotonic()
             elif time.monotonic() - since > self._limit_s:
                 end_process(EXIT_TEMPORARY, f"lag and no progress for {self._limit_s:g} s")
+
+
+def watch_topics(topics: TopicsAtStart, end: Callable[[int, str], None]) -> None:
+    """Look now and then, from a thread of its own.
+
+    Args:
+        topics: The topics, as they were at the start.
+        end: Ends the process with an exit code, because of what the message says.
+    """
+
+    def watch() -> None:
+        never = threading.Event()
+        while not never.wait(LOOK_S):
+            try:
+                topics.refuse_changes()
+            except BrokerUnavailable as exc:
+                _LOG.info("%s", exc)
+            except LogReplaced as exc:
+                end(EXIT_TEMPORARY, str(exc))
+
+    threading.Thread(target=watch, name="log watch", daemon=True).start()

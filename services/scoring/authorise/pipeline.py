@@ -16,7 +16,12 @@ from typing import Final
 import numpy as np
 
 from fraudstream.errors import FraudStreamError, OnlineStoreUnavailable, Overloaded, ShardClosed
-from fraudstream.features.catalogue import FEATURE_HASHES, FEATURE_SET_HASH, SEQUENCE_HASH
+from fraudstream.features.catalogue import (
+    FEATURE_HASHES,
+    FEATURE_SET_HASH,
+    SEQUENCE_HASH,
+    SEQUENCE_LENGTH,
+)
 from fraudstream.store.shard import AdmitOutcome
 from fraudstream.v1.decision_pb2 import Decision, Freshness, StageTimings, StandInCause
 from services.scoring.after.metrics import Observer
@@ -201,8 +206,10 @@ class FrontDoor:
         if not found:
             return
         arrays = FeatureArrays(
-            np.stack([features.vector for features in found]),
-            np.stack([features.sequence for features in found]),
+            np.concatenate([each.vector for each in found]).reshape(len(found), -1),
+            np.concatenate([each.sequence for each in found]).reshape(
+                len(found), SEQUENCE_LENGTH, -1
+            ),
         )
         subjects = [case.subject() for case in cases]
         try:

@@ -239,10 +239,7 @@ class DoorRecords:
     async def _send_lot(self, partition: int, lot: Sequence[Written]) -> None:
         self._waiting += len(lot)
         try:
-            await self._publisher.publish_provisional(
-                partition,
-                [(written.decision, written.row, written.subject.span) for written in lot],
-            )
+            await self._publisher.publish_provisional(partition, lot)
         finally:
             self._waiting -= len(lot)
 

@@ -97,11 +97,7 @@ class DecisionMaker:
     ) -> tuple[list[Verdict], str]:
         """Return verdicts with their actions, all by one rule set, and the hash of that.
 
-        Args:
-            rows: What they are about.
-            verdicts: Of the models.
-            vectors: float32 [F], None only for a stand-in.
-            layout: What the vectors hold.
+        A vector, float32 [F], is None only for a stand-in.
 
         Raises:
             FeatureSpecMismatch: A rule needs a feature that was not sent.

@@ -113,13 +113,11 @@ class LineUpJudge:
         champion, canary = line_up.champion, line_up.canary
         if champion is None:
             return Judged([_NO_MODEL] * len(cards))
-        if canary is None:
+        places = canary.places(cards) if canary and _can_read(canary.judge, layout) else []
+        if canary is None or not places:
             with champion.used():
                 return await champion.judge(arrays, layout)
-        places = canary.places(cards) if _can_read(canary.judge, layout) else []
         with champion.used(), canary.judge.used():
-            if not places:
-                return await champion.judge(arrays, layout)
             rest = sorted(set(range(len(cards))) - set(places))
             lots = [(canary.judge, places), *([(champion, rest)] if rest else [])]
             judged = await asyncio.gather(

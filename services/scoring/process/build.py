@@ -15,7 +15,7 @@ import grpc
 from fraudstream.broker.clients import BatchProducer
 from fraudstream.broker.quarantine import open_quarantine
 from fraudstream.broker.topics_at_start import TopicsAtStart
-from fraudstream.broker.wire.record_keys import RecordKeys, hold_as
+from fraudstream.broker.wire.record_keys import hold_as
 from fraudstream.engines.protocol import Precision
 from fraudstream.engines.table import FIRST, EngineOrder
 from fraudstream.errors import InvalidSettings, OnlineStoreUnavailable
@@ -47,7 +47,7 @@ from services.scoring.inference.batcher import Batcher
 from services.scoring.inference.ledger_follower import ModelFollower
 from services.scoring.inference.model_source import ModelSource, cpu_class, open_repository
 from services.scoring.inference.serving_models import LineUp, LineUpJudge
-from services.scoring.process.lifecycle import Connections, ScoringService, Workers
+from services.scoring.process.lifecycle import Connections, ScoringService, Workers, watch_topics
 from services.scoring.publishing.alert_backlog import AlertBacklog
 from services.scoring.publishing.decision_backlog import PublishBacklog
 from services.scoring.publishing.outbox_hold import OutboxHold
@@ -99,7 +99,8 @@ async def build(settings: ServiceSettings, *, is_shared: bool = False) -> Scorin
         OnlineStoreUnavailable: The store does not answer.
         BrokerUnavailable: The broker does not.
     """
-    seal = _seal(hold_as(settings.kafka, "scoring"))
+    keys = hold_as(settings.kafka, "scoring")
+    seal = Seal(keys.store_keys("scoring") if keys else None, epoch_ms)
     listeners = _listeners(settings.scoring, is_shared=is_shared)
     rates = open_rate_table(settings.rates.table_file)
     models = await _models(settings.scoring, rates.reference_currency)
@@ -132,24 +133,23 @@ async def build(settings: ServiceSettings, *, is_shared: bool = False) -> Scorin
     )
     waiting = (publisher.in_flight, backlog.waiting, alerts.waiting)
     rescorer = Rescorer(maker, connections.producer, settings.kafka, epoch_ms)
-    workers = Workers(
-        batcher=models.batcher,
-        follower=models.follower,
-        shadows=shadows,
-        backlog=backlog,
-        alerts=alerts,
-        sweeper=Sweeper(
-            store,
-            CardShards(store, partitions.cards),
-            publisher,
-            settings.scoring.sweep_every_ms,
-            settings.scoring.sweep_after_ms,
-        ),
-        topics=connections.topics,
-        hold=OutboxHold(store, waiting, settings.scoring.sweep_after_ms / 3000),
-        rescorer=rescorer,
-        follow_rules=functools.partial(follower.follow_forever, rules),
+    sweeper = Sweeper(
+        store,
+        CardShards(store, partitions.cards),
+        publisher,
+        settings.scoring.sweep_every_ms,
+        settings.scoring.sweep_after_ms,
     )
+    others = (
+        shadows.work_forever,
+        alerts.work_forever,
+        sweeper.sweep_forever,
+        OutboxHold(store, waiting, settings.scoring.sweep_after_ms / 3000).hold_forever,
+        functools.partial(watch_topics, connections.topics),
+        rescorer.rescore_forever,
+        functools.partial(follower.follow_forever, rules),
+    )
+    workers = Workers(models.batcher, models.follower, backlog, others)
     scoring, internal = map(RpcServer, services, listeners)
     return ScoringService((scoring, internal), workers, connections, settings.scoring.grace_s)
 
@@ -208,10 +208,6 @@ def _tokeniser(settings: ScoringSettings) -> Tokeniser | None:
     keys = TokenKeys.load(path)
     _LOG.info("card tokens are made with key %s, check value %s", keys.active, keys.check_value)
     return Tokeniser(keys, key_ids(others))
-
-
-def _seal(keys: RecordKeys | None) -> Seal:
-    return Seal(keys.store_keys("scoring") if keys else None, epoch_ms)
 
 
 async def _connect(settings: ServiceSettings, seal: Seal) -> tuple[Connections, _Partitions]:

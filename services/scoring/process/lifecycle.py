@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
@@ -14,14 +14,9 @@ from fraudstream.broker.clients import BatchProducer
 from fraudstream.broker.topics_at_start import LOOK_S, TopicsAtStart
 from fraudstream.errors import BrokerUnavailable
 from fraudstream.telemetry.spans import Telemetry
-from services.scoring.after.rescorer import Rescorer
-from services.scoring.after.shadow_scorer import ShadowScorer
 from services.scoring.inference.batcher import Batcher
 from services.scoring.inference.ledger_follower import ModelFollower
-from services.scoring.publishing.alert_backlog import AlertBacklog
 from services.scoring.publishing.decision_backlog import PublishBacklog
-from services.scoring.publishing.outbox_hold import OutboxHold
-from services.scoring.publishing.outbox_sweeper import Sweeper
 from services.scoring.rpc.server import RpcServer
 from services.scoring.shards.sealed_store import SealedStore
 
@@ -39,42 +34,20 @@ class Workers:
     Attributes:
         batcher: In front of the engine thread.
         follower: Keeps the models at what the ledger says; None where there is none.
-        shadows: Has challengers score what was decided.
         backlog: Publishes what callers were answered.
-        alerts: Publishes alerts that waited for their reasons.
-        sweeper: Publishes what dead scorers left.
-        hold: Keeps other sweepers from what waits here.
-        topics: The topics of the card: given more partitions they end the service.
-        rescorer: Scores what stand-ins decided.
-        follow_rules: Swaps in the rules that are published.
+        others: What else runs for as long as the service does.
     """
 
     batcher: Batcher
     follower: ModelFollower | None
-    shadows: ShadowScorer
     backlog: PublishBacklog
-    alerts: AlertBacklog
-    sweeper: Sweeper
-    hold: OutboxHold
-    topics: TopicsAtStart
-    rescorer: Rescorer
-    follow_rules: Callable[[], Coroutine[Any, Any, None]]
+    others: Sequence[Callable[[], Coroutine[Any, Any, None]]]
 
     def tasks(self) -> list[Coroutine[Any, Any, None]]:
         """Return what runs for as long as the service does."""
-        following = [self.follower.follow_forever()] if self.follower else []
-        return [
-            *following,
-            self.batcher.score_forever(),
-            self.shadows.work_forever(),
-            self.backlog.work_forever(),
-            self.alerts.work_forever(),
-            self.sweeper.sweep_forever(),
-            self.hold.hold_forever(),
-            _watch(self.topics),
-            self.rescorer.rescore_forever(),
-            self.follow_rules(),
-        ]
+        following = [self.follower.follow_forever] if self.follower else []
+        work = (*following, self.batcher.score_forever, self.backlog.work_forever, *self.others)
+        return [begin() for begin in work]
 
     async def close(self) -> None:
         """Close the engines and their thread, after the tasks have ended."""
@@ -84,8 +57,8 @@ class Workers:
         self.batcher.close()
 
 
-async def _watch(topics: TopicsAtStart) -> None:
-    """Look at the topics now and then, in a thread.
+async def watch_topics(topics: TopicsAtStart) -> None:
+    """Look now and then, in a thread, whether a topic was given more partitions.
 
     Raises:
         LogReplaced: One has another partition count.

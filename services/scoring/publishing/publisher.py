@@ -168,9 +168,7 @@ class Publisher:
         if records:
             await self._producer.send(self._stand_ins, records)
 
-    async def publish_provisional(
-        self, partition: int, decisions: Sequence[tuple[Decision, RecordRow, TraceContext]]
-    ) -> None:
+    async def publish_provisional(self, partition: int, rows: Sequence[Written]) -> None:
         """Publish the accepted rows that carry decisions which no store could record.
 
         Raises:
@@ -178,9 +176,12 @@ class Publisher:
         """
         records = [
             _record(
-                decision.card_token, accepted_row(decision.transaction, row.value), partition, span
+                row.decision.card_token,
+                accepted_row(row.decision.transaction, row.row.value),
+                partition,
+                row.subject.span,
             )
-            for decision, row, span in decisions
+            for row in rows
         ]
         await self._producer.send(self._accepted, records)
 

@@ -39,13 +39,7 @@ _Answered = tuple[Written, RecordAnswer]
 
 @dataclass(frozen=True, slots=True)
 class StreamTerms:
-    """What the rows of the stream are held to.
-
-    Attributes:
-        partitions: Of the accepted topic: the number of card shards.
-        rate_table: Version of the table that converts the amounts of the other door.
-        sample_ratio: Share of new traces that are kept.
-    """
+    """Number of card shards, the other door's rate table, and the share of traces that is kept."""
 
     partitions: int
     rate_table: str
