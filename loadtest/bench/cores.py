@@ -23,19 +23,10 @@ class Cores:
     rest: frozenset[int]
 
     @classmethod
-    def share(cls, cores: Set[int]) -> Self:
-        """Return who gets which of some cores, at least two.
-
-        >>> Cores.share({4, 6}).rest == Cores.share({4, 6}).generator
-        True
-        """
-        server, generator, *rest = sorted(cores)
-        return cls(frozenset({server}), frozenset({generator}), frozenset(rest or {generator}))
-
-    @classmethod
     def of_this_process(cls) -> Self:
-        """Return who gets which of the cores that this process may use."""
-        return cls.share(os.sched_getaffinity(0))
+        """Return who gets which of the cores that this process may use, at least two."""
+        server, generator, *rest = sorted(os.sched_getaffinity(0))
+        return cls(frozenset({server}), frozenset({generator}), frozenset(rest or {generator}))
 
 
 def lacking_for_cores(_: object = None) -> str:

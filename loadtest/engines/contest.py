@@ -66,21 +66,16 @@ def best_vs_eager(entries: Sequence[Entry], batch: int) -> float | None:
     >>> best_vs_eager(speeds, 64)
     2.5
     """
-    eager = [entry.speeds[batch].median for entry in entries if _is_eager(entry) and entry.speeds]
+    found = [entry for entry in entries if entry.speeds and entry.name == EAGER]
+    eager = [entry.speeds[batch].median for entry in found]
     best = best_speed(entries, batch)
     return best / max(eager) if eager and best else None
 
 
 def best_speed(entries: Sequence[Entry], batch: int) -> float:
     """Return the rows a second of the fastest engine that is not PyTorch eager; 0 for none."""
-    return max(
-        (entry.speeds[batch].median for entry in entries if entry.speeds and not _is_eager(entry)),
-        default=0.0,
-    )
-
-
-def _is_eager(entry: Entry) -> bool:
-    return entry.name == EAGER
+    others = [entry for entry in entries if entry.speeds and entry.name != EAGER]
+    return max((entry.speeds[batch].median for entry in others), default=0.0)
 
 
 def _open(each: Contestant, subject: Subject, entry: Entry, *, is_gpu: bool) -> Engine | None:

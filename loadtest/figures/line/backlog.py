@@ -50,13 +50,8 @@ def raw_rows(settings: SimulationSettings, partitions: int) -> Iterator[BacklogR
     """Yield good records of the raw topic, without end; some banks send JSON, others Protobuf."""
     orderly = Disorder(duplicate=0.0, conflict=0.0, bad=0.0)
     for raw in raw_records(live_traffic(settings), orderly, settings.seed):
-        record = OutRecord(
-            raw.key,
-            raw.value,
-            partition_of(raw.key, partitions),
-            headers=raw.headers,
-            timestamp_ms=raw.event_time_ms,
-        )
+        partition, time_ms = partition_of(raw.key, partitions), raw.event_time_ms
+        record = OutRecord(raw.key, raw.value, partition, raw.headers, time_ms)
         yield BacklogRow(raw.bank_id, raw.transaction_id, record)
 
 
@@ -77,11 +72,6 @@ def accepted_rows(
         )
         key = transaction.card_token.encode()
         trace = TraceContext.start(_SAMPLE_RATIO).traceparent().encode()
-        record = OutRecord(
-            key,
-            accepted.SerializeToString(),
-            partition_of(key, partitions),
-            headers=[(TRACEPARENT, trace)],
-            timestamp_ms=event_time_ms,
-        )
+        value, headers = accepted.SerializeToString(), [(TRACEPARENT, trace)]
+        record = OutRecord(key, value, partition_of(key, partitions), headers, event_time_ms)
         yield BacklogRow(transaction.bank_id, transaction.transaction_id, record)
