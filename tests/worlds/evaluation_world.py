@@ -10,9 +10,9 @@ from types import ModuleType
 import numpy as np
 
 from training.dataset import Examples
-from training.evaluation.configured import ConfiguredTrainer
 from training.evaluation.folds import PlatformPlan, TestedFold, cut_platform, platform_starts
 from training.evaluation.material import Material, simulator_material
+from training.evaluation.registry import ConfiguredTrainer
 from training.evaluation.trainers import FoldTask, RawScores, Scorer, score_by_two_fits
 from training.metrics import Floats
 from training.simulator.simulate import SimulationSettings

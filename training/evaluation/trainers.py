@@ -1,6 +1,6 @@
 """What can be evaluated: a trainer learns from a fold's slices and scores the later ones.
 
-The baselines that are always shown stand here, the models of the configurations in `configured.py`.
+The baselines that are always shown stand here, the models of the configurations in `registry.py`.
 A trainer never sees the test's labels, and its calibration is fitted elsewhere,
 to the scores that it gives rows which it did not learn from.
 """
