@@ -20,9 +20,9 @@ from fraudstream.features.catalogue import (
 _HEAD: Final = f"""\
 # Features
 
-Made by `python -m fraudstream.tools.feature_table > docs/features.md` from
-`fraudstream/features/catalogue.py`; a test fails where the two differ. The order is that of the
-vector. A missing value is NaN. A hash names what a feature computes, whatever it is called.
+`python -m fraudstream.tools.feature_table > docs/features.md` makes this page from
+`fraudstream/features/catalogue.py`; a test fails if the two differ. The order is that of the
+vector. A missing value is NaN. A hash names a feature's computation, whatever the feature's name.
 
 Kernel version {KERNEL_VERSION}; feature set `{FEATURE_SET_HASH}`; labels are read {LABEL_DELAY_D}
 days after the quarter of a day of their transaction, and by whole days before that.
@@ -34,11 +34,12 @@ days after the quarter of a day of their transaction, and by whole days before t
 _FOOT: Final = f"""
 ## What windows of a card hold
 
-A card's windows are sums of buckets: an hour is 12 buckets of 5 minutes, 24 hours are 24 of an
-hour, 7 and 30 days are so many of a day (UTC). The row's own bucket is one of them, so a window
-reaches back to the begin of its oldest bucket, not to the row's time of day: it never holds a
-purchase that an exact window would not, and misses those of up to one bucket at its far end. Stream
-and training set count alike. Against a recount of (t - window, t], 75 days, rows from day 35 on:
+A card's windows are sums of buckets: an hour is 12 buckets of 5 minutes, 24 hours are 24 buckets
+of an hour, 7 and 30 days are 7 and 30 buckets of a day (UTC). The row's own bucket is one of them,
+so a window reaches back to the start of its oldest bucket, not to the row's time of day. It never
+holds a purchase that an exact window would not hold, and misses up to one bucket of purchases at
+its far end. Stream and training set count alike. Against a recount of (t - window, t], 75 days,
+rows from day 35 on:
 
 | cards | 1 h | 24 h | 7 d | 30 d |
 |---|---|---|---|---|
@@ -47,13 +48,13 @@ and training set count alike. Against a recount of (t - window, t], 75 days, row
 | one card, 50 a day | 91.9 %, -2.8 % | 43.4 %, -2.0 % | 1.9 %, -7.1 % | 1.9 %, -1.7 % |
 | one card, 500 a day | 47.2 %, -4.0 % | 4.6 %, -2.1 % | 0.2 %, -7.2 % | 0.2 %, -1.7 % |
 
-The first number is the share of rows whose count is exact, the second what is missing in all.
-Counts that are exact at the edge would be another kernel version, with other states.
+The first number is the share of rows with an exact count, the second the missing share of all
+purchases. Counts that are exact at the edge need another kernel version, with other states.
 
 ## Sequence
 
 The card's last {SEQUENCE_LENGTH} transactions in order of arrival, the row itself last; hash
-`{SEQUENCE_HASH}`. Padding stands in front: all zero, `seconds_before` -1.
+`{SEQUENCE_HASH}`. Padding is in front: all zero, `seconds_before` -1.
 Channels: {", ".join(f"`{name}`" for name in SEQUENCE_CHANNELS)}.
 """
 
