@@ -82,7 +82,7 @@ ACCEPTED_COLUMNS: Final = (
     Column("latitude", REAL, "degrees north", NULL),
     Column("longitude", REAL, "degrees east", NULL),
     Column("log_partition", pa.int32(), "partition of `transactions.accepted.v1`", "0"),
-    Column("log_offset", WHOLE, "offset in the partition", "the row's place in the file"),
+    Column("log_offset", WHOLE, "offset in the partition", "the row's index in the file"),
 )
 
 ACCEPTED_SCHEMA: Final = pa.schema([(column.name, column.type) for column in ACCEPTED_COLUMNS])
