@@ -70,8 +70,8 @@ def test_bounds_are_those_of_the_code() -> None:
     """A bound that is not kept is no bound."""
     assert (
         f"Bounds: {rule_set.MAX_BYTES >> 10} KiB, {rule_set.MAX_RULES} rules, {tokens.MAX_TOKENS} "
-        f"words and marks a condition and {MAX_TOKENS:,} in all, {tokens.MAX_NESTING} brackets "
-        f"within each other, {rule_set.MAX_LISTS} lists, {rule_set.MAX_ENTRIES:,} entries. "
+        f"words and marks a condition and {MAX_TOKENS:,} in all, {tokens.MAX_NESTING} nested "
+        f"brackets, {rule_set.MAX_LISTS} lists, {rule_set.MAX_ENTRIES:,} entries. "
         "Keys have a few parts, not thousands."
     ) in PAGE
 
