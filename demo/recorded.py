@@ -58,7 +58,7 @@ class Recorded:
         return Past(labelled, tokens, [HANDBOOK_BANK] * len(tokens))
 
     def rows_between(self, from_ms: int, until_ms: int) -> list[int]:
-        """Return the places of the rows of a span, in time order."""
+        """Return the indices of the rows of a span, in time order."""
         times = self.history.event_time_ms
         return [int(row) for row in np.flatnonzero((times >= from_ms) & (times < until_ms))]
 
@@ -97,7 +97,7 @@ class Recorded:
         )
 
     def labels_after(self, after_ms: int) -> list[int]:
-        """Return the places of frauds whose labels arrive after a moment, in arrival order."""
+        """Return the indices of frauds whose labels arrive after a moment, in arrival order."""
         arrival = self.history.label_arrival_ms
         rows = np.flatnonzero(arrival > after_ms)
         return [int(row) for row in rows[np.argsort(arrival[rows], kind="stable")]]

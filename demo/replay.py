@@ -301,12 +301,12 @@ def _measure(
         history.event_time_ms, history.history.card, history.is_fraud, options.fold
     )
     tested = [row for row in rows if kept[row] and str(ids[row]) in answers]
-    places = np.array(tested, np.int64)
+    indices = np.array(tested, np.int64)
     scored = Scored(
         np.array([answers[str(ids[row])].score for row in tested]),
-        history.is_fraud[places],
-        history.event_time_ms[places],
-        history.history.card[places],
+        history.is_fraud[indices],
+        history.event_time_ms[indices],
+        history.history.card[indices],
     )
     figures = summarise(scored)
     stale = sum(answer.is_stale for answer in answers.values())

@@ -40,12 +40,16 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class Position:
     """Where the broker put the record that was sent."""
 
     topic: str
     partition: int
     offset: int
+
+    def __str__(self) -> str:
+        """Return it as messages say it."""
+        return f"{self.topic}, partition {self.partition}, offset {self.offset}"
 
 
 def send_sample(sample: Path, folder: Path) -> int:
@@ -65,9 +69,9 @@ def send_sample(sample: Path, folder: Path) -> int:
     value = read_sample(sample, epoch_ms())
     settings = _settings_of_line(folder)
     with LogReader(settings, [DECISIONS, DLQ, LATE], from_end=True) as reader:
-        place = _send(settings, value)
-        print(f"sent {sample} to {place.topic}, partition {place.partition}, offset {place.offset}")
-        answer = _await_answer(settings, reader, place, _id_in(value))
+        position = _send(settings, value)
+        print(f"sent {sample} to {position}")
+        answer = _await_answer(settings, reader, position, _id_in(value))
     print(answer.words)
     return answer.exit_code
 
@@ -92,7 +96,7 @@ def _settings_of_line(folder: Path) -> KafkaSettings:
     return settings
 
 
-def _send(settings: KafkaSettings, value: bytes) -> Place:
+def _send(settings: KafkaSettings, value: bytes) -> Position:
     producer = KafkaProducer(**kafka_python_producer_options(settings))
     try:
         sent = producer.send(
@@ -102,7 +106,7 @@ def _send(settings: KafkaSettings, value: bytes) -> Place:
         raise broker_fault(settings, exc, "sending the sample") from exc
     finally:
         producer.close(timeout=5)
-    return Place(sent.topic, sent.partition, sent.offset)
+    return Position(sent.topic, sent.partition, sent.offset)
 
 
 def _id_in(value: bytes) -> tuple[str, str]:
@@ -115,13 +119,13 @@ def _id_in(value: bytes) -> tuple[str, str]:
 
 
 def _await_answer(
-    settings: KafkaSettings, reader: LogReader, place: Place, wanted: tuple[str, str]
+    settings: KafkaSettings, reader: LogReader, position: Position, wanted: tuple[str, str]
 ) -> Answer:
     """Return what became of the record."""
     gives_up_at = time.monotonic() + ANSWER_TIMEOUT_S
     while time.monotonic() < gives_up_at:
         for record in reader.poll(0.2):
-            answer = _answer_if_ours(settings, record, place, wanted)
+            answer = _answer_if_ours(settings, record, position, wanted)
             if answer is not None:
                 return answer
     raise NothingRuns(
@@ -131,7 +135,7 @@ def _await_answer(
 
 
 def _answer_if_ours(
-    settings: KafkaSettings, record: LogRecord, place: Place, wanted: tuple[str, str]
+    settings: KafkaSettings, record: LogRecord, position: Position, wanted: tuple[str, str]
 ) -> Answer | None:
     if record.topic == settings.topic(DECISIONS):
         decision = Decision.FromString(record.value)
@@ -142,7 +146,7 @@ def _answer_if_ours(
         is_ours = (late.bank_id, late.transaction_id) == wanted
         words = "late      older than the lateness bound, no decision"
         return Answer(words, os.EX_DATAERR) if is_ours else None
-    if record.key != f"{place.topic}/{place.partition}/{place.offset}".encode():
+    if record.key != f"{position.topic}/{position.partition}/{position.offset}".encode():
         return None
     return Answer(dead_letter_words(record.headers, record.value), os.EX_DATAERR)
 

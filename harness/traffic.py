@@ -83,12 +83,12 @@ def raw_records(
     for simulated in traffic:
         yield _record(Sent.FRESH, simulated.transaction, simulated.is_fraud)
         recent.append(simulated)
-        place = int(np.searchsorted(shares, rng.random(), side="right"))
-        if place >= len(shares):
+        index = int(np.searchsorted(shares, rng.random(), side="right"))
+        if index >= len(shares):
             continue
         earlier = recent[int(rng.integers(len(recent)))]
         due_ms = simulated.transaction.event_time_ms
-        kind = (Sent.DUPLICATE, Sent.CONFLICT, Sent.BAD)[place]
+        kind = (Sent.DUPLICATE, Sent.CONFLICT, Sent.BAD)[index]
         yield _disorderly(kind, earlier, due_ms, int(rng.integers(1 << 30)))
 
 

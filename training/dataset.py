@@ -27,7 +27,7 @@ class Examples:
         event_time_ms: int64 [K].
         card: int64 [K].
         amount_minor: int64 [K], reference minor units.
-        row: int64 [K], place of each in its history.
+        row: int64 [K], index of each in its history.
     """
 
     vectors: NDArray[np.float32]
@@ -47,7 +47,7 @@ class Examples:
         return self.where((self.event_time_ms >= from_ms) & (self.event_time_ms < until_ms))
 
     def where(self, kept: NDArray[np.bool_] | NDArray[np.int64]) -> Examples:
-        """Return the examples that a mask or places name."""
+        """Return the examples that a mask or indices name."""
         return Examples(**{field.name: getattr(self, field.name)[kept] for field in fields(self)})
 
 

@@ -159,10 +159,10 @@ def _daily_hits(scored: Scored, k: int) -> list[tuple[int, int]]:
     found = []
     for each in np.unique(day):
         today = scored.where((day == each) & ~caught[scored.card])
-        cards, place = np.unique(today.card, return_inverse=True)
+        cards, index = np.unique(today.card, return_inverse=True)
         highest = np.full(len(cards), -np.inf)
-        np.maximum.at(highest, place, today.score)
-        hit = np.bincount(place, today.is_fraud, len(cards)) > 0
+        np.maximum.at(highest, index, today.score)
+        hit = np.bincount(index, today.is_fraud, len(cards)) > 0
         top = np.argsort(-highest, kind="stable")[:k]
         caught[cards[top[hit[top]]]] = True
         found.append((int(hit[top].sum()), int(hit.sum())))

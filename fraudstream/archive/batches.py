@@ -64,8 +64,8 @@ def accepted_batch(messages: Sequence[Transaction], rows: LogRows) -> pa.RecordB
     """
     located = [m.location if m.HasField("location") else None for m in messages]
     special: dict[str, Cells] = {
-        "latitude": [place and place.latitude for place in located],
-        "longitude": [place and place.longitude for place in located],
+        "latitude": [each and each.latitude for each in located],
+        "longitude": [each and each.longitude for each in located],
     }
     return _batch(ACCEPTED_SCHEMA, messages, rows.columns() | special)
 
@@ -81,9 +81,9 @@ def decision_batch(messages: Sequence[Decision], rows: LogRows) -> pa.RecordBatc
     special: dict[str, Cells] = {
         "digest": [m.digest or None for m in messages],
         "reason_codes": [[reason.code for reason in m.reasons] for m in messages],
-        "accepted_topic_id": [place and (place.topic_id or None) for place in at],
-        "accepted_partition": [place and place.partition for place in at],
-        "accepted_offset": [place and place.offset for place in at],
+        "accepted_topic_id": [each and (each.topic_id or None) for each in at],
+        "accepted_partition": [each and each.partition for each in at],
+        "accepted_offset": [each and each.offset for each in at],
         "applied_offset": [m.freshness.applied_offset for m in messages],
         "shared_stale": [m.freshness.shared_stale for m in messages],
         "cold_start": [m.freshness.cold_start for m in messages],

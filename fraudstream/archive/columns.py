@@ -206,9 +206,9 @@ def enum_numbers(name: str, column: pa.ChunkedArray) -> npt.NDArray[np.int32]:
         if text not in numbers:
             msg = f"column {name}: expected one of {', '.join(numbers)}, found {text!r}"
             raise InvalidSettings(msg)
-    by_place: npt.NDArray[np.int32] = np.array([*(numbers[text] for text in found), 0], np.int32)
-    places: npt.NDArray[np.int32] = encoded.indices.fill_null(len(found)).to_numpy()
-    return by_place[places]
+    by_index: npt.NDArray[np.int32] = np.array([*(numbers[text] for text in found), 0], np.int32)
+    indices: npt.NDArray[np.int32] = encoded.indices.fill_null(len(found)).to_numpy()
+    return by_index[indices]
 
 
 def check_canonical(schema: pa.Schema) -> None:

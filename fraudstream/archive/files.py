@@ -48,19 +48,19 @@ class ArchiveFile:
     last: int
 
 
-def file_path(folder: Path, log: str, day: date, place: tuple[int, int, int]) -> Path:
+def file_path(folder: Path, log: str, day: date, index: tuple[int, int, int]) -> Path:
     """Return the path of a file.
 
     Args:
         folder: Of the noun: `ROOT/<noun>`.
         log: Topic id, hexadecimal.
         day: UTC day of its first row.
-        place: Partition, first and last offset.
+        index: Partition, first and last offset.
 
     >>> file_path(Path("labels"), "0a", date(2026, 1, 31), (2, 0, 99)).as_posix()
     'labels/log=0a/date=2026-01-31/0002-000000000000-000000000099.parquet'
     """
-    partition, first, last = place
+    partition, first, last = index
     name = f"{partition:04}-{first:012}-{last:012}.parquet"
     return folder / f"log={log}" / f"date={day.isoformat()}" / name
 

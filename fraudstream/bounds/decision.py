@@ -96,7 +96,7 @@ def fault_of_accepted(accepted: AcceptedTransaction, appended_ms: int) -> str:
 
 
 def fault_of_carried(decision: Decision, appended_ms: int) -> str:
-    """Return the first fault of a decision that a row brings: it came by gRPC, so has no place."""
+    """Return the first fault of a decision in a row: it came by gRPC and has no coordinates."""
     return fault_of_decision(decision, appended_ms) or (
         "coordinates" if decision.HasField("coordinates") else ""
     )

@@ -83,7 +83,7 @@ def _fault_of_amount(transaction: Transaction) -> str:
 
 
 def _fault_of_codes(transaction: Transaction) -> str:
-    mcc, country, place = transaction.mcc, transaction.country, transaction.location
+    mcc, country, location = transaction.mcc, transaction.country, transaction.location
     return first_fault(
         (
             (transaction.channel in CHANNELS, "channel"),
@@ -91,8 +91,8 @@ def _fault_of_codes(transaction: Transaction) -> str:
             (not mcc or MCC.fullmatch(mcc) is not None, "mcc"),
             (not country or country in COUNTRIES, "country"),
             (transaction.utc_offset_minutes in UTC_OFFSETS_MINUTES, "utc_offset_minutes"),
-            # NaN is in no interval. Without a place both are 0.
-            (abs(place.latitude) <= LATITUDE, "location"),
-            (abs(place.longitude) <= LONGITUDE, "location"),
+            # NaN is in no interval. Without a location both are 0.
+            (abs(location.latitude) <= LATITUDE, "location"),
+            (abs(location.longitude) <= LONGITUDE, "location"),
         )
     )

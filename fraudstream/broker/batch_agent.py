@@ -202,9 +202,9 @@ class BatchConsumer(driver.Consumer):
 
     async def _work_off(self, records: Records) -> None:
         """Give a poll to the agent until it succeeds, or a rebalance takes it away."""
-        places = [tp for tp in self.assignment() if tp.topic == self.topic]
+        tps = [tp for tp in self.assignment() if tp.topic == self.topic]
         thread = cast(ConsumerThread, self._thread)
-        known = {tp: thread.position_of(tp) for tp in places}
+        known = {tp: thread.position_of(tp) for tp in tps}
         self._read_to = {tp: at for tp, at in known.items() if at is not None}
         for attempt in range(len(_BACKOFF_S) + 1):
             poll = Poll(records)
@@ -222,7 +222,7 @@ class BatchConsumer(driver.Consumer):
                 _LOG.error("a poll failed and is given again: %s", exc, exc_info=trace)
                 await asyncio.sleep(_BACKOFF_S[attempt])
             else:
-                for tp in places:
+                for tp in tps:
                     self._take_note(tp, records.get(tp.partition, ()), finished.get(tp.partition))
                 return
 

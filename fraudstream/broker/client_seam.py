@@ -25,7 +25,7 @@ from kafka import KafkaConsumer
 
 from fraudstream.broker.wire.record_batches import PassOver, RecordBatches, Trusted
 from fraudstream.broker.wire.record_keys import keys_of
-from fraudstream.broker.wire.record_macs import Place
+from fraudstream.broker.wire.record_macs import Origin
 from fraudstream.broker.wire.records import MOST_KEPT_BYTES, Record, Unreadable
 from fraudstream.reject_reasons import QuarantineReason
 from fraudstream.runtime.allowance import MOST_TOLD, Allowance
@@ -36,20 +36,20 @@ _LOG: Final = logging.getLogger(__name__)
 _ALLOWANCE: Final = Allowance(MOST_TOLD)
 
 
-def _note_of(place: Any, begin: int) -> PassOver:
+def _note_of(tp: Any, begin: int) -> PassOver:
     """Return what counts and names the unreadable records of a fetch from `begin`."""
 
     def note(offset: int, found: Unreadable) -> None:
         # A fetch gives whole batches: what lies before its offset was read before.
         if offset >= begin:
-            UNREADABLE_RECORDS.labels(base_name(place.topic)).inc()
-            untold = _ALLOWANCE.take(place.topic)
+            UNREADABLE_RECORDS.labels(base_name(tp.topic)).inc()
+            untold = _ALLOWANCE.take(tp.topic)
             if untold is None:
                 return
             _LOG.error(
                 "%s, partition %d, offset %d cannot be read and is passed over: %s%s",
-                place.topic,
-                place.partition,
+                tp.topic,
+                tp.partition,
                 offset,
                 found.cause,
                 f"; so were {untold} before it" if untold else "",
@@ -67,9 +67,9 @@ class _Refused(NamedTuple):
     value: bytes | None
 
 
-def _trust_of(place: Any, begin: int) -> Trusted | None:
+def _trust_of(tp: Any, begin: int) -> Trusted | None:
     """Return what lets trusted records of a fetch from `begin` through; None where all pass."""
-    keys = keys_of(place.topic)
+    keys = keys_of(tp.topic)
     if keys is None:
         return None
 
@@ -79,10 +79,10 @@ def _trust_of(place: Any, begin: int) -> Trusted | None:
 
         for record in records:
             if record.offset >= begin:
-                refused = _Refused(place.topic, place.partition, record.offset, record.value)
+                refused = _Refused(tp.topic, tp.partition, record.offset, record.value)
                 report(refused, QuarantineReason.UNTRUSTED, cause)
 
-    where = Place(base_name(place.topic), place.partition)
+    where = Origin(base_name(tp.topic), tp.partition)
     return lambda records: keys.trusted(records, where, refuse)
 
 

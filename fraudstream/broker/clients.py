@@ -20,7 +20,7 @@ from kafka import errors as kafka_python_errors
 
 from fraudstream.broker import client_seam
 from fraudstream.broker.wire import record_keys
-from fraudstream.broker.wire.record_macs import MacKey, Place
+from fraudstream.broker.wire.record_macs import MacKey, Origin
 from fraudstream.errors import BrokerUnavailable
 from fraudstream.runtime.clock import epoch_ms
 from fraudstream.settings import KafkaSettings
@@ -295,8 +295,8 @@ class RecordSigner:
         if key is None or not records:
             return records
         last = records[-1]
-        place = Place(base_name(topic), last.partition)
-        mac = key.header(place, epoch_ms(), records)
+        origin = Origin(base_name(topic), last.partition)
+        mac = key.header(origin, epoch_ms(), records)
         return [*records[:-1], last._replace(headers=(*last.headers, mac))]
 
     def _find(self, topic: str) -> MacKey | None:
@@ -326,12 +326,12 @@ class SignedSender:
         timestamp_ms: int | None = None,
         headers: Sequence[tuple[str, bytes]] = (),
     ) -> Any:
-        """Send a record to the partition of its key; return the future of its place."""
+        """Send a record to the partition of its key; return the future of its coordinates."""
         partition = partition_of(key, len(self._producer.partitions_for(topic)))
         return self.send_to(topic, OutRecord(key, value, partition, headers, timestamp_ms))
 
     def send_to(self, topic: str, record: OutRecord) -> Any:
-        """Send a record to the partition that it names; return the future of its place."""
+        """Send a record to the partition that it names; return the future of its coordinates."""
         (signed,) = self._signer.signed(topic, [record])
         return self._producer.send(
             topic,

@@ -41,17 +41,17 @@ def poll_group(consumer: KafkaConsumer, timeout_ms: int, **options: Any) -> dict
     except OffsetOutOfRangeError as exc:
         wanted: Mapping[TopicPartition, int] = exc.args[0]
         begins = consumer.beginning_offsets(list(wanted))
-        for place, offset in wanted.items():
-            note_lost(place, offset, begins[place])
-            consumer.seek(place, begins[place])
+        for tp, offset in wanted.items():
+            note_lost(tp, offset, begins[tp])
+            consumer.seek(tp, begins[tp])
     except LogTruncationError as exc:
         divergent: Mapping[TopicPartition, Any] = exc.divergent_offsets
         begins = consumer.beginning_offsets(list(divergent))
-        for place, end in divergent.items():
-            at = begins[place] if end is None else end.offset
-            where = f"{place.topic}, partition {place.partition}"
+        for tp, end in divergent.items():
+            at = begins[tp] if end is None else end.offset
+            where = f"{tp.topic}, partition {tp.partition}"
             _LOG.error("%s: the broker lost records from offset %d on; reading on there", where, at)
-            consumer.seek(place, at)
+            consumer.seek(tp, at)
     except (CorruptRecordError, UnknownError) as exc:
         # A damaged disk, as where the frame of a batch makes no sense: the client names no offset.
         stands = [
@@ -61,25 +61,25 @@ def poll_group(consumer: KafkaConsumer, timeout_ms: int, **options: Any) -> dict
     return {}
 
 
-def note_lost(place: Any, wanted: int, begin: int) -> None:
+def note_lost(tp: Any, wanted: int, begin: int) -> None:
     """Count and name the offsets that a log no longer has where reading was to go on."""
     if wanted < begin:
-        LOST_OFFSETS.labels(base_name(place.topic)).inc(begin - wanted)
+        LOST_OFFSETS.labels(base_name(tp.topic)).inc(begin - wanted)
         lost = f"{begin - wanted} offsets were deleted before they were read"
     else:
         lost = "the log ends before it: it was made again, or the broker lost records"
-    where = f"{place.topic}, partition {place.partition}"
+    where = f"{tp.topic}, partition {tp.partition}"
     _LOG.error("%s: %s, from %d; reading on at %d", where, lost, wanted, begin)
 
 
 def positions(consumer: KafkaConsumer) -> dict[TopicPartition, int]:
     """Return where reading goes on in each assigned partition, where that is known."""
     found = {}
-    for place in consumer.assignment():
+    for tp in consumer.assignment():
         try:
-            at = consumer.position(place, timeout_ms=0)
+            at = consumer.position(tp, timeout_ms=0)
         except KafkaError:
             continue  # the next poll meets it, and knows what to do
         if at is not None:
-            found[place] = at
+            found[tp] = at
     return found

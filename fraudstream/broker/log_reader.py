@@ -1,6 +1,6 @@
 """Reading topics to their end, from their beginning or from now on, without a consumer group.
 
-The one place that knows when an end is reached, and that the embedded broker is not exact about it.
+Only this module knows when an end is reached, and that the embedded broker is not exact about it.
 """
 
 from __future__ import annotations
@@ -97,13 +97,13 @@ class LogReader:
                 max_partition_fetch_bytes=_fetch_bytes(most_records),
             )
             try:
-                self.places = [
+                self.partitions = [
                     TopicPartition(name, number)
                     for name in names
                     for number in self._partitions(name)
                     if partition in (None, number)
                 ]
-                self._consumer.assign(self.places)
+                self._consumer.assign(self.partitions)
                 self._seek(from_end=from_end)
             except BaseException:
                 self.close()
@@ -127,36 +127,36 @@ class LogReader:
 
     def seek(self, offset: int) -> None:
         """Go on at an offset of the one partition that is read."""
-        (place,) = self.places
-        self._consumer.seek(place, offset)
+        (partition,) = self.partitions
+        self._consumer.seek(partition, offset)
 
     def seek_back(self, offset: int) -> None:
         """Go on at an offset of the one partition that is read, or at its last record before it.
 
         With that record the embedded broker says where the end is.
         """
-        (place,) = self.places
+        (partition,) = self.partitions
         with broker_faults(self._settings, self._task):
-            end = int(self._consumer.end_offsets([place])[place])
+            end = int(self._consumer.end_offsets([partition])[partition])
         if min(offset, end - 1) > 0:
-            self._consumer.seek(place, min(offset, end - 1))
+            self._consumer.seek(partition, min(offset, end - 1))
 
     def first_offset(self) -> int:
         """Return the lowest offset that is kept; more than 0 where earlier records expired."""
         with broker_faults(self._settings, self._task):
-            return int(min(self._consumer.beginning_offsets(self.places).values()))
+            return int(min(self._consumer.beginning_offsets(self.partitions).values()))
 
     def bounds(self) -> list[Bounds]:
-        """Return where each of `places` begins and ends. Reading begins again after it."""
+        """Return where each of `partitions` begins and ends. Reading begins again after it."""
         with broker_faults(self._settings, self._task):
-            begins = self._consumer.beginning_offsets(self.places)
-            ends = self._consumer.end_offsets(self.places)
+            begins = self._consumer.beginning_offsets(self.partitions)
+            ends = self._consumer.end_offsets(self.partitions)
             if self._settings.is_embedded:
-                for place in self.places:
-                    ends[place] = self._true_end(place, begins[place], ends[place])
-                self._consumer.assign(self.places)
-                self._consumer.seek_to_beginning(*self.places)
-        return [Bounds(begins[place], ends[place]) for place in self.places]
+                for partition in self.partitions:
+                    ends[partition] = self._true_end(partition, begins[partition], ends[partition])
+                self._consumer.assign(self.partitions)
+                self._consumer.seek_to_beginning(*self.partitions)
+        return [Bounds(begins[partition], ends[partition]) for partition in self.partitions]
 
     def to_end(self, within_s: float = math.inf) -> Iterator[LogRecord]:
         """Yield every record up to the ends that the partitions have now, however many.
@@ -174,7 +174,7 @@ class LogReader:
     def lots_to_end(self, within_s: float = math.inf) -> Iterator[list[Any]]:
         """Yield the same in lots of one partition, as kafka-python's `ConsumerRecord`."""
         with broker_faults(self._settings, self._task):
-            ends = self._consumer.end_offsets(self.places)
+            ends = self._consumer.end_offsets(self.partitions)
         began = time.monotonic()
         stands, silent_since = self._stands(), began
         while self._is_before(ends):
@@ -197,7 +197,7 @@ class LogReader:
     def _stands(self) -> list[int | None]:
         """Return where reading stands in each partition."""
         with broker_faults(self._settings, self._task):
-            return [self._consumer.position(place) for place in self.places]
+            return [self._consumer.position(partition) for partition in self.partitions]
 
     def _check_silence(self, silent_s: float) -> None:
         if silent_s > _SILENCE_S:
@@ -213,18 +213,18 @@ class LogReader:
         found = self._consumer.highwater if self._settings.is_embedded else ends.get
         with broker_faults(self._settings, self._task):
             return any(
-                self._consumer.position(place) < max(end, found(place) or 0)
-                for place, end in ends.items()
+                self._consumer.position(partition) < max(end, found(partition) or 0)
+                for partition, end in ends.items()
             )
 
-    def _true_end(self, place: TopicPartition, begin: int, end: int) -> int:
+    def _true_end(self, partition: TopicPartition, begin: int, end: int) -> int:
         """Return what the embedded broker says beside the last batch."""
         if end <= begin:
             return end
-        self._consumer.assign([place])
-        self._consumer.seek(place, end - 1)
+        self._consumer.assign([partition])
+        self._consumer.seek(partition, end - 1)
         self._consumer.poll(timeout_ms=_LAST_RECORD_MS, max_records=1)
-        return max(end, self._consumer.highwater(place) or 0)
+        return max(end, self._consumer.highwater(partition) or 0)
 
     def _partitions(self, name: str) -> list[int]:
         found = self._consumer.partitions_for_topic(name)
@@ -237,10 +237,10 @@ class LogReader:
     def _seek(self, *, from_end: bool) -> None:
         """Fix the positions now, so that nothing appended later is missed."""
         if from_end:
-            for place, end in self._consumer.end_offsets(self.places).items():
-                self._consumer.seek(place, end)
+            for partition, end in self._consumer.end_offsets(self.partitions).items():
+                self._consumer.seek(partition, end)
         else:
-            self._consumer.seek_to_beginning(*self.places)
+            self._consumer.seek_to_beginning(*self.partitions)
 
 
 def _record_of(record: Any) -> LogRecord:
@@ -307,7 +307,7 @@ def partition_count(settings: KafkaSettings, topic: Topic) -> int:
         BrokerUnavailable: It does not exist, or the broker does not answer.
     """
     with LogReader(settings, [topic]) as reader:
-        return len(reader.places)
+        return len(reader.partitions)
 
 
 def read_topic(settings: KafkaSettings, topic: Topic) -> list[LogRecord]:

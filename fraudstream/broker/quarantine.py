@@ -126,11 +126,11 @@ class QuarantineWriter:
 
     def is_new(self, record: AnyRecord) -> bool:
         """Take note of a record; return whether this writer was not told of it before."""
-        place = (record.topic, record.partition, record.offset)
+        coordinates = (record.topic, record.partition, record.offset)
         with self._lock:
-            if place in self._told:
+            if coordinates in self._told:
                 return False
-            self._told[place] = None
+            self._told[coordinates] = None
             if len(self._told) > _REMEMBERED:
                 self._told.popitem(last=False)
             return True

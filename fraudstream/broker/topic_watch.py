@@ -107,10 +107,10 @@ class TopicWatch:
     def _refuse_if_stalled(self, now_s: float) -> None:
         """Compare what the group has committed with where the topic ends."""
         numbers = self._consumer.partitions_for_topic(self._name) or ()
-        places = [TopicPartition(self._name, number) for number in numbers]
-        begins, ends = self._consumer.beginning_offsets(places), self._consumer.end_offsets(places)
-        committed = {place: self._consumer.committed(place) or 0 for place in places}
-        lag = {place: at for place, at in committed.items() if max(at, begins[place]) < ends[place]}
+        tps = [TopicPartition(self._name, number) for number in numbers]
+        begins, ends = self._consumer.beginning_offsets(tps), self._consumer.end_offsets(tps)
+        committed = {tp: self._consumer.committed(tp) or 0 for tp in tps}
+        lag = {tp: at for tp, at in committed.items() if max(at, begins[tp]) < ends[tp]}
         if lag != self._lag or not lag:
             self._lag, self._moved_s = lag, now_s
         elif now_s - self._moved_s > _STANDSTILL_S:
@@ -121,5 +121,5 @@ class TopicWatch:
 
 
 def _named(lag: dict[TopicPartition, int]) -> str:
-    places = sorted((place.partition, at) for place, at in lag.items())
-    return ", ".join(f"offset {at} of partition {number}" for number, at in places)
+    tps = sorted((tp.partition, at) for tp, at in lag.items())
+    return ", ".join(f"offset {at} of partition {number}" for number, at in tps)

@@ -72,7 +72,7 @@ _STARTS_MOST: Final = 1_000
 _EXPIRY: Final = re.compile(
     r"([0-9]{16})(?:[2-4][0-9](?:0[1-9]|1[0-2])|(?:0[1-9]|1[0-2])[2-4][0-9])(?:[0-9]{3})?"
 )
-# A digit at an even place from the right counts double, its digits summed (Luhn, ISO/IEC 7812-1).
+# A digit at an even position from the right counts double, digits summed (Luhn, ISO/IEC 7812-1).
 _DOUBLED: Final = bytes.maketrans(b"0123456789", bytes((0, 2, 4, 6, 8, 1, 3, 5, 7, 9)))
 _PLAIN: Final = bytes.maketrans(b"0123456789", bytes(range(10)))
 
@@ -83,8 +83,8 @@ def has_luhn_check(digits: str) -> bool:
     >>> has_luhn_check("79927398713"), has_luhn_check("79927398710")
     (True, False)
     """
-    places = digits.encode()[::-1]
-    total = sum(places[0::2].translate(_PLAIN)) + sum(places[1::2].translate(_DOUBLED))
+    indices = digits.encode()[::-1]
+    total = sum(indices[0::2].translate(_PLAIN)) + sum(indices[1::2].translate(_DOUBLED))
     return total % 10 == 0
 
 
@@ -127,8 +127,8 @@ def holds_number(text: str) -> bool:
 
 
 def _written_out(match: re.Match[str]) -> str:
-    whole, fraction, places = match.groups()
-    return whole + fraction.ljust(int(places), "0")
+    whole, fraction, indices = match.groups()
+    return whole + fraction.ljust(int(indices), "0")
 
 
 def _has_number(text: str) -> bool:

@@ -56,7 +56,7 @@ def fold_digits(text: str) -> str:
 
 
 def fold_in_place(text: str) -> str:
-    r"""Return the text with other scripts' digits as ASCII ones, each character at its place.
+    r"""Return the text with other scripts' digits as ASCII ones, each character at its index.
 
     >>> fold_in_place("\uff14\u00a0\u2074")
     '4\xa04'

@@ -93,7 +93,7 @@ class LetterWriter:
             reason: Code of `RejectReason`.
             message: What was expected and found, without any value of the record.
         """
-        # A number in a message is a place or a length, which a sender may choose.
+        # A number in a message is an index or a length, which a sender may choose.
         content: dict[str, object] = {
             "message": mask(message),
             "append_time_ms": record.timestamp_ms if is_epoch_ms(record.timestamp_ms) else 0,

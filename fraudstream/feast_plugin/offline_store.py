@@ -192,13 +192,13 @@ def _answer(question: _Question, joins: Iterable[_Join], repo_path: Any) -> pa.T
     for join in joins:
         found = read_source(join.read_of(question.rows), repo_path)
         row_key, asked_key = _numbered(found.keys, question.rows[list(join.keys.values())])
-        place = last_rows(
+        index = last_rows(
             Timed(row_key, found.time_ns),
             Timed(asked_key, asked_ns),
             join.ttl // timedelta(microseconds=1) * 1_000,
             found.known_ns if question.is_known_only else None,
         )
-        taken = found.features.take(pa.array(place, mask=place < 0))
+        taken = found.features.take(pa.array(index, mask=index < 0))
         for name, column in join.answers.items():
             answer = answer.append_column(name, taken[column])
     return answer

@@ -51,14 +51,14 @@ class _ViewRead:
         view: The view.
         names: Its features that are wanted.
         keys: Distinct entity keys.
-        places: Rows of the answer that each key stands in.
+        indices: Rows of the answer that each key stands in.
         rows: Number of rows of the answer.
     """
 
     view: FeatureView
     names: list[str]
     keys: list[EntityKey]
-    places: Sequence[list[int]] = ()
+    indices: Sequence[list[int]] = ()
     rows: int = 0
 
     @property
@@ -274,9 +274,9 @@ def _reads_of(
     """Return what a call reads: each view's distinct keys, and the rows that they stand in."""
     reads = []
     for view, names in wanted:
-        distinct, places, rows = utils._get_unique_entities(view, join_key_values, join_keys)
+        distinct, indices, rows = utils._get_unique_entities(view, join_key_values, join_keys)
         keys = utils._get_entity_key_protos(distinct)
-        reads.append(_ViewRead(view, names, keys, places, rows))
+        reads.append(_ViewRead(view, names, keys, indices, rows))
     return reads
 
 
@@ -290,5 +290,5 @@ def _fill_response(
     is_full, has_versions = style
     for read, rows in zip(reads, found, strict=True):
         utils._populate_response_from_feature_data(
-            read.names, rows, read.places, response, is_full, read.view, read.rows, has_versions
+            read.names, rows, read.indices, response, is_full, read.view, read.rows, has_versions
         )

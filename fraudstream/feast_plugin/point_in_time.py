@@ -28,7 +28,7 @@ class Timed:
 
 
 def last_rows(rows: Timed, questions: Timed, ttl_ns: int = 0, known_ns: Ints | None = None) -> Ints:
-    """Return the place of the last row at or before each question, int64 [Q]; -1 for none.
+    """Return the index of the last row at or before each question, int64 [Q]; -1 for none.
 
     Args:
         rows: N rows; of equal key and time the last in order is the last.
@@ -42,45 +42,45 @@ def last_rows(rows: Timed, questions: Timed, ttl_ns: int = 0, known_ns: Ints | N
     """
     order = np.lexsort((rows.time_ns, rows.key))
     key, time_ns = rows.key[order], rows.time_ns[order]
-    place = _last_places(Timed(key, time_ns), questions)
-    place[questions.key < 0] = -1
+    index = _last_indices(Timed(key, time_ns), questions)
+    index[questions.key < 0] = -1
     if known_ns is not None:
-        place = _known_places(place, key, known_ns[order], questions.time_ns)
-    found = place >= 0
+        index = _known_indices(index, key, known_ns[order], questions.time_ns)
+    found = index >= 0
     if ttl_ns:
-        found[found] = time_ns[place[found]] >= questions.time_ns[found] - ttl_ns
-    answer: Ints = np.full(len(place), -1, np.int64)
-    answer[found] = order[place[found]]
+        found[found] = time_ns[index[found]] >= questions.time_ns[found] - ttl_ns
+    answer: Ints = np.full(len(index), -1, np.int64)
+    answer[found] = order[index[found]]
     return answer
 
 
-def _last_places(rows: Timed, questions: Timed) -> Ints:
-    """Return places among sorted rows, -1 where the last row before belongs to another key."""
+def _last_indices(rows: Timed, questions: Timed) -> Ints:
+    """Return indices among sorted rows, -1 where the last row before belongs to another key."""
     count = len(rows.key)
     is_question = np.repeat([False, True], [count, len(questions.key)])
     key = np.concatenate([rows.key, questions.key])
     time_ns = np.concatenate([rows.time_ns, questions.time_ns])
     order = np.lexsort((is_question, time_ns, key))
     last = np.maximum.accumulate(np.where(order < count, order, -1))
-    place: Ints = np.full(len(questions.key), -1, np.int64)
+    index: Ints = np.full(len(questions.key), -1, np.int64)
     asked = order >= count
-    place[order[asked] - count] = last[asked]
-    return _same_key(place, rows.key, questions.key)
+    index[order[asked] - count] = last[asked]
+    return _same_key(index, rows.key, questions.key)
 
 
-def _known_places(place: Ints, key: Ints, known_ns: Ints, asked_ns: Ints) -> Ints:
-    """Go back from each place to a row of its key that was known when it was asked for."""
-    asked_key = np.where(place >= 0, key[place], -1) if len(key) else place
+def _known_indices(index: Ints, key: Ints, known_ns: Ints, asked_ns: Ints) -> Ints:
+    """Go back from each index to a row of its key that was known when it was asked for."""
+    asked_key = np.where(index >= 0, key[index], -1) if len(key) else index
     while True:
-        late = np.flatnonzero(place >= 0)
-        late = late[known_ns[place[late]] > asked_ns[late]]
+        late = np.flatnonzero(index >= 0)
+        late = late[known_ns[index[late]] > asked_ns[late]]
         if not len(late):
-            return place
-        place[late] -= 1
-        place = _same_key(place, key, asked_key)
+            return index
+        index[late] -= 1
+        index = _same_key(index, key, asked_key)
 
 
-def _same_key(place: Ints, key: Ints, asked_key: Ints) -> Ints:
-    found = np.flatnonzero(place >= 0)
-    place[found[key[place[found]] != asked_key[found]]] = -1
-    return place
+def _same_key(index: Ints, key: Ints, asked_key: Ints) -> Ints:
+    found = np.flatnonzero(index >= 0)
+    index[found[key[index[found]] != asked_key[found]]] = -1
+    return index

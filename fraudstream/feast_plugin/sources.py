@@ -128,12 +128,12 @@ def _archived(read: SourceRead, path: str) -> pa.Table:
 def _plain(read: SourceRead, path: str) -> pa.Table:
     """Return a batch view's rows, sorted by when they were made."""
     endpoint = read.source.s3_endpoint_override or ""
-    system, place = FileSource.create_filesystem_and_path(path, endpoint)
+    system, location = FileSource.create_filesystem_and_path(path, endpoint)
     column_of = {name: column for column, name in read.source.field_mapping.items()}
     times = [read.source.timestamp_field, read.source.created_timestamp_column]
     names = dict.fromkeys(name for name in [*read.asked, *times, *read.features] if name)
     try:
-        found = dataset.dataset(place, filesystem=system, format="parquet", partitioning="hive")
+        found = dataset.dataset(location, filesystem=system, format="parquet", partitioning="hive")
         columns = {name: pc.field(column_of.get(name, name)) for name in names}
         table = found.to_table(columns=columns)
     except (OSError, ValueError) as exc:

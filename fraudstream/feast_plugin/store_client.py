@@ -95,10 +95,10 @@ class StoreLink:
                 "retry": Retry(NoBackoff(), 0),
             }
             if self._settings.is_cluster:
-                places = [urlsplit(address) for address in addresses]
+                indices = [urlsplit(address) for address in addresses]
                 nodes = [
                     ClusterNode(p.hostname, p.port or 6379)  # type: ignore[no-untyped-call]
-                    for p in places
+                    for p in indices
                 ]
                 self._client = redis.RedisCluster(url=addresses[0], startup_nodes=nodes, **options)
             else:

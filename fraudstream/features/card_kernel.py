@@ -58,7 +58,7 @@ _CLIP = 3.0  # a purchase counts as no more than so many times the usual amount
 _MEMORY = 200  # purchases that make the usual amount
 _UNUSUAL = np.float32(3.0)
 _MCC = VALUES.index("mcc")
-_UNSEEN = np.uint32(0xFFFFFFFF)  # age of a place without a row, or of one later than the reader
+_UNSEEN = np.uint32(0xFFFFFFFF)  # age of an index without a row, or of one later than the reader
 _TABLE = 64  # slots of the table of distinct values, twice the ring
 _TABLE_SHIFT = 26  # 32 bits less those of a slot
 _GOLDEN = 2654435761  # Knuth's multiplicative hash: 2^32 over the golden ratio
@@ -103,7 +103,7 @@ _SCRATCH = np.dtype(
         ("age_ms", "<u4", (_T,)),
         ("amount", "<f4", (_T,)),
         ("square", "<f8", (_T,)),
-        ("unusual", "<i8", (_T,)),  # places of the unusual rows
+        ("unusual", "<i8", (_T,)),  # indices of the unusual rows
         ("unusuals", "<i8"),
         ("found", "<f8", (_NO_WINDOW,)),
         ("table", "<i8", (_TABLE,)),
@@ -240,18 +240,18 @@ def _advance(state, row, ratio, scratch):
     if row["kind"] == _PURCHASE:
         _count_purchase(state, row["amount"], scratch)
         _move_usual(state, np.float64(row["amount"]))
-    place = state["rows"] & _MASK
-    state["ring_event_ms"][place] = event_ms
-    state["ring_amount"][place] = row["amount"]
-    state["ring_ratio"][place] = ratio
+    index = state["rows"] & _MASK
+    state["ring_event_ms"][index] = event_ms
+    state["ring_amount"][index] = row["amount"]
+    state["ring_ratio"][index] = ratio
     for value in range(6):
-        state["ring_value"][value, place] = row["value"][value]
-    state["ring_hour"][place] = _local_hour(event_ms, row["utc_offset"])
-    state["ring_is_night"][place] = _is_night(event_ms, row["utc_offset"])
-    state["ring_is_weekend"][place] = _is_weekend(event_ms, row["utc_offset"])
-    state["ring_is_remote"][place] = row["channel"] in (_ECOMMERCE, _MOTO, _RECURRING)
-    state["ring_kind"][place] = row["kind"]
-    state["ring_channel"][place] = row["channel"]
+        state["ring_value"][value, index] = row["value"][value]
+    state["ring_hour"][index] = _local_hour(event_ms, row["utc_offset"])
+    state["ring_is_night"][index] = _is_night(event_ms, row["utc_offset"])
+    state["ring_is_weekend"][index] = _is_weekend(event_ms, row["utc_offset"])
+    state["ring_is_remote"][index] = row["channel"] in (_ECOMMERCE, _MOTO, _RECURRING)
+    state["ring_kind"][index] = row["kind"]
+    state["ring_channel"][index] = row["channel"]
     if not np.isnan(row["latitude"]) and not np.isnan(row["longitude"]):
         state["place_ms"] = event_ms
         state["latitude"] = row["latitude"]
@@ -366,19 +366,19 @@ def _look_at_ring(state, bits, event_ms, scratch):
     """Write the ages of the ring's rows, the shares of their kinds, and which are unusual."""
     kept = min(state["rows"], _T)
     ages, at_ms = scratch["age_ms"], state["ring_event_ms"]
-    for place in range(_T):
-        age = event_ms - at_ms[place]
-        is_seen = place < kept and age >= 0 and age < _UNSEEN
-        ages[place] = np.uint32(age) if is_seen else _UNSEEN
+    for index in range(_T):
+        age = event_ms - at_ms[index]
+        is_seen = index < kept and age >= 0 and age < _UNSEEN
+        ages[index] = np.uint32(age) if is_seen else _UNSEEN
     found, rows = scratch["found"], np.float64(kept)
     found[_NIGHT_SHARE] = _ratio(_flags(bits["ring_is_night"]), rows)
     found[_WEEKEND_SHARE] = _ratio(_flags(bits["ring_is_weekend"]), rows)
     found[_NOT_PRESENT_SHARE] = _ratio(_flags(bits["ring_is_remote"]), rows)
     ratios, unusual = state["ring_ratio"], scratch["unusual"]
     unusuals = 0
-    for place in range(_T):
-        unusual[unusuals & _MASK] = place
-        unusuals += 1 if ratios[place] > _UNUSUAL else 0
+    for index in range(_T):
+        unusual[unusuals & _MASK] = index
+        unusuals += 1 if ratios[index] > _UNUSUAL else 0
     scratch["unusuals"] = unusuals
 
 
@@ -400,8 +400,8 @@ def _look_at_values(state, bits, row, scratch):
         else:
             values = state["ring_value"][value]
             seen = 0
-            for place in range(_T):
-                seen += 1 if values[place] == own else 0
+            for index in range(_T):
+                seen += 1 if values[index] == own else 0
             found[_IS_NEW + value] = 0.0 if seen else 1.0
 
 
@@ -440,9 +440,9 @@ def _distinct(state, row, value, window_ms, scratch):
     scratch["epoch"] += 1
     table, epoch = scratch["table"], scratch["epoch"]
     found = _put(table, epoch, np.int64(own)) if own != 0 else 0
-    for place in range(_T):
-        if ages[place] < window and values[place] != 0:
-            found += _put(table, epoch, np.int64(values[place]))
+    for index in range(_T):
+        if ages[index] < window and values[index] != 0:
+            found += _put(table, epoch, np.int64(values[index]))
     return np.float64(found)
 
 
@@ -456,20 +456,20 @@ def _spread(state, window_ms, scratch):
     found = 0
     total = 0.0
     for step in range(kept):
-        place = (rows - kept + step) & _MASK
-        if ages[place] < window and kinds[place] == _PURCHASE:
-            amounts[found] = own[place]
-            total += np.float64(own[place])
+        index = (rows - kept + step) & _MASK
+        if ages[index] < window and kinds[index] == _PURCHASE:
+            amounts[found] = own[index]
+            total += np.float64(own[index])
             found += 1
     if found < 2:  # one purchase has no spread
         return np.nan
     mean, offs = total / found, scratch["square"]
-    for place in range(found):
-        off = np.float64(amounts[place]) - mean
-        offs[place] = off * off
+    for index in range(found):
+        off = np.float64(amounts[index]) - mean
+        offs[index] = off * off
     squares = 0.0
-    for place in range(found):
-        squares += offs[place]
+    for index in range(found):
+        squares += offs[index]
     return np.sqrt(squares / found)
 
 
@@ -488,8 +488,8 @@ def _largest_ratio(bits, window_ms, scratch):
     """Return the largest ratio of the recent rows, 0 for none."""
     ages, ratios, window = scratch["age_ms"], bits["ring_ratio"], np.uint32(window_ms)
     largest = np.int64(0)
-    for place in range(_T):
-        own = np.int64(ratios[place]) if ages[place] < window else np.int64(0)
+    for index in range(_T):
+        own = np.int64(ratios[index]) if ages[index] < window else np.int64(0)
         largest = max(largest, own)
     return _float_of(largest, scratch)
 
@@ -568,12 +568,12 @@ def _write_vector(state, bits, row, ratio, plan, parts, vector, scratch):
 
 
 @njit(nogil=True, cache=True)
-def _write_steps(state, event_ms, place, sequence):
-    """Write rows of the ring from a place on, one a step of `sequence`."""
+def _write_steps(state, event_ms, index, sequence):
+    """Write rows of the ring from an index on, one a step of `sequence`."""
     amounts, at_ms, hours = state["ring_amount"], state["ring_event_ms"], state["ring_hour"]
     kinds, channels, values = state["ring_kind"], state["ring_channel"], state["ring_value"]
     for step in range(sequence.shape[0]):
-        at = place + step
+        at = index + step
         sequence[step, 0] = amounts[at]
         sequence[step, 1] = max(event_ms - at_ms[at], 0) / 1000.0
         sequence[step, 2] = kinds[at]
@@ -592,9 +592,9 @@ def _write_sequence(state, row, sequence):
     for step in range(padding):
         sequence[step, :] = 0.0
         sequence[step, 1] = -1.0
-    place = (state["rows"] - kept) & _MASK
-    unbroken = padding + min(kept, _T - place)  # the ring goes on at its begin
-    _write_steps(state, event_ms, place, sequence[padding:unbroken])
+    index = (state["rows"] - kept) & _MASK
+    unbroken = padding + min(kept, _T - index)  # the ring goes on at its begin
+    _write_steps(state, event_ms, index, sequence[padding:unbroken])
     _write_steps(state, event_ms, 0, sequence[unbroken:last])
     sequence[last, 0] = row["amount"]
     sequence[last, 1] = 0.0
@@ -620,7 +620,7 @@ def _parts_of(plan):
 
 
 @njit(nogil=True, cache=True)
-def _advance_cards(cards, rows, places, plan, outputs, unusual, scratches):
+def _advance_cards(cards, rows, indices, plan, outputs, unusual, scratches):
     states, all_bits, state_of = cards
     vectors, sequences = outputs
     scratch, parts = scratches[0], _parts_of(plan)
@@ -635,10 +635,10 @@ def _advance_cards(cards, rows, places, plan, outputs, unusual, scratches):
         _expire(state, event_ms)
         _find_buckets(event_ms, scratch)
         ratio = _ratio_to_usual(state, row)
-        if places[position] >= 0:
-            bits, vector = all_bits[state_of[position]], vectors[places[position]]
+        if indices[position] >= 0:
+            bits, vector = all_bits[state_of[position]], vectors[indices[position]]
             _write_vector(state, bits, row, ratio, plan, parts, vector, scratch)
-            _write_sequence(state, row, sequences[places[position]])
+            _write_sequence(state, row, sequences[indices[position]])
         known = np.float32(0.0)
         if row["kind"] == _PURCHASE and not np.isnan(ratio):
             known = np.float32(ratio)
@@ -653,7 +653,7 @@ _Floats = npt.NDArray[np.float32]
 def card_plan(catalogue: Sequence[Feature]) -> _Ints:
     """Return a catalogue's card features as the kernel reads them.
 
-    int64 [n, 4]: place in the vector, aggregation, bucket level, and span: buckets of the level,
+    int64 [n, 4]: index in the vector, aggregation, bucket level, and span: buckets of the level,
     or milliseconds for what looks at the ring. Windows come first, each window's together, then
     what looks at recent rows, then what has no window.
 
@@ -661,21 +661,21 @@ def card_plan(catalogue: Sequence[Feature]) -> _Ints:
     True
     """
     plan = []
-    for place, feature in enumerate(catalogue):
+    for index, feature in enumerate(catalogue):
         if feature.is_of_card:
             level, span = bucket_span(feature.window_h)
             if feature.aggregation > Aggregation.RATIO_TO_MEAN:
                 span = feature.window_h * HOUR_MS
-            plan.append((place, int(feature.aggregation), level, span))
+            plan.append((index, int(feature.aggregation), level, span))
     return np.array(sorted(plan, key=_order), np.int64)
 
 
 def _order(line: tuple[int, int, int, int]) -> tuple[int, ...]:
     """Return where a line of the plan stands."""
-    place, aggregation, level, span = line
+    index, aggregation, level, span = line
     if aggregation <= Aggregation.RATIO_TO_MEAN:
-        return 0, level, span, place
-    return 1 if span else 2, place
+        return 0, level, span, index
+    return 1 if span else 2, index
 
 
 def bucket_span(window_h: int) -> tuple[int, int]:
@@ -718,7 +718,7 @@ def advance_cards(
     state_of: _Ints,
     rows: npt.NDArray[np.void],
     outputs: tuple[_Floats, _Floats],
-    places: _Ints,
+    indices: _Ints,
 ) -> npt.NDArray[np.int8]:
     """Compute the card's features of rows in order, and move their cards' states on.
 
@@ -727,8 +727,8 @@ def advance_cards(
         state_of: int64 [B], the state of each row.
         rows: `ROW` [B], in the order of the log.
         outputs: Vectors float32 [K, F] and sequences float32 [K, S, C], as `empty_outputs` makes
-            them; of a vector, the places of shared entities are left alone.
-        places: int64 [B], where in `outputs` each row goes, -1 for nowhere.
+            them; of a vector, the columns of shared entities are left alone.
+        indices: int64 [B], where in `outputs` each row goes, -1 for nowhere.
 
     Returns:
         Whether each row is an unusual purchase of its card: int8 [B].
@@ -744,7 +744,7 @@ def advance_cards(
     unusual = np.zeros(len(rows), np.int8)
     scratch = np.zeros(1, _SCRATCH)
     cards = (states, states.view(_BITS), state_of)
-    _advance_cards(cards, rows, places, CARD_PLAN, outputs, unusual, scratch)
+    _advance_cards(cards, rows, indices, CARD_PLAN, outputs, unusual, scratch)
     return unusual
 
 

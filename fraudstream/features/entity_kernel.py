@@ -404,7 +404,7 @@ def _read(state, event_ms, amount, plan, vector, scratch):
 @njit(nogil=True, cache=True)
 def _replay(states, state_of, rows, reader, plan, vectors, scratches):
     next_row = 0
-    read_after, read_of, events_ms, amounts, places = reader
+    read_after, read_of, events_ms, amounts, indices = reader
     for position in range(read_after.shape[0]):
         if position + AHEAD < read_after.shape[0]:
             coming = states[read_of[position + AHEAD]]
@@ -418,7 +418,7 @@ def _replay(states, state_of, rows, reader, plan, vectors, scratches):
             events_ms[position],
             amounts[position],
             plan,
-            vectors[places[position]],
+            vectors[indices[position]],
             scratches[0],
         )
     for position in range(next_row, rows.shape[0]):
@@ -443,25 +443,25 @@ _NOTHING: Final = np.zeros(0, np.int64)
 def shared_plan(entity: Entity, catalogue: Sequence[Feature]) -> _Ints:
     """Return an entity's features of a catalogue as the kernel reads them.
 
-    int64 [n, 5]: place in the vector, aggregation, bucket level, buckets, and what the entity's
+    int64 [n, 5]: index in the vector, aggregation, bucket level, buckets, and what the entity's
     features read of settled days (`_days_read`). Features of one span of days stand together.
 
     >>> shared_plan(Entity.CARD, CATALOGUE)[:, 4].tolist()
     [1, 1]
     """
     of_entity = [
-        (place, feature)
-        for place, feature in enumerate(catalogue)
+        (index, feature)
+        for index, feature in enumerate(catalogue)
         if feature.entity is entity and not feature.is_of_card
     ]
     settled = max(_days_read(feature.aggregation) for _, feature in of_entity)
     plan = []
-    for place, feature in of_entity:
+    for index, feature in of_entity:
         hours = feature.window_h
         is_days = feature.aggregation is not Aggregation.COUNT or hours > HOURS_OF_DAY
         level = _LEVEL_DAYS if is_days else _LEVEL_HOURS if hours > 1 else _LEVEL_MINUTES
         span = max(1, hours // HOURS_OF_DAY) if is_days else hours
-        plan.append((place, int(feature.aggregation), level, span))
+        plan.append((index, int(feature.aggregation), level, span))
     plan.sort(key=lambda line: (line[1] >= _FRAUD_COUNT, line[2], line[3], line[0]))
     return np.array([(*line, settled) for line in plan], np.int64)
 
@@ -519,15 +519,15 @@ class Readers:
         state_of: int64 [R], the state that each reads.
         event_ms: int64 [R], when it happened.
         amount: int64 [R], reference minor units.
-        places: int64 [R], which vector each writes.
+        indices: int64 [R], which vector each writes.
     """
 
     __slots__ = ("columns",)
 
     def __init__(
-        self, after: _Ints, state_of: _Ints, event_ms: _Ints, amount: _Ints, places: _Ints
+        self, after: _Ints, state_of: _Ints, event_ms: _Ints, amount: _Ints, indices: _Ints
     ) -> None:
-        columns = (after, state_of, event_ms, amount, places)
+        columns = (after, state_of, event_ms, amount, indices)
         self.columns = tuple(np.ascontiguousarray(column, np.int64) for column in columns)
 
 
@@ -561,7 +561,7 @@ def replay_shared(
         states: `SHARED_STATE` [n], changed in place.
         log: The state of each row, int64 [B], and the rows, `SHARED_ROW` [B], in order.
         readers: Who reads what, and after how many rows.
-        vectors: float32 [K, F]; only the places of this kind of entity are written.
+        vectors: float32 [K, F]; only the columns of this kind of entity are written.
     """
     state_of, rows = log
     _replay(states, state_of, rows, readers.columns, _PLANS[entity], vectors, np.zeros(1, _SCRATCH))

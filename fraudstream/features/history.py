@@ -112,10 +112,10 @@ def replay_history(
         Features of the wanted rows and the final states. Memory: about 0.3 KB a wanted row and
         24 bytes a step, 2.5 KB a card, 1 KB a shared entity. Cost: about two microseconds a row.
     """
-    places = np.where(wanted, np.cumsum(wanted) - 1, -1).astype(np.int64)
+    indices = np.where(wanted, np.cumsum(wanted) - 1, -1).astype(np.int64)
     outputs = empty_outputs(int(wanted.sum()), steps)
     cards = np.zeros(int(history.card.max(initial=-1)) + 1, CARD_STATE)
-    unusual = advance_cards(cards, history.card, history.rows, outputs, places)
+    unusual = advance_cards(cards, history.card, history.rows, outputs, indices)
     readers = np.flatnonzero(wanted)
     shared = {}
     for entity in SHARED_ENTITIES:
@@ -213,14 +213,14 @@ class _Log:
         return self.numbers >= 0
 
     def _place_labels(
-        self, log: npt.NDArray[np.void], place: npt.NDArray[np.bool_], label_at: Ints
+        self, log: npt.NDArray[np.void], index: npt.NDArray[np.bool_], label_at: Ints
     ) -> None:
         for name in ("event_ms", "change"):
-            log[name][place] = getattr(self.history.labels, name)[label_at]
+            log[name][index] = getattr(self.history.labels, name)[label_at]
 
     def _place_transactions(
-        self, log: npt.NDArray[np.void], place: npt.NDArray[np.bool_], row_at: Ints
+        self, log: npt.NDArray[np.void], index: npt.NDArray[np.bool_], row_at: Ints
     ) -> None:
         for name in ("event_ms", "amount", "kind"):
-            log[name][place] = self.history.rows[name][row_at]
-        log["is_unusual"][place] = self.unusual[row_at]
+            log[name][index] = self.history.rows[name][row_at]
+        log["is_unusual"][index] = self.unusual[row_at]

@@ -77,7 +77,7 @@ CARD_STATE: Final = np.dtype(
     ]
 )
 
-# What distinct counts and firsts look at: its place in `ring_value` and in a row's `value`.
+# What distinct counts and firsts look at: its index in `ring_value` and in a row's `value`.
 VALUES: Final = ("terminal", "merchant", "device", "ip", "country", "mcc")
 
 SHARED_STATE: Final = np.dtype(
@@ -198,7 +198,7 @@ def pack_row(transaction: Transaction) -> bytes:
     [250]
     """
     bank = transaction.bank_id
-    place = transaction.location if transaction.HasField("location") else _NOWHERE
+    index = transaction.location if transaction.HasField("location") else _NOWHERE
     return _ROW_FORM.pack(
         transaction.event_time_ms,
         transaction.amount_reference_minor,
@@ -208,8 +208,8 @@ def pack_row(transaction: Transaction) -> bytes:
         hash_value(bank, transaction.ip),
         country_number(transaction.country),
         mcc_number(transaction.mcc),
-        place.latitude,
-        place.longitude,
+        index.latitude,
+        index.longitude,
         transaction.utc_offset_minutes,
         transaction.kind,
         transaction.channel,
@@ -252,7 +252,7 @@ def _float_words(dtype: np.dtype[np.void]) -> npt.NDArray[np.intp]:
 
 _CARD_FLOATS: Final = _float_words(CARD_STATE)
 _CARD_WORDS: Final = CARD_STATE.itemsize // 4
-# What the compiled kernel reckons places of its arrays from, which it does not check.
+# What the compiled kernel reckons indices of its arrays from, which it does not check.
 _COUNTS: Final = ("rows", "purchases")
 _COUNT_END: Final = 1 << 62
 

@@ -251,9 +251,9 @@ def _long_tag(message: memoryview, position: int) -> tuple[int, int]:
 
 def _varint(message: memoryview, position: int) -> tuple[int, int]:
     value = 0
-    for place in range(_MAX_VARINT_BYTES):
-        byte = message[position + place]
-        value |= (byte & 0x7F) << (7 * place)
+    for index in range(_MAX_VARINT_BYTES):
+        byte = message[position + index]
+        value |= (byte & 0x7F) << (7 * index)
         if byte < 0x80:
-            return value, position + place + 1
+            return value, position + index + 1
     raise ValueError(position)

@@ -74,7 +74,7 @@ class Standing:
             ModelRefused: `MODEL_LEDGER` for a broken chain, `MODEL_TWO_PEOPLE`, `MODEL_PROPOSAL`,
                 `MODEL_ROLLBACK` and `MODEL_UNKNOWN` for orders that the rules forbid.
         """
-        _check_place(self, entry)
+        _check_position(self, entry)
         _RULES[entry.order.action](self, entry)
         moved = _moved(self, entry)
         return replace(moved, head=entry.head(), time_ms=entry.time_ms)
@@ -89,7 +89,7 @@ def roles_for(action: LedgerAction) -> SignerRole:
     return SignerRole.TRAINER if action is _A.ADD else SignerRole.APPROVER
 
 
-def _check_place(standing: Standing, entry: LedgerEntry) -> None:
+def _check_position(standing: Standing, entry: LedgerEntry) -> None:
     if entry.sequence != standing.head.sequence + 1:
         expected = standing.head.sequence + 1
         raise _refused("LEDGER", f"expected entry {expected}, found {entry.sequence}")

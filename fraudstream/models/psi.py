@@ -75,8 +75,8 @@ def bin_edges(reference: Values, bins: int = BINS) -> Floats:
     known: Floats = np.sort(reference[~np.isnan(reference)]).astype(np.float64)
     if not len(known):
         return np.zeros(0)
-    places = (np.arange(1, bins) * len(known)) // bins
-    edges = np.unique(known[places])
+    indices = (np.arange(1, bins) * len(known)) // bins
+    edges = np.unique(known[indices])
     above = np.searchsorted(known, edges, side="right")
     heavy = above - np.searchsorted(known, edges) > len(known) / bins
     after = known[above[heavy & (above < len(known))]]
@@ -90,8 +90,8 @@ def counts_of(values: Values, edges: Floats) -> NDArray[np.int64]:
     [1, 1, 1]
     """
     is_known = ~np.isnan(values)
-    place = np.searchsorted(edges, values[is_known], side="right")
-    counts = np.bincount(place, minlength=len(edges) + 1)
+    index = np.searchsorted(edges, values[is_known], side="right")
+    counts = np.bincount(index, minlength=len(edges) + 1)
     return np.append(counts, len(values) - is_known.sum()).astype(np.int64)
 
 

@@ -89,7 +89,7 @@ class ModelRepository:
             raise ledger_refused(f"{LEDGER_FILE} has more than {MAX_LEDGER_BYTES} bytes")
         return content
 
-    def place_of(self, model: ModelRef) -> Path:
+    def path_of(self, model: ModelRef) -> Path:
         """Return where the artefact of a model is, or has to be."""
         return self.folder / "artefacts" / model.name / str(model.version)
 
@@ -104,10 +104,10 @@ class ModelRepository:
                 was added, or is signed by another than the ledger says.
         """
         added = standing.added[str(model)]
-        artefact = load_artefact(self.place_of(model), self.people, added.time_ms)
+        artefact = load_artefact(self.path_of(model), self.people, added.time_ms)
         # Of what was loaded, not of what lies there: a good model could be put there in between.
         if artefact.model_hash != model.manifest_sha256:
-            msg = f"{self.place_of(model)}: it is not the artefact that was added as {model}"
+            msg = f"{self.path_of(model)}: it is not the artefact that was added as {model}"
             raise ModelRefused("MODEL_UNTRUSTED", msg)
         if artefact.trainer != added.order.trainer:
             msg = f"{model} is signed by {artefact.trainer!r}, not by who the ledger says"

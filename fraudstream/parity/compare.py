@@ -42,18 +42,18 @@ def differences(
     rebuilt = np.concatenate([vector, sequence.ravel()])
     same = (recorded.view("<u4") == rebuilt.view("<u4")) | (np.isnan(recorded) & np.isnan(rebuilt))
     return tuple(
-        (name_of(place), float(recorded[place]), float(rebuilt[place]))
-        for place in np.flatnonzero(~same).tolist()
+        (name_of(index), float(recorded[index]), float(rebuilt[index]))
+        for index in np.flatnonzero(~same).tolist()
     )
 
 
-def name_of(place: int) -> str:
+def name_of(index: int) -> str:
     """Return the name of a value of a vector followed by its sequence.
 
     >>> name_of(0), name_of(len(FEATURE_NAMES))
     ('amount', 'step 0 amount_minor')
     """
-    if place < len(FEATURE_NAMES):
-        return FEATURE_NAMES[place]
-    step, channel = divmod(place - len(FEATURE_NAMES), len(SEQUENCE_CHANNELS))
+    if index < len(FEATURE_NAMES):
+        return FEATURE_NAMES[index]
+    step, channel = divmod(index - len(FEATURE_NAMES), len(SEQUENCE_CHANNELS))
     return f"step {step} {SEQUENCE_CHANNELS[channel]}"

@@ -51,13 +51,13 @@ class CardRows:
         rows: `ROW` [n], in order.
         state_of: int64 [n], the card of each.
         offsets: int64 [n], where each lies in the log.
-        places: int64 [n], which decision each is, -1 for none.
+        indices: int64 [n], which decision each is, -1 for none.
     """
 
     rows: npt.NDArray[np.void]
     state_of: Ints
     offsets: Ints
-    places: Ints
+    indices: Ints
 
 
 def rebuild_cards(
@@ -78,7 +78,7 @@ def rebuild_cards(
         numbers.setdefault(row.card_token, len(numbers)) for row in log.counted.transactions
     ]
     door_cards = [
-        numbers.setdefault(log.decisions[read.place].card_token, len(numbers))
+        numbers.setdefault(log.decisions[read.index].card_token, len(numbers))
         for read in log.door_reads
     ]
     walked = change(
@@ -86,7 +86,7 @@ def rebuild_cards(
             log.counted.packed(),
             np.array(state_of, np.int64),
             np.array(log.counted.offsets, np.int64),
-            np.array(log.counted.places, np.int64),
+            np.array(log.counted.indices, np.int64),
         )
     )
     loaded = initial.of(Role.CARD, CARD)
@@ -97,7 +97,7 @@ def rebuild_cards(
         until = int(np.searchsorted(walked.offsets, read.applied_offset))
         _advance(states, walked, (done, until), outputs)
         done = max(done, until)
-        _preview(states[card], read, log.decisions[read.place], outputs)
+        _preview(states[card], read, log.decisions[read.index], outputs)
     _advance(states, walked, (done, len(walked.rows)), outputs)
     return outputs
 
@@ -110,17 +110,17 @@ def _advance(
 ) -> None:
     if part[0] < part[1]:
         own = slice(*part)
-        advance_cards(states, walked.state_of[own], walked.rows[own], outputs, walked.places[own])
+        advance_cards(states, walked.state_of[own], walked.rows[own], outputs, walked.indices[own])
 
 
 def _preview(
     state: np.void, read: DoorRead, decision: Decision, outputs: tuple[Floats, Floats]
 ) -> None:
     rows = np.concatenate([read.pending, rows_of([decision.transaction])])
-    places = np.full(len(rows), -1, np.int64)
-    places[-1] = read.place
+    indices = np.full(len(rows), -1, np.int64)
+    indices[-1] = read.index
     copy = np.array([state], CARD_STATE)
-    advance_cards(copy, np.zeros(len(rows), np.int64), rows, outputs, places)
+    advance_cards(copy, np.zeros(len(rows), np.int64), rows, outputs, indices)
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,14 +130,14 @@ class SharedReads:
     Attributes:
         keys: Key of each entity that was read.
         applied: Rows of the entities partition below it were in the state; 0 for no state.
-        places: Which vector each fills.
+        indices: Which vector each fills.
         events_ms: Event time of each reader.
         amounts: Amount of each reader, reference minor units.
     """
 
     keys: list[str] = field(default_factory=list)
     applied: list[int] = field(default_factory=list)
-    places: list[int] = field(default_factory=list)
+    indices: list[int] = field(default_factory=list)
     events_ms: list[int] = field(default_factory=list)
     amounts: list[int] = field(default_factory=list)
 
@@ -146,17 +146,17 @@ ReadsByPartition = dict[int, dict[Entity, SharedReads]]
 
 
 def collect_reads(
-    decisions: Sequence[Decision], first_place: int, partitions: int, reads: ReadsByPartition
+    decisions: Sequence[Decision], first_index: int, partitions: int, reads: ReadsByPartition
 ) -> None:
     """Add the shared entities that decisions read to `reads`, by entities partition and kind.
 
     Args:
-        decisions: Decisions, the first of which fills the vector `first_place`.
-        first_place: See above.
+        decisions: Decisions, the first of which fills the vector `first_index`.
+        first_index: See above.
         partitions: Partitions of the entities topic.
         reads: Changed in place.
     """
-    for place, decision in enumerate(decisions, first_place):
+    for index, decision in enumerate(decisions, first_index):
         applied = {
             read.entity_kind: read.applied_offset for read in decision.freshness.shared_reads
         }
@@ -168,7 +168,7 @@ def collect_reads(
             found = reads.setdefault(partition, {}).setdefault(entity, SharedReads())
             found.keys.append(key)
             found.applied.append(applied.get(KIND_OF_ENTITY[entity], 0))
-            found.places.append(place)
+            found.indices.append(index)
             found.events_ms.append(decision.event_time_ms)
             found.amounts.append(decision.transaction.amount_reference_minor)
 
@@ -281,7 +281,7 @@ def rebuild_shared(
         state_of[order],
         np.array(reads.events_ms, np.int64)[order],
         np.array(reads.amounts, np.int64)[order],
-        np.array(reads.places, np.int64)[order],
+        np.array(reads.indices, np.int64)[order],
     )
     states = unpack_values([log.loaded.get(key) for key in keys], SHARED_STATE)
     replay_shared(entity, states, (log.state_of, log.rows), readers, vectors)

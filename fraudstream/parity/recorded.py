@@ -42,12 +42,12 @@ class DoorRead:
     Attributes:
         applied_offset: Rows of the partition below it were in the state.
         pending: Rows that were pending before it, in order, `ROW` [n].
-        place: Which proven decision it is.
+        index: Which proven decision it is.
     """
 
     applied_offset: int
     pending: npt.NDArray[np.void]
-    place: int
+    index: int
 
 
 @dataclass(slots=True)
@@ -57,12 +57,12 @@ class CountedRows:
     Attributes:
         transactions: The rows.
         offsets: Where each lies.
-        places: Which proven decision each is, -1 for none.
+        indices: Which proven decision each is, -1 for none.
     """
 
     transactions: list[Transaction] = field(default_factory=list)
     offsets: list[int] = field(default_factory=list)
-    places: list[int] = field(default_factory=list)
+    indices: list[int] = field(default_factory=list)
 
     def packed(self) -> npt.NDArray[np.void]:
         """Return the rows as the kernel reads them, `ROW` [n]."""
@@ -79,7 +79,7 @@ class PartitionLog:
         counted: Rows that counted.
         door_reads: Decisions by gRPC, in the order of what they saw.
         unprovable: Why decisions of the span cannot be compared, with how many.
-        unseen: Places of decisions by gRPC, what they saw being unknown: not to be compared.
+        unseen: Indices of decisions by gRPC, what they saw being unknown: not to be compared.
         first_offset: Where the accepted topic begins now: what was before it is gone.
     """
 
@@ -97,7 +97,7 @@ class _Decided:
     """Decisions of a partition, by identity."""
 
     digests: dict[bytes, bytes] = field(default_factory=dict)
-    places: dict[bytes, int] = field(default_factory=dict)
+    indices: dict[bytes, int] = field(default_factory=dict)
     door_rows: dict[bytes, bytes] = field(default_factory=dict)
 
 
@@ -136,9 +136,9 @@ class LogPartitions:
         with LogReader(self._settings, [ACCEPTED], partition=partition) as reader:
             log.first_offset = reader.first_offset()
             _take_rows(log, decided, self._of_card(reader))
-        for place in decided.places.values():
-            if not log.decisions[place].HasField("coordinates"):
-                _add_door_read(log, decided, place)
+        for index in decided.indices.values():
+            if not log.decisions[index].HasField("coordinates"):
+                _add_door_read(log, decided, index)
         log.door_reads.sort(key=lambda read: read.applied_offset)
         return log
 
@@ -163,20 +163,20 @@ class LogPartitions:
                 if fault:
                     log.unprovable[fault] = log.unprovable.get(fault, 0) + 1
                 else:
-                    decided.places[identity] = len(log.decisions)
+                    decided.indices[identity] = len(log.decisions)
                     log.decisions.append(decision)
 
 
-def _add_door_read(log: PartitionLog, decided: _Decided, place: int) -> None:
-    freshness = log.decisions[place].freshness
+def _add_door_read(log: PartitionLog, decided: _Decided, index: int) -> None:
+    freshness = log.decisions[index].freshness
     pending = [decided.door_rows.get(other) for other in freshness.pending_identities]
     rows = np.frombuffer(b"".join(row for row in pending if row is not None), ROW)
     if len(rows) < len(pending):
         fault = "a pending transaction that it saw was never decided"
         log.unprovable[fault] = log.unprovable.get(fault, 0) + 1
-        log.unseen.add(place)
+        log.unseen.add(index)
         return
-    log.door_reads.append(DoorRead(freshness.applied_offset, rows, place))
+    log.door_reads.append(DoorRead(freshness.applied_offset, rows, index))
 
 
 def _take_rows(log: PartitionLog, decided: _Decided, records: Iterable[LogRecord]) -> None:
@@ -192,8 +192,8 @@ def _take_rows(log: PartitionLog, decided: _Decided, records: Iterable[LogRecord
         if identity in counted or decided.digests.get(identity) != digest_of(transaction):
             continue
         counted.add(identity)
-        place = decided.places.get(identity, NOWHERE)
-        is_of_stream = place != NOWHERE and log.decisions[place].HasField("coordinates")
+        index = decided.indices.get(identity, NOWHERE)
+        is_of_stream = index != NOWHERE and log.decisions[index].HasField("coordinates")
         log.counted.transactions.append(transaction)
         log.counted.offsets.append(record.offset)
-        log.counted.places.append(place if is_of_stream else NOWHERE)
+        log.counted.indices.append(index if is_of_stream else NOWHERE)

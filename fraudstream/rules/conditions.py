@@ -42,7 +42,7 @@ class Condition:
         source: As it is evaluated.
         variables: What it reads: `score`, or a namespace and a name, as in `features_amount`;
             `coded_mcc` is the number that stands for a text.
-        parts: What stands between its `&&` and `||`, with its place: each must be true or false by
+        parts: What stands between its `&&` and `||`, with its column: each must be true or false by
             itself.
         tokens: How long it is.
     """
@@ -78,7 +78,7 @@ def read_condition(
         codes: Numbers that stand for texts, from 1; texts that are not there yet are added.
 
     Raises:
-        RuleSetRefused: `RULES_CONDITION`, with the place of the fault.
+        RuleSetRefused: `RULES_CONDITION`, with the column of the fault.
 
     >>> read_condition("score > 0.5", {}, {}).variables
     frozenset({'score'})
@@ -89,11 +89,11 @@ def read_condition(
     for part in parts:
         _check_kinds(part, samples)
     made = [_guarded(_coded(part, codes)) for part in parts]
-    # In the place of each token what was made of it.
-    changed = {token.place: token for part in made for token in part}
-    final = [changed.get(token.place, token) for token in tokens]
+    # What was made of each token, by its column.
+    changed = {token.column: token for part in made for token in part}
+    final = [changed.get(token.column, token) for token in tokens]
     variables = {token.variable for token in final if token.variable}
-    tried = tuple((part[0].place, source_of(part)) for part in made)
+    tried = tuple((part[0].column, source_of(part)) for part in made)
     return Condition(source_of(final), frozenset(variables), tried, len(raw))
 
 
@@ -111,7 +111,7 @@ def _resolve(raw: Sequence[Token], samples: Mapping[str, Mapping[str, Value]]) -
         if token.kind == "name" and not _is_function(tokens, token, rest):
             name = flat_name(_name_at(token, rest, samples))
             variable = "" if name in _WORDS else name
-            token = Token("name", name, token.place, variable)
+            token = Token("name", name, token.column, variable)
         tokens.append(token)
     return tokens
 
@@ -121,12 +121,12 @@ def _is_function(before: Sequence[Token], token: Token, rest: Sequence[Token]) -
     is_called = bool(rest) and rest[-1].text == "("
     is_method = bool(before) and before[-1].text == "."
     if is_method and not is_called:
-        raise condition_refused(token.place, f"{token.text!r}: nothing here has fields of its own")
+        raise condition_refused(token.column, f"{token.text!r}: nothing here has fields of its own")
     if not is_called or token.text in _WORDS:
         return False
     if token.text not in FUNCTIONS:
         hint = nearest(token.text, list(FUNCTIONS))
-        raise condition_refused(token.place, f"no function {token.text!r}; {hint}")
+        raise condition_refused(token.column, f"no function {token.text!r}; {hint}")
     return True
 
 
@@ -137,14 +137,14 @@ def _name_at(token: Token, rest: list[Token], samples: Mapping[str, Mapping[str,
     known = samples.get(token.text)
     if known is None:
         hint = nearest(token.text, [SCORE, *(f"{name}.…" for name in samples)])
-        raise condition_refused(token.place, f"unknown name {token.text!r}; {hint}")
+        raise condition_refused(token.column, f"unknown name {token.text!r}; {hint}")
     if len(rest) < 2 or rest[-1].text != "." or rest[-2].kind != "name":
-        raise condition_refused(token.place, f"expected {token.text}.NAME")
+        raise condition_refused(token.column, f"expected {token.text}.NAME")
     rest.pop()
     field = rest.pop()
     if field.text not in known:
         hint = nearest(field.text, list(known))
-        raise condition_refused(field.place, f"unknown name {token.text}.{field.text}; {hint}")
+        raise condition_refused(field.column, f"unknown name {token.text}.{field.text}; {hint}")
     return f"{token.text}.{field.text}"
 
 
@@ -165,7 +165,7 @@ def _parts(tokens: Sequence[Token]) -> list[tuple[Token, ...]]:
     for token in tokens:
         if token.text in LOGIC:
             msg = "a && or || expression cannot be compared or used as an argument"
-            raise condition_refused(token.place, msg)
+            raise condition_refused(token.column, msg)
     return [tuple(tokens)]
 
 
@@ -224,11 +224,11 @@ def _check_kinds(part: Sequence[Token], samples: Mapping[str, Mapping[str, Value
             msg = (
                 f"{token.kind} {token.text} is compared with no {token.kind}: they are never equal"
             )
-            raise condition_refused(token.place, msg)
+            raise condition_refused(token.column, msg)
         if token.kind == "text" and known and _unquoted(token) not in known:
             hint = nearest(_unquoted(token), sorted(known - {""}))
             raise condition_refused(
-                token.place, f"{named[0].partition('_')[2]} is never {token.text}; {hint}"
+                token.column, f"{named[0].partition('_')[2]} is never {token.text}; {hint}"
             )
 
 

@@ -141,16 +141,16 @@ def _read(rule_set: RuleSet, codes: dict[str, int]) -> list[Condition]:
 
 def _try_parts(rule: Rule, condition: Condition, values: dict[str, Value]) -> None:
     """Evaluate each part of a condition alone, then the whole."""
-    for place, source in [*condition.parts, (1, condition.source)]:
-        shown = rule.when[place - 1 : place + 59]
+    for column, source in [*condition.parts, (1, condition.source)]:
+        shown = rule.when[column - 1 : column + 59]
         try:
             found = cel.compile(source).execute(values)
         except _FAULTS as exc:
             msg = f"{shown!r} cannot be evaluated: {_said(exc)}"
-            raise condition_refused(place, msg) from exc
+            raise condition_refused(column, msg) from exc
         if not isinstance(found, bool):
             msg = f"expected true or false, {shown!r} is a {type(found).__name__}"
-            raise condition_refused(place, msg)
+            raise condition_refused(column, msg)
 
 
 def _said(exc: Exception) -> str:

@@ -88,12 +88,12 @@ class VariableReader:
     def _columns_of(self, feature_hashes: tuple[int, ...]) -> npt.NDArray[np.intp]:
         columns = self._columns.get(feature_hashes)
         if columns is None:
-            places = {number: place for place, number in enumerate(feature_hashes)}
-            missing = [name for name, number in self._wanted if number not in places]
+            column_of = {number: column for column, number in enumerate(feature_hashes)}
+            missing = [name for name, number in self._wanted if number not in column_of]
             if missing:
                 msg = f"the rules need features that the vectors do not have: {', '.join(missing)}"
                 raise FeatureSpecMismatch(msg)
-            columns = np.array([places[number] for _, number in self._wanted], np.intp)
+            columns = np.array([column_of[number] for _, number in self._wanted], np.intp)
             if len(self._columns) >= _MAX_FEATURE_LISTS:
                 self._columns.clear()
             self._columns[feature_hashes] = columns

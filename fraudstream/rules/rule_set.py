@@ -208,7 +208,7 @@ def parse_rule_set(content: str) -> RuleSet:
     r"""Read a rule set.
 
     Raises:
-        RuleSetRefused: `RULES_FILE`, with the place of the fault.
+        RuleSetRefused: `RULES_FILE`, with the path of the fault.
 
     >>> parse_rule_set('id="a" \n version=1 \n stand_in.otherwise="review"').id
     'a'
@@ -244,32 +244,32 @@ def _refuse_cards(written: dict[str, object]) -> None:
     """Refuse card data in any name or text as TOML means it: its escapes hide them in a line."""
     waiting: list[tuple[str, object]] = [("", written)]
     while waiting:
-        place, value = waiting.pop()
+        path, value = waiting.pop()
         if isinstance(value, dict):
             for name in value:
-                _refuse_card(str(name), f"a name in {place or 'the file'}")
-            waiting += [(f"{place}.{name}".lstrip("."), inner) for name, inner in value.items()]
+                _refuse_card(str(name), f"a name in {path or 'the file'}")
+            waiting += [(f"{path}.{name}".lstrip("."), inner) for name, inner in value.items()]
         elif isinstance(value, list):
-            waiting += [(place, inner) for inner in value]
+            waiting += [(path, inner) for inner in value]
         elif isinstance(value, str):
-            _refuse_card(value, place)
+            _refuse_card(value, path)
 
 
-def _refuse_card(text: str, place: str) -> None:
+def _refuse_card(text: str, path: str) -> None:
     """Refuse card data; card tokens may stand there."""
     if kind_of(CARD_TOKEN.sub("", text)):
-        raise _refused(f"{place} holds a card number; write its card token")
+        raise _refused(f"{path} holds a card number; write its card token")
 
 
 def _first_fault(exc: ValidationError) -> str:
     """Return where the first fault is and what was expected, without the value itself."""
     fault = exc.errors(include_url=False, include_input=False)[0]
-    return f"{_place_of(fault['loc'])}{fault['msg'].removeprefix('Value error, ')}"
+    return f"{_path_of(fault['loc'])}{fault['msg'].removeprefix('Value error, ')}"
 
 
-def _place_of(location: tuple[int | str, ...]) -> str:
-    place = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location)
-    return f"{place.lstrip('.')}: " if place else ""
+def _path_of(location: tuple[int | str, ...]) -> str:
+    path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location)
+    return f"{path.lstrip('.')}: " if path else ""
 
 
 def _refused(message: str) -> RuleSetRefused:

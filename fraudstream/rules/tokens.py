@@ -40,19 +40,19 @@ class Token:
     Attributes:
         kind: `text`, `number`, `name` or `mark`.
         text: As it is evaluated.
-        place: Where it begins, the first character is 1.
+        column: Where it begins, the first character is 1.
         variable: What it reads; empty where it reads nothing.
     """
 
     kind: str
     text: str
-    place: int
+    column: int
     variable: str = ""
 
 
-def condition_refused(place: int, message: str) -> RuleSetRefused:
-    """Return the error of a condition, with the place of the fault; the first character is 1."""
-    return RuleSetRefused("RULES_CONDITION", f"at character {place}: {message}")
+def condition_refused(column: int, message: str) -> RuleSetRefused:
+    """Return the error of a condition, with the column of the fault; the first character is 1."""
+    return RuleSetRefused("RULES_CONDITION", f"at character {column}: {message}")
 
 
 def read_tokens(text: str) -> list[Token]:
@@ -77,16 +77,16 @@ def read_tokens(text: str) -> list[Token]:
 
 def _tokens(text: str) -> list[Token]:
     tokens = []
-    place = 0
-    while place < len(text):
-        found = _TOKEN.match(text, place)
+    column = 0
+    while column < len(text):
+        found = _TOKEN.match(text, column)
         if found is None:
-            hint = _HINTS.get(text[place], "a text is one line in quotes")
-            raise condition_refused(place + 1, f"{text[place]!r} does not belong here; {hint}")
+            hint = _HINTS.get(text[column], "a text is one line in quotes")
+            raise condition_refused(column + 1, f"{text[column]!r} does not belong here; {hint}")
         kind = str(found.lastgroup)
         if kind != "space":
-            tokens.append(Token(kind, found.group(), place + 1))
-        place = found.end()
+            tokens.append(Token(kind, found.group(), column + 1))
+        column = found.end()
     return tokens
 
 
@@ -100,39 +100,39 @@ def _check_nesting(tokens: Sequence[Token]) -> None:
             opened.append(token)
             if len(opened) > MAX_NESTING:
                 msg = f"more than {MAX_NESTING} brackets within each other"
-                raise condition_refused(token.place, msg)
+                raise condition_refused(token.column, msg)
         elif token.text in _OPENS.values() and (
             not opened or _OPENS[opened.pop().text] != token.text
         ):
-            raise condition_refused(token.place, f"{token.text} closes nothing")
+            raise condition_refused(token.column, f"{token.text} closes nothing")
     if opened:
-        raise condition_refused(opened[-1].place, f"{opened[-1].text} is not closed")
+        raise condition_refused(opened[-1].column, f"{opened[-1].text} is not closed")
 
 
 def split_logic(tokens: Sequence[Token]) -> list[Sequence[Token]]:
     """Return the sides of the `&&` and `||` that stand in no bracket."""
     sides: list[Sequence[Token]] = []
     depth = begin = 0
-    for place, token in enumerate(tokens):
+    for column, token in enumerate(tokens):
         if token.kind != "mark":
             continue
         depth += (token.text in _OPENS) - (token.text in _OPENS.values())
         if depth == 0 and token.text in LOGIC:
-            sides.append(tokens[begin:place])
-            begin = place + 1
+            sides.append(tokens[begin:column])
+            begin = column + 1
     sides.append(tokens[begin:])
     if len(sides) > 1 and not all(sides):
-        place = next(token.place for token in tokens if token.text in LOGIC)
-        raise condition_refused(place, "expected a condition on both sides of && and ||")
+        column = next(token.column for token in tokens if token.text in LOGIC)
+        raise condition_refused(column, "expected a condition on both sides of && and ||")
     return sides
 
 
 def closing_of(tokens: Sequence[Token]) -> int:
     """Return where the bracket is closed that the first token opens."""
     depth = 0
-    for place, token in enumerate(tokens):
+    for column, token in enumerate(tokens):
         if token.kind == "mark":
             depth += (token.text in _OPENS) - (token.text in _OPENS.values())
         if depth == 0:
-            return place
+            return column
     return len(tokens)

@@ -105,14 +105,14 @@ class SharedView:
         states: `SHARED_STATE` [n].
         partitions: Partition of the entities topic that feeds each of them, [n].
         watermarks_ms: Watermark of each state's shard, [n].
-        places: Where each key's state stands, by kind in the order of `SHARED_ENTITIES`.
+        indices: Where each key's state stands, by kind in the order of `SHARED_ENTITIES`.
         applied: Offset in the entities topic up to which each state stands, [n]; 0 for none.
     """
 
     states: npt.NDArray[np.void]
     partitions: Sequence[int]
     watermarks_ms: Sequence[int]
-    places: Sequence[Mapping[str, int]]
+    indices: Sequence[Mapping[str, int]]
     applied: Sequence[int] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -130,7 +130,8 @@ class SharedView:
             vectors: float32 [B, F]; what an entity that a row lacks would fill is left alone.
         """
         state_of = [
-            [found.get(key[number], -1) for key in keys] for number, found in enumerate(self.places)
+            [found.get(key[number], -1) for key in keys]
+            for number, found in enumerate(self.indices)
         ]
         read_shared(self.states, np.array(state_of, np.int64), rows, vectors)
 
@@ -141,14 +142,14 @@ class SharedView:
         """
         reads, oldest_ms, is_stale = freshness.shared_reads, 0, False
         for number, key in enumerate(keys):
-            place = self.places[number].get(key)
-            if place is None:
+            index = self.indices[number].get(key)
+            if index is None:
                 continue
-            width_ms, watermark_ms = _WIDTHS_MS[number], self.watermarks_ms[place]
+            width_ms, watermark_ms = _WIDTHS_MS[number], self.watermarks_ms[index]
             is_stale |= watermark_ms < event_time_ms // width_ms * width_ms
             oldest_ms = min(oldest_ms, watermark_ms) if oldest_ms else watermark_ms
-            if self.applied[place]:
-                reads.add(entity_kind=_KINDS[number], applied_offset=self.applied[place])
+            if self.applied[index]:
+                reads.add(entity_kind=_KINDS[number], applied_offset=self.applied[index])
         freshness.shared_watermark_ms = oldest_ms
         freshness.shared_stale = is_stale
 
@@ -215,14 +216,14 @@ class EntityReader:
             partition: watermark_of(mark, incarnation)
             for partition, mark in zip(partitions, marks, strict=True)
         }
-        places, count = [], 0
+        indices, count = [], 0
         for found in wanted:
-            places.append({key: count + place for place, key in enumerate(found)})
+            indices.append({key: count + index for index, key in enumerate(found)})
             count += len(found)
         shards_of = [partition for found in wanted for partition in found.values()]
         return SharedView(
             unpack_values(states, SHARED_STATE),
             shards_of,
             [progress[partition] for partition in shards_of],
-            places,
+            indices,
         )

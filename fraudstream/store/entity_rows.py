@@ -92,11 +92,11 @@ def pack_entity_rows(
         verdicts: Last known verdict by `verdict_name`, None for none; moved on by the labels.
     """
     packed = np.zeros(len(rows), SHARED_ROW)
-    for place, row in enumerate(rows):
-        packed[place] = (
+    for index, row in enumerate(rows):
+        packed[index] = (
             row.event_time_ms,
             row.amount_reference_minor,
-            offsets[place] + 1,
+            offsets[index] + 1,
             row.transaction_kind,
             row.is_unusual,
             _fraud_change(verdicts, row) if is_label(row) else 0,

@@ -149,33 +149,33 @@ class StoreNodes:
             return await self._run_on(self._line_at(self._seeds[0]), name, commands)
         answers: list[Any] = [None] * len(calls)
         lots: dict[StoreLine, list[int]] = {}
-        for place, (keys, _) in enumerate(calls):
+        for index, (keys, _) in enumerate(calls):
             try:
-                lots.setdefault(await self._line_of(keys[0]), []).append(place)
+                lots.setdefault(await self._line_of(keys[0]), []).append(index)
             except OnlineStoreUnavailable as exc:
-                answers[place] = exc
+                answers[index] = exc
         found = await asyncio.gather(
             *(self._run_on(line, name, [commands[p] for p in lot]) for line, lot in lots.items())
         )
-        for places, lot_answers in zip(lots.values(), found, strict=True):
-            for place, answer in zip(places, lot_answers, strict=True):
-                answers[place] = answer
+        for indices, lot_answers in zip(lots.values(), found, strict=True):
+            for index, answer in zip(indices, lot_answers, strict=True):
+                answers[index] = answer
         return answers
 
     async def _run_on(self, line: StoreLine, name: str, commands: list[Command]) -> list[Any]:
         try:
             answers = await line.ask_each(commands)
-            unknown = [place for place, answer in enumerate(answers) if _is_unknown(answer)]
+            unknown = [index for index, answer in enumerate(answers) if _is_unknown(answer)]
             if unknown:
                 load: Command = ("SCRIPT", "LOAD", self._sources[name])
-                _, *again = await line.ask_each([load, *(commands[place] for place in unknown)])
-                for place, answer in zip(unknown, again, strict=True):
-                    answers[place] = answer
+                _, *again = await line.ask_each([load, *(commands[index] for index in unknown)])
+                for index, answer in zip(unknown, again, strict=True):
+                    answers[index] = answer
         except _FAULTS as exc:
             return [self._unavailable(exc) for _ in commands]
-        for place, answer in enumerate(answers):
+        for index, answer in enumerate(answers):
             if isinstance(answer, hiredis.HiredisError):
-                answers[place] = self._unavailable(answer)
+                answers[index] = self._unavailable(answer)
         return answers
 
     async def pipeline(self, commands: Sequence[Command]) -> list[Any]:
@@ -187,15 +187,15 @@ class StoreNodes:
         if not self._is_cluster:
             return await self._ask(self._line_at(self._seeds[0]), commands)
         lots: dict[StoreLine, list[int]] = {}
-        for place, command in enumerate(commands):
-            lots.setdefault(await self._line_of(str(command[1])), []).append(place)
+        for index, command in enumerate(commands):
+            lots.setdefault(await self._line_of(str(command[1])), []).append(index)
         lot_answers = await asyncio.gather(
             *(self._ask(line, [commands[p] for p in lot]) for line, lot in lots.items())
         )
         answers: list[Any] = [None] * len(commands)
-        for places, found in zip(lots.values(), lot_answers, strict=True):
-            for place, answer in zip(places, found, strict=True):
-                answers[place] = answer
+        for indices, found in zip(lots.values(), lot_answers, strict=True):
+            for index, answer in zip(indices, found, strict=True):
+                answers[index] = answer
         return answers
 
     async def _ask(self, line: StoreLine, commands: Sequence[Command]) -> list[Any]:
@@ -203,12 +203,12 @@ class StoreNodes:
             answers = await line.ask_each(commands)
         except _FAULTS as exc:
             raise self._unavailable(exc) from exc
-        for place, command in enumerate(commands):
-            if isinstance(answers[place], hiredis.HiredisError):
-                answers[place] = self._empty(command, answers[place])
+        for index, command in enumerate(commands):
+            if isinstance(answers[index], hiredis.HiredisError):
+                answers[index] = self._empty(command, answers[index])
             if command[0] == _HASH:
-                fields = iter(answers[place])
-                answers[place] = dict(zip(fields, fields, strict=True))
+                fields = iter(answers[index])
+                answers[index] = dict(zip(fields, fields, strict=True))
         return answers
 
     def _empty(self, command: Command, refusal: hiredis.HiredisError) -> Any:

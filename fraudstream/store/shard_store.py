@@ -223,19 +223,19 @@ class StateStore:
         """Take acknowledged decisions out of the outbox; put records back where they are gone."""
         missing = await self._settle(shard, rows, has_values=False)
         if missing:
-            await self._settle(shard, [rows[place] for place in missing], has_values=True)
+            await self._settle(shard, [rows[index] for index in missing], has_values=True)
 
     async def _settle(
         self, shard: ShardRef, rows: Sequence[RecordRow], *, has_values: bool
     ) -> list[int]:
-        """Settle rows, with or without their values; return the places of those that lack one."""
+        """Settle rows, with or without their values; return the indices of those that lack one."""
         names = self.keys(shard)
         arguments: list[Argument] = [RECORD_LIFE_S]
         for row in rows:
             arguments += (row.identity, row.digest + row.value if has_values else b"")
         keys = [names.outbox, *(names.record(row.identity) for row in rows)]
-        places: list[int] = await self.nodes.run("settle_published", keys, arguments)
-        return places
+        indices: list[int] = await self.nodes.run("settle_published", keys, arguments)
+        return indices
 
     async def hold_unpublished(self, shard: ShardRef, identities: Sequence[bytes]) -> None:
         """Keep entries of the outbox from being taken: their holder is about to publish them."""
@@ -356,8 +356,8 @@ def _each(
 
 def _record_answers(answer: list[Any]) -> list[RecordAnswer]:
     return [
-        RecordAnswer(RecordOutcome(answer[place].decode()), answer[place + 1])
-        for place in range(1, len(answer), 2)
+        RecordAnswer(RecordOutcome(answer[index].decode()), answer[index + 1])
+        for index in range(1, len(answer), 2)
     ]
 
 
@@ -365,13 +365,13 @@ def _door_answers(answer: list[Any]) -> list[DoorAnswer]:
     next_offset = int(answer[1])
     return [
         DoorAnswer(
-            AdmitOutcome(answer[place].decode()),
-            answer[place + 1],
-            answer[place + 2],
-            tuple(unpack_pending(entry) for entry in answer[place + 3]),
+            AdmitOutcome(answer[index].decode()),
+            answer[index + 1],
+            answer[index + 2],
+            tuple(unpack_pending(entry) for entry in answer[index + 3]),
             next_offset,
         )
-        for place in range(2, len(answer), 4)
+        for index in range(2, len(answer), 4)
     ]
 
 

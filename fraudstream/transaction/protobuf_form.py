@@ -41,4 +41,4 @@ def decode_protobuf(value: bytes, unknown: list[str] | None = None) -> Transacti
 
 def _numbers_of(fields: UnknownFieldSet) -> list[str]:
     """Return what Protobuf's unknown fields can be called."""
-    return [f"field {fields[place].field_number}" for place in range(len(fields))]
+    return [f"field {fields[index].field_number}" for index in range(len(fields))]

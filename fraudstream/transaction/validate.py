@@ -138,7 +138,7 @@ def validate_transaction(
     _check_card(transaction)
     _check_amount(transaction)
     _check_codes(transaction)
-    _check_place(transaction)
+    _check_location(transaction)
     _check_time(transaction, append_time_ms, bounds)
 
 
@@ -279,13 +279,13 @@ def _check_codes(transaction: Transaction) -> None:
         raise InvalidTransaction(RejectReason.COUNTRY, country_fault(country))
 
 
-def _check_place(transaction: Transaction) -> None:
+def _check_location(transaction: Transaction) -> None:
     if transaction.ip:
         _check_address(transaction)
     if transaction.HasField("location"):
-        place = transaction.location
+        location = transaction.location
         # NaN is in no interval, so it fails here too.
-        if not (abs(place.latitude) <= LATITUDE and abs(place.longitude) <= LONGITUDE):
+        if not (abs(location.latitude) <= LATITUDE and abs(location.longitude) <= LONGITUDE):
             raise InvalidTransaction(RejectReason.LOCATION, RejectReason.LOCATION.text)
     if transaction.utc_offset_minutes not in UTC_OFFSETS_MINUTES:
         raise InvalidTransaction(RejectReason.UTC_OFFSET, RejectReason.UTC_OFFSET.text)

@@ -16,9 +16,9 @@ from fraudstream.broker.wire.record_keys import hold_as
 from fraudstream.settings import KafkaSettings
 from fraudstream.topics import DECISIONS
 from services.archive.fork_watch import ForkWatch
+from services.archive.log_partition import LogPartition
 from services.archive.loop import ArchiveLoop, Assignment
 from services.archive.partition_archive import FileRules, PartitionArchive
-from services.archive.place import Place
 from services.archive.settings import ArchiveSettings
 from services.archive.streams import STREAMS
 from services.archive.topic_ids import TopicIds
@@ -66,9 +66,9 @@ def build(
     watch = ForkWatch()
     streams = {kafka.topic(stream.topic): stream for stream in STREAMS}
 
-    def open_partition(place: TopicPartition) -> PartitionArchive | None:
-        stream = streams[place.topic]
-        where = Place(settings.root, stream, ids.of(stream.noun), place.partition)
+    def open_partition(tp: TopicPartition) -> PartitionArchive | None:
+        stream = streams[tp.topic]
+        where = LogPartition(settings.root, stream, ids.of(stream.noun), tp.partition)
         return PartitionArchive.open(where, rules, watch if stream.topic is DECISIONS else None)
 
     try:

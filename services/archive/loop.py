@@ -113,73 +113,73 @@ class ArchiveLoop:
             crash_point("archive.after_read")
         else:
             self.idle()
-        for place, records in polled.items():
-            self._take(place, records)
+        for tp, records in polled.items():
+            self._take(tp, records)
         if sum(held.archive.pending_bytes for held in self._held.values()) > self.pending_bytes:
             for held in self._held.values():
                 held.archive.flush()
-        self._finish([place for place, held in self._held.items() if held.archive.is_due])
+        self._finish([tp for tp, held in self._held.items() if held.archive.is_due])
         self._commit()
         self._observe_lag()
 
     def _follow(self) -> None:
         """Give away what another has now, go on with what stayed, and wait for what is new."""
         assigned = set(self.consumer.assignment())
-        gone = [place for place in self._held if place not in assigned]
+        gone = [tp for tp in self._held if tp not in assigned]
         self._finish(gone)
-        for place in gone:
-            self._held.pop(place).archive.release()
+        for tp in gone:
+            self._held.pop(tp).archive.release()
         self._seek(list(self._held))
         self._waiting = assigned - set(self._held)
 
     def _claim(self) -> None:
         """Take over the partitions that no other worker holds any more."""
         claimed = []
-        for place in sorted(self._waiting):
-            archive = self.open(place)
+        for tp in sorted(self._waiting):
+            archive = self.open(tp)
             if archive is not None:
-                self._held[place] = _Held(archive, archive.position)
-                claimed.append(place)
+                self._held[tp] = _Held(archive, archive.position)
+                claimed.append(tp)
         self._waiting.difference_update(claimed)
         self._seek(claimed)
 
-    def _seek(self, places: Sequence[TopicPartition]) -> None:
+    def _seek(self, tps: Sequence[TopicPartition]) -> None:
         """Read on where the files end, as far as the log still has it.
 
         All at once: a question to the broker waits behind the long poll under way.
         """
-        if not places:
+        if not tps:
             return
-        begins = self.consumer.beginning_offsets(places)
-        ends = self.consumer.end_offsets(places)
-        for place in places:
-            archive = self._held[place].archive
-            archive.begin_at(begins[place])
+        begins = self.consumer.beginning_offsets(tps)
+        ends = self.consumer.end_offsets(tps)
+        for tp in tps:
+            archive = self._held[tp].archive
+            archive.begin_at(begins[tp])
             if not self.is_embedded:
-                archive.check_end(ends[place])
-            self.consumer.seek(place, archive.position)
-            self.consumer.resume(place)
+                archive.check_end(ends[tp])
+            self.consumer.seek(tp, archive.position)
+            self.consumer.resume(tp)
 
-    def _take(self, place: TopicPartition, records: Sequence[StampedRecord]) -> None:
-        held = self._held.get(place)
+    def _take(self, tp: TopicPartition, records: Sequence[StampedRecord]) -> None:
+        held = self._held.get(tp)
         if held is None:
             return
         if records[0].offset != held.archive.position and not held.was_sought:
             held.was_sought = True
-            self._seek([place])
+            self._seek([tp])
             return
         held.was_sought = False
         try:
             held.archive.take(records)
         except BrokerUnavailable as exc:
             _LOG.warning("%s; reading again", exc)
-            self._seek([place])
+            self._seek([tp])
 
-    def _finish(self, places: Sequence[TopicPartition]) -> None:
+    def _finish(self, tps: Sequence[TopicPartition]) -> None:
         """Finish the files of some partitions, later where the broker does not answer now."""
-        for place in places:
+        for tp in tps:
             try:
-                self._held[place].archive.publish()
+                self._held[tp].archive.publish()
             except BrokerUnavailable as exc:
                 _LOG.warning("%s: the file stays open", exc)
                 return
@@ -188,11 +188,11 @@ class ArchiveLoop:
         """Tell the group where files end: only those who watch its lag want to know."""
         offsets = {}
         read_to = positions(self.consumer)
-        for place, held in self._held.items():
+        for tp, held in self._held.items():
             # Behind the last record may lie markers of transactions and what cannot be read.
-            at = read_to.get(place) if held.archive.is_empty else held.archive.published
+            at = read_to.get(tp) if held.archive.is_empty else held.archive.published
             if at is not None and at != held.committed:
-                offsets[place] = OffsetAndMetadata(at, "", -1)
+                offsets[tp] = OffsetAndMetadata(at, "", -1)
                 held.committed = at
         if offsets:
             try:
@@ -202,9 +202,9 @@ class ArchiveLoop:
 
     def _observe_lag(self) -> None:
         lags: dict[str, int] = defaultdict(int)
-        for place, at in positions(self.consumer).items():
-            end = self.consumer.highwater(place)
-            if end is not None and place in self._held:
-                lags[self._held[place].archive.place.stream.noun] += max(0, end - at)
+        for tp, at in positions(self.consumer).items():
+            end = self.consumer.highwater(tp)
+            if end is not None and tp in self._held:
+                lags[self._held[tp].archive.source.stream.noun] += max(0, end - at)
         for stream in STREAMS:
             ARCHIVE_LAG.labels(stream.noun).set(lags[stream.noun])

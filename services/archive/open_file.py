@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from fraudstream.archive.files import file_path
 from fraudstream.errors import InvalidSettings
 from fraudstream.runtime.crashpoint import crash_point
-from services.archive.place import Place
+from services.archive.log_partition import LogPartition
 
 _COMPRESSION: Final = "zstd"
 
@@ -22,17 +22,17 @@ class OpenFile:
     """One file of one partition.
 
     Args:
-        place: Whose records it holds.
+        source: Whose records it holds.
         first: Offset that it begins with.
         day: UTC day of its first record.
     """
 
-    def __init__(self, place: Place, first: int, day: date) -> None:
+    def __init__(self, source: LogPartition, first: int, day: date) -> None:
         self.first = first
         self.day = day
-        self._place = place
-        self._temporary = place.temporary_path(first)
-        schema = place.stream.schema
+        self._source = source
+        self._temporary = source.temporary_path(first)
+        schema = source.stream.schema
         # Packed numbers do not repeat; a dictionary of them only costs.
         repeating = [f.name for f in schema if not pa.types.is_binary(f.type)]
         self._sink = pa.OSFile(str(self._temporary), "wb")
@@ -61,8 +61,8 @@ class OpenFile:
         self._sink.close()
         _synchronise(self._temporary)
         crash_point("archive.before_rename")
-        place = self._place
-        path = file_path(place.folder, place.log, self.day, (place.partition, self.first, last))
+        source = self._source
+        path = file_path(source.folder, source.log, self.day, (source.partition, self.first, last))
         if path.exists():
             raise InvalidSettings(
                 f"{path} is there already, and nobody but this worker may make it"

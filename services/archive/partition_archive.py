@@ -17,8 +17,8 @@ from fraudstream.broker.messages import StampedRecord
 from fraudstream.errors import InvalidSettings
 from fraudstream.telemetry.metrics import ARCHIVE_FILES, ARCHIVE_LOST, ARCHIVE_ROWS
 from services.archive.fork_watch import ForkWatch
+from services.archive.log_partition import LogPartition
 from services.archive.open_file import OpenFile
-from services.archive.place import Place
 
 _LOG: Final = logging.getLogger(__name__)
 # Large enough for columns to compress well, small enough for a reader's memory.
@@ -48,14 +48,14 @@ class PartitionArchive:
     """Takes the records of one partition in order, and keeps each once.
 
     Args:
-        place: Whose records.
+        source: Whose records.
         lock: The partition's lock, held.
         position: The first offset that no file holds; None where there is no file.
         rules: When a file is finished.
         watch: Looks for forks; None where the records are no decisions.
 
     Attributes:
-        place: Whose records.
+        source: Whose records.
         position: The offset to read next.
         published: The offset after the last file; None where there is none.
         pending_bytes: Bytes of the records that wait for the next row group.
@@ -63,13 +63,13 @@ class PartitionArchive:
 
     def __init__(
         self,
-        place: Place,
+        source: LogPartition,
         lock: IO[bytes],
         position: int | None,
         rules: FileRules,
         watch: ForkWatch | None = None,
     ) -> None:
-        self.place = place
+        self.source = source
         self.position = position
         self.published = position
         self.pending_bytes = 0
@@ -82,23 +82,25 @@ class PartitionArchive:
         self._due_s = 0.0
 
     @classmethod
-    def open(cls, place: Place, rules: FileRules, watch: ForkWatch | None = None) -> Self | None:
+    def open(
+        cls, source: LogPartition, rules: FileRules, watch: ForkWatch | None = None
+    ) -> Self | None:
         """Take a partition over; None where another worker has it still.
 
         Raises:
             InvalidSettings: Its files overlap.
         """
-        lock = place.lock()
+        lock = source.lock()
         if lock is None:
             return None
-        place.remove_leftovers()
-        files = place.files()
+        source.remove_leftovers()
+        files = source.files()
         lost = missing_offsets(files)
         if lost:
-            _LOG.error("%s lacks %d offsets between its files", place.name, lost)
+            _LOG.error("%s lacks %d offsets between its files", source.name, lost)
         if watch is not None:
-            watch.read_back(place.name, files)
-        return cls(place, lock, next_offset(files), rules, watch)
+            watch.read_back(source.name, files)
+        return cls(source, lock, next_offset(files), rules, watch)
 
     @property
     def is_empty(self) -> bool:
@@ -121,8 +123,8 @@ class PartitionArchive:
         if self.position is not None:
             self.publish()
             lost = offset - self.position
-            ARCHIVE_LOST.labels(self.place.stream.noun).inc(lost)
-            _LOG.error("%s: the log lost %d offsets before %d", self.place.name, lost, offset)
+            ARCHIVE_LOST.labels(self.source.stream.noun).inc(lost)
+            _LOG.error("%s: the log lost %d offsets before %d", self.source.name, lost, offset)
         self.position = offset
 
     def check_end(self, end: int) -> None:
@@ -136,7 +138,7 @@ class PartitionArchive:
             return
         self._rules.confirm()
         msg = (
-            f"{self.place.name}: the archive holds offsets below {self.position}, but the log ends"
+            f"{self.source.name}: the archive holds offsets below {self.position}, but the log ends"
             f" at {end}: it lost records, and gives their offsets to others. Make the topic again,"
             " so that it has another id, or set another FRAUD_ARCHIVE_ROOT"
         )
@@ -157,10 +159,10 @@ class PartitionArchive:
         """Write the records that wait as a row group."""
         if self._file is None or not self._pending:
             return
-        stream = self.place.stream
-        batch = stream.rows_of(self.place.partition, self._pending)
+        stream = self.source.stream
+        batch = stream.rows_of(self.source.partition, self._pending)
         if self._watch is not None:
-            self._watch.look(self.place.name, batch)
+            self._watch.look(self.source.name, batch)
         self._file.write(batch)
         ARCHIVE_ROWS.labels(stream.noun, "written").inc(batch.num_rows)
         ARCHIVE_ROWS.labels(stream.noun, "unreadable").inc(len(self._pending) - batch.num_rows)
@@ -182,8 +184,8 @@ class PartitionArchive:
         self._file.publish(last)
         self._file = None
         self.published = self.position
-        ARCHIVE_FILES.labels(self.place.stream.noun).inc()
-        _LOG.info("%s: finished offsets %d to %d", self.place.name, first, last)
+        ARCHIVE_FILES.labels(self.source.stream.noun).inc()
+        _LOG.info("%s: finished offsets %d to %d", self.source.name, first, last)
 
     def release(self) -> None:
         """Leave the partition to another worker; what is not in a file yet will be read again."""
@@ -208,7 +210,7 @@ class PartitionArchive:
     def _begin(self, record: StampedRecord, day: date) -> None:
         # Offsets without a record (a transaction's marker) belong to the file after them.
         first = record.offset if self.position is None else self.position
-        self._file = OpenFile(self.place, first, day)
+        self._file = OpenFile(self.source, first, day)
         self._rows = 0
         self._due_s = self._rules.clock_s() + self._rules.max_age_s
 

@@ -109,9 +109,9 @@ class Feeds:
             raise InvalidSettings(f"{path}: expected TOML with [[feed]]: {exc}") from exc
         except ValidationError as exc:
             first = exc.errors(include_input=False, include_url=False)[0]
-            place = ".".join(map(str, first["loc"])) or "the file"
+            index = ".".join(map(str, first["loc"])) or "the file"
             msg = "expected [[feed]] with name, topic, banks and perhaps labels_topic"
-            raise InvalidSettings(f"{path}: {msg}: {place}: {first['msg']}") from exc
+            raise InvalidSettings(f"{path}: {msg}: {index}: {first['msg']}") from exc
         except InvalidSettings as exc:
             raise InvalidSettings(f"{path}: {exc}") from exc
 

@@ -102,7 +102,7 @@ class IngestLoop:
             return poll
         time.sleep(_GATHER_S)
         more: Poll = poll_group(self._consumer, 0)
-        return {place: [*poll.get(place, ()), *more.get(place, ())] for place in {**poll, **more}}
+        return {index: [*poll.get(index, ()), *more.get(index, ())] for index in {**poll, **more}}
 
     def _begin_of(self, poll: Poll) -> Poll:
         """Return as much of a poll as may be worked on together; the rest will be read again."""

@@ -166,7 +166,7 @@ class RecordProcessor:
             return self._dead(record, span, exc.reason, exc.message)
         except Exception as exc:  # noqa: BLE001  # pure code: a second try of the record fails alike
             # No traceback: it may hold values of the record.
-            _LOG.error("%s at %s/%d/%d", type(exc).__name__, *_place_of(record))
+            _LOG.error("%s at %s/%d/%d", type(exc).__name__, *_coordinates_of(record))
             return self._dead(record, span, RejectReason.INTERNAL, RejectReason.INTERNAL.text)
         accepted = AcceptedTransaction(
             transaction=transaction,
@@ -236,5 +236,5 @@ def source_of(record: RawRecord) -> SourceRecord:
     )
 
 
-def _place_of(record: RawRecord) -> tuple[str, int, int]:
+def _coordinates_of(record: RawRecord) -> tuple[str, int, int]:
     return record.topic, record.partition, record.offset

@@ -74,9 +74,9 @@ def show(drift: Drift) -> str:
         f"reference {before}: {rows:,} rows; current {now}: {others:,} rows",
         form.format("quantity", "PSI", "chance", "missing", "level"),
     ]
-    for place, moved in enumerate(drift.moved):
+    for index, moved in enumerate(drift.moved):
         psi = moved.psi
-        if place < _LEAST_SHOWN or psi.level is not DriftLevel.STABLE:
+        if index < _LEAST_SHOWN or psi.level is not DriftLevel.STABLE:
             missing = f"{psi.reference_missing:.1%} > {psi.current_missing:.1%}"
             lines.append(
                 form.format(moved.name, f"{psi.psi:.4f}", f"{psi.noise:.4f}", missing, psi.level)

@@ -87,8 +87,8 @@ class Drift:
 def measure_drift(reference: Observed, current: Observed) -> Drift:
     """Return what moved from a reference to now; bins are the reference's."""
     moved = [
-        Moved(name, psi_of(reference.vectors[:, place], current.vectors[:, place]))
-        for place, name in enumerate(FEATURE_NAMES)
+        Moved(name, psi_of(reference.vectors[:, index], current.vectors[:, index]))
+        for index, name in enumerate(FEATURE_NAMES)
     ]
     before, now = _known(reference.score), _known(current.score)
     if len(before) and len(now):

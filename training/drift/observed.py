@@ -112,8 +112,8 @@ def _of_training_set(path: Path, model: Artefact | None, unlabelled: Unlabelled 
 def _scores(model: Artefact, vectors: FloatArray, sequences: FloatArray) -> Floats:
     engine, manifest = open_engine(model), model.manifest
     check_golden(engine, model.golden, rule_of(manifest.precision, manifest.is_alert))
-    place = {number: column for column, number in enumerate(FEATURE_HASHES)}
-    columns = [place[number] for number in model.feature_hashes]
+    index = {number: column for column, number in enumerate(FEATURE_HASHES)}
+    columns = [index[number] for number in model.feature_hashes]
     return manifest.calibration.scores(score_rows(engine, vectors[:, columns], sequences))
 
 

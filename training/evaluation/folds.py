@@ -33,7 +33,7 @@ class TestedFold:
     Attributes:
         name: First day of the test, ISO 8601.
         slices: What to learn from and to test on.
-        tested: int64 [N], places of the tested rows in the material.
+        tested: int64 [N], indices of the tested rows in the material.
         trained: bool [K], which rows of the material are learned from.
     """
 
@@ -165,17 +165,17 @@ def _tested(material: Material, start_ms: int, slices: Slices) -> TestedFold:
     return TestedFold(
         name=day.isoformat(),
         slices=slices,
-        tested=_places(row, slices.test.row),
-        trained=_named(len(row), _places(row, slices.whole.row)),
+        tested=_indices(row, slices.test.row),
+        trained=_named(len(row), _indices(row, slices.whole.row)),
     )
 
 
-def _places(row: Ints, wanted: Ints) -> Ints:
+def _indices(row: Ints, wanted: Ints) -> Ints:
     order = np.argsort(row, kind="stable")
     return order[np.searchsorted(row, wanted, sorter=order)]
 
 
-def _named(count: int, places: Ints) -> Bools:
+def _named(count: int, indices: Ints) -> Bools:
     named = np.zeros(count, np.bool_)
-    named[places] = True
+    named[indices] = True
     return named

@@ -116,7 +116,7 @@ def _shuffled(slices: Slices, seed: int) -> Slices:
 def check_single_features(test: Examples, names: Sequence[str] = FEATURE_NAMES) -> Check:
     """Check that no feature alone ranks later rows as only the answer could."""
     found = {
-        name: _alone(test.vectors[:, place], test.is_fraud) for place, name in enumerate(names)
+        name: _alone(test.vectors[:, index], test.is_fraud) for index, name in enumerate(names)
     }
     best = sorted(found, key=lambda name: -found[name])
     prevalence = float(test.is_fraud.mean())

@@ -141,10 +141,10 @@ def _is_card_known(card: Ints, label_arrival_ms: Ints, event_time_ms: Ints) -> B
 def _rank_in_card(card: Ints) -> Ints:
     """Return how many rows of the same card stand before each, int64 [K]."""
     order = np.argsort(card, kind="stable")
-    place = np.arange(len(card))
+    index = np.arange(len(card))
     is_first = np.append(True, card[order][1:] != card[order][:-1])[: len(card)]
     rank = np.empty(len(card), np.int64)
-    rank[order] = place - np.maximum.accumulate(np.where(is_first, place, 0))
+    rank[order] = index - np.maximum.accumulate(np.where(is_first, index, 0))
     return rank
 
 

@@ -35,7 +35,7 @@ def fit_scaling(
     return Scaling(
         mean=mean.astype(np.float32),
         spread=np.maximum(spread, _LEAST_SPREAD).astype(np.float32),
-        edges=np.stack([_edges_of(bounded[:, place], is_fraud) for place in range(shape.features)]),
+        edges=np.stack([_edges_of(bounded[:, index], is_fraud) for index in range(shape.features)]),
         ceiling=ceiling,
         amount_mean=float(amounts.mean()),
         amount_spread=max(float(amounts.std()), _LEAST_SPREAD),

@@ -31,7 +31,7 @@ from training.models.scaling import (
 KINDS: Final = 5  # numbers of TransactionKind
 CHANNELS: Final = 6  # numbers of Channel
 NUMBERS: Final = 6  # of a step, before its codes
-AGAINST_LAST: Final = 1  # place of the amount against the last step's
+AGAINST_LAST: Final = 1  # index of the amount against the last step's
 _LOG_SCALE: Final = 8.0  # logarithms of seconds reach 16
 
 

@@ -61,8 +61,8 @@ class TransformerEncoder(nn.Module):
 
     def _placed(self, steps: Tensor, ago: Tensor) -> Tensor:
         phase = ago.unsqueeze(2) * self.waves  # [B, T, H / 2]
-        place = torch.cat([torch.sin(phase), torch.cos(phase)], dim=2)
-        return self.embed(steps) + place  # type: ignore[no-any-return]  # as above
+        index = torch.cat([torch.sin(phase), torch.cos(phase)], dim=2)
+        return self.embed(steps) + index  # type: ignore[no-any-return]  # as above
 
 
 class _Layer(nn.Module):

@@ -27,12 +27,12 @@ GENUINE: Final = 0
 UNSAID: Final = -1  # neither: a label that could not tell, a row that says nothing of itself
 
 # A row as it is read. Its order is (arrival, first, ..., second): with a log partition and offset;
-# without one event time and, after the ids, the place in the source. Names are 64 bits: of 10^8
+# without one event time and, after the ids, the row in the source. Names are 64 bits: of 10^8
 # entities of one kind two share theirs once in 3,700 sets. A transaction is compared inside its
 # card only. Records are aligned: numpy is slow where a number lies across two words.
 PACKED_ROW: Final = np.dtype(
     [
-        ("number", "<i8"),  # place in the arrival order of all rows, from the second stage on
+        ("number", "<i8"),  # index in the arrival order of all rows, from the second stage on
         ("first", "<i8"),
         ("second", "<i8"),
         ("card", "<u8"),

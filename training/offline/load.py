@@ -55,8 +55,8 @@ def load_dataset(folder: Path) -> Examples:
     for part in manifest["parts"]:
         table = pq.read_table(folder / part["name"], memory_map=True).combine_chunks()
         end = done + table.num_rows
-        for place, name in enumerate(FEATURE_NAMES):
-            vectors[done:end, place] = table[name].to_numpy()
+        for index, name in enumerate(FEATURE_NAMES):
+            vectors[done:end, index] = table[name].to_numpy()
         buffer = table["sequence"].chunk(0).buffers()[1]
         sequences[done:end] = np.frombuffer(buffer, "<f4").reshape(-1, *shape)
         kept.append(table.select(_KEPT))

@@ -91,6 +91,6 @@ def text_bits(*columns: pa.StringArray) -> Names:
 def _add_texts(bits: Names, bounds: NDArray[np.int32], texts: NDArray[np.uint8]) -> None:
     for row in range(bits.shape[0]):
         found = bits[row]
-        for place in range(bounds[row], bounds[row + 1]):
-            found = (found ^ np.uint64(texts[place])) * _PRIME
+        for index in range(bounds[row], bounds[row + 1]):
+            found = (found ^ np.uint64(texts[index])) * _PRIME
         bits[row] = (found ^ _END) * _PRIME

@@ -88,7 +88,7 @@ class Unit:
         content: What it holds.
         name: A file's path, or a topic's name.
         part: Row group of the file, or partition of the topic.
-        begin: First row's place in the whole source, or first offset.
+        begin: First row's index in the whole source, or first offset.
         end: The same after the last row.
         log: Number of the log that a file belongs to: a topic made again is another.
     """

@@ -60,8 +60,8 @@ class _Rebuilt:
     """Decisions of all partitions with what was rebuilt of them.
 
     Attributes:
-        decisions: In the order of their places.
-        unseen: Places whose reads of the card are not known.
+        decisions: In the order of their indices.
+        unseen: Indices whose reads of the card are not known.
         vectors: Of each partition.
         sequences: Of each partition.
         reads: What was read of shared entities.
@@ -94,15 +94,15 @@ def certify(settings: KafkaSettings, proof: Proof, report: Report) -> Certificat
         _rebuild_cards(settings, proof, rebuilt, certificate, report)
         vectors = np.concatenate(rebuilt.vectors)
         _rebuild_entities(settings, proof, rebuilt, vectors, report)
-    for place, (decision, sequence) in enumerate(
+    for index, (decision, sequence) in enumerate(
         zip(rebuilt.decisions, np.concatenate(rebuilt.sequences), strict=True)
     ):
-        if place in rebuilt.unseen:
+        if index in rebuilt.unseen:
             continue  # counted by its reason already
         if rebuilt.moved and not rebuilt.moved.isdisjoint(log_keys_of(decision)):
             certificate.unprovable[WIDENED] += 1
         else:
-            certificate.compare(decision, vectors[place], sequence)
+            certificate.compare(decision, vectors[index], sequence)
     return certificate
 
 
@@ -123,7 +123,7 @@ def _rebuild_cards(
         collect_reads(log.decisions, first, entity_partitions, rebuilt.reads)
         vectors, sequences = rebuild_cards(log, proof.bug.rows, proof.initial)
         rebuilt.decisions += log.decisions
-        rebuilt.unseen |= {first + place for place in log.unseen}
+        rebuilt.unseen |= {first + index for index in log.unseen}
         rebuilt.vectors.append(vectors)
         rebuilt.sequences.append(sequences)
         report(

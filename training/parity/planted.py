@@ -96,7 +96,7 @@ class _WrongOrder(Bug):
 
 
 def _taken(walked: CardRows, at: np.ndarray[tuple[int], np.dtype[np.int64]]) -> CardRows:
-    return CardRows(walked.rows[at], walked.state_of[at], walked.offsets[at], walked.places[at])
+    return CardRows(walked.rows[at], walked.state_of[at], walked.offsets[at], walked.indices[at])
 
 
 NO_BUG: Final = Bug()

@@ -27,7 +27,7 @@ def add_artefact(desk: Desk, source: Path, why: str) -> Standing:
     model = ModelRef(
         name=manifest.name, version=manifest.version, manifest_sha256=artefact.model_hash
     )
-    desk.place_artefact(source, repository.place_of(model))
+    desk.place_artefact(source, repository.path_of(model))
     order = Order(action=LedgerAction.ADD, model=model, why=why, trainer=artefact.trainer)
     return desk.append(lambda _: order)
 

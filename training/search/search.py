@@ -83,9 +83,9 @@ def search(
     def objective(trial: optuna.Trial) -> float:
         config = _suggested(base, trial)
         found: list[float] = []
-        for place, each in enumerate(judged):
+        for index, each in enumerate(judged):
             found.append(_ap_of(config, each))
-            trial.report(float(np.mean(found)), place)
+            trial.report(float(np.mean(found)), index)
             if trial.should_prune():
                 raise optuna.TrialPruned
         return float(np.mean(found))

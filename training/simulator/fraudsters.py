@@ -72,8 +72,8 @@ def planned_campaigns(rng: np.random.Generator, rows: float, span_ms: int) -> li
     plans = []
     for kind in _SCHEMES:
         campaigns = max(1, round(rows * _ROW_SHARE[kind] / _ROWS_PER_CAMPAIGN[kind]))
-        places = (np.arange(campaigns) + rng.random(campaigns)) / campaigns
-        plans += [Plan(kind, int(place * span_ms)) for place in places]
+        begins = (np.arange(campaigns) + rng.random(campaigns)) / campaigns
+        plans += [Plan(kind, int(begin * span_ms)) for begin in begins]
     return plans
 
 
@@ -117,8 +117,8 @@ def _merchants_of(world: World, mccs: frozenset[int]) -> Ints:
 
 
 def _online(rng: np.random.Generator, scene: Scene, count: int) -> Ints:
-    place = np.full(count, ONLINE_REGION)
-    return scene.world.visit(place, rng.random(count))
+    region = np.full(count, ONLINE_REGION)
+    return scene.world.visit(region, rng.random(count))
 
 
 def _rows(rng: np.random.Generator, scene: Scene, card: Ints, merchant: Ints, time: Ints) -> Rows:
@@ -210,8 +210,8 @@ def _stolen_card(rng: np.random.Generator, scene: Scene) -> Rows:
     """A stolen purse: taps below the limit in shop after shop, perhaps cash at the end."""
     count = int(rng.integers(5, 13))
     card = _victim(rng, scene)
-    place = np.repeat(scene.world.cards(card).region, count)
-    merchant = scene.world.visit(place, rng.random(count))
+    region = np.repeat(scene.world.cards(card).region, count)
+    merchant = scene.world.visit(region, rng.random(count))
     rows = _rows(
         rng, scene, np.repeat(card, count), merchant, _times(rng, scene, count, 5 * _MINUTE_MS)
     )

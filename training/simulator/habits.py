@@ -108,14 +108,14 @@ def genuine_rows(rng: np.random.Generator, world: World, card: Ints, time_ms: In
     """Return one genuine purchase of each card at its time: mostly where the card usually goes."""
     count = len(card)
     holder = world.cards(card)
-    place = world.travel_region(card, time_ms // DAY_MS, holder.region)
-    is_away = place != holder.region
+    region = world.travel_region(card, time_ms // DAY_MS, holder.region)
+    is_away = region != holder.region
     online = rng.random(count) < holder.online_share
-    place = np.where(online, ONLINE_REGION, place)
+    region = np.where(online, ONLINE_REGION, region)
     slot = (USUAL_PLACES * rng.random(count) ** 2).astype(np.int64)
     usual = rng.random(count) < np.where(is_away, 0.3, 0.87)
     merchant = np.where(
-        usual, world.usual(card, place, slot), world.visit(place, rng.random(count))
+        usual, world.usual(card, region, slot), world.visit(region, rng.random(count))
     )
     rows = rows_at(world, card, merchant, time_ms, rng.integers(0, 12, count))
     amount = price(rng, world, card, merchant)

@@ -121,12 +121,12 @@ def simulated_history(simulated: Simulated) -> LabelledHistory:
     rows["amount"] = source["amount_reference_minor"]
     rows["utc_offset"] = source["utc_offset_minutes"]
     rows["kind"], rows["channel"] = source["kind"], source["channel"]
-    for place, name in enumerate(VALUES[:4]):
-        rows["value"][:, place] = named[Entity(name)].values
+    for index, name in enumerate(VALUES[:4]):
+        rows["value"][:, index] = named[Entity(name)].values
     countries = np.array([country_number(region.country) for region in REGIONS], np.uint32)
     rows["value"][:, VALUES.index("country")] = countries[source["region"]]
     rows["value"][:, VALUES.index("mcc")] = source["mcc"]
-    rows["latitude"], rows["longitude"] = messages.places_of(source)
+    rows["latitude"], rows["longitude"] = messages.positions_of(source)
     return _labelled(rows, source["card"].astype(np.int64), named, simulated.label_arrival_ms)
 
 

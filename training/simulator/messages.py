@@ -32,8 +32,8 @@ def luhn_digit(digits: str) -> str:
     '3'
     """
     total = 0
-    for place, digit in enumerate(reversed(digits)):
-        doubled = int(digit) * (2 - place % 2)
+    for index, digit in enumerate(reversed(digits)):
+        doubled = int(digit) * (2 - index % 2)
         total += doubled // 10 + doubled % 10
     return str(-total % 10)
 
@@ -96,26 +96,26 @@ def transaction_of(row: np.void, run: int, number: int) -> pb.Transaction:
         entry_mode=pb.EntryMode.Name(int(row["entry_mode"])),
         country=region.country,
     )
-    _add_place(message, row)
+    _add_position(message, row)
     return message
 
 
-def places_of(rows: NDArray[np.void]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def positions_of(rows: NDArray[np.void]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return latitude and longitude of the rows' shops in degrees, NaN for remote rows."""
     jitter = draw(_PLACE, _PLACE, rows["terminal"].astype(np.int64))
     centre = np.array([(region.latitude, region.longitude) for region in REGIONS])[rows["region"]]
-    places = np.stack([centre[:, 0] + jitter - 0.5, centre[:, 1] + (jitter * 7 % 1) - 0.5])
-    places = np.where(devices.is_remote(rows), np.nan, np.round(places, 4))
-    return places[0], places[1]
+    positions = np.stack([centre[:, 0] + jitter - 0.5, centre[:, 1] + (jitter * 7 % 1) - 0.5])
+    positions = np.where(devices.is_remote(rows), np.nan, np.round(positions, 4))
+    return positions[0], positions[1]
 
 
-def _add_place(message: pb.Transaction, row: np.void) -> None:
+def _add_position(message: pb.Transaction, row: np.void) -> None:
     """Add the device and its address to a remote purchase, the shop's location to a present one."""
     one = np.array([row])
     if devices.is_remote(one)[0]:
         message.device_id = devices.device_name(int(devices.device_numbers(one)[0]))
         message.ip = devices.address_name(int(devices.address_numbers(one)[0]))
         return
-    latitude, longitude = places_of(one)
+    latitude, longitude = positions_of(one)
     message.location.latitude = float(latitude[0])
     message.location.longitude = float(longitude[0])

@@ -181,14 +181,14 @@ class World:
     @cached_property
     def _market(self) -> tuple[Ints, Floats, Floats]:
         """Merchants by region (online ones last), their cumulative weight, its start by region."""
-        place = np.where(self.is_online, ONLINE_REGION, self.region_of_merchant)
-        order = np.argsort(place, kind="stable").astype(np.int64)
+        region = np.where(self.is_online, ONLINE_REGION, self.region_of_merchant)
+        order = np.argsort(region, kind="stable").astype(np.int64)
         share = np.array([kind.weight for kind in KINDS])
         crowd = np.bincount(self.kind_of_merchant, minlength=len(KINDS)).clip(1)
         popularity = 0.05 + draw(self.seed, _MERCHANT, order, 5) ** 6
         weight = popularity * (share / crowd)[self.kind_of_merchant[order]]
         total = np.concatenate([[0.0], np.cumsum(weight)])
-        bounds = np.searchsorted(place[order], np.arange(ONLINE_REGION + 2))
+        bounds = np.searchsorted(region[order], np.arange(ONLINE_REGION + 2))
         return order, total, total[bounds]
 
     def visit(self, region: Ints, uniform: Floats) -> Ints:
@@ -209,6 +209,6 @@ class World:
         leaves = draw(self.seed, _TRAVEL, card, slot) < 0.1
         first = (20 * draw(self.seed, _TRAVEL, card, slot + 1)).astype(np.int64)
         length = 2 + (9 * draw(self.seed, _TRAVEL, card, slot + 2)).astype(np.int64)
-        place = (len(REGIONS) * draw(self.seed, _TRAVEL, card, slot + 3)).astype(np.int64)
+        region = (len(REGIONS) * draw(self.seed, _TRAVEL, card, slot + 3)).astype(np.int64)
         since = day % _BLOCK_DAYS - first
-        return np.where(leaves & (since >= 0) & (since < length), place, home)
+        return np.where(leaves & (since >= 0) & (since < length), region, home)

@@ -118,12 +118,12 @@ def reason_baseline(
         sequences: float32 [N, T, C]; the last step counts, which is what a reason replaces.
     """
     baseline = {}
-    for place, feature in enumerate(CATALOGUE):
-        known = vectors[~np.isnan(vectors[:, place]), place]
+    for index, feature in enumerate(CATALOGUE):
+        known = vectors[~np.isnan(vectors[:, index]), index]
         baseline[feature.name] = float(np.median(known)) if len(known) else 0.0
-    for place, name in enumerate(SEQUENCE_CHANNELS):
-        values, counts = np.unique(sequences[:, -1, place], return_counts=True)
+    for index, name in enumerate(SEQUENCE_CHANNELS):
+        values, counts = np.unique(sequences[:, -1, index], return_counts=True)
         commonest = float(values[np.argmax(counts)])
-        median = float(np.median(sequences[:, -1, place]))
+        median = float(np.median(sequences[:, -1, index]))
         baseline[CHANNEL_PREFIX + name] = commonest if name in _CODES else median
     return baseline

@@ -174,9 +174,9 @@ def handbook_scored(data: Path, scores: Path, fold: Fold) -> Scored:
     known = np.full(len(history.is_fraud), np.nan)
     ids = np.sort(pq.read_table(data, columns=["TRANSACTION_ID"])["TRANSACTION_ID"].to_numpy())
     scored_ids = table["TRANSACTION_ID"].to_numpy()
-    place = np.searchsorted(ids, scored_ids).clip(max=len(ids) - 1)
-    is_known = ids[place] == scored_ids
-    known[place[is_known]] = table["score"].to_numpy()[is_known]
+    index = np.searchsorted(ids, scored_ids).clip(max=len(ids) - 1)
+    is_known = ids[index] == scored_ids
+    known[index[is_known]] = table["score"].to_numpy()[is_known]
     if np.isnan(known[tested]).any():
         missing = int(np.isnan(known[tested]).sum())
         msg = f"{scores}: {missing} of {len(tested)} tested transactions have no score"

@@ -32,7 +32,7 @@ _FORM: Final = 1
 _MAC_BYTES: Final = 16
 # Form, time of signing, MAC; behind them stands the name of the key.
 _HEAD: Final = struct.Struct(f">Bq{_MAC_BYTES}s")
-_PLACE: Final = struct.Struct(">iqI")
+_ORIGIN: Final = struct.Struct(">iqI")
 _DOMAIN: Final = b"fraudstream record\0"
 _APPEND_TIME: Final = 1
 
@@ -71,7 +71,7 @@ class MacKey:
         # A copy of a keyed state spares the two blocks that depend on the key alone.
         self._keyed = hmac.new(secret, _DOMAIN, "sha256")
 
-    def mac(self, place: Place, signed_ms: int, records: Sequence[Content]) -> bytes:
+    def mac(self, origin: Origin, signed_ms: int, records: Sequence[Content]) -> bytes:
         """Return the MAC of a run of records, which have no MAC among their headers."""
         parts: list[bytes | None] = []
         counts = []
@@ -89,21 +89,23 @@ class MacKey:
             lengths = [-1 if part is None else len(part) for part in parts]
             joined = b"".join(filter(None, parts))
         mac = self._keyed.copy()
-        mac.update(_PLACE.pack(place.partition, signed_ms, len(counts)))
-        for text in (place.topic.encode(), self.name):
+        mac.update(_ORIGIN.pack(origin.partition, signed_ms, len(counts)))
+        for text in (origin.topic.encode(), self.name):
             mac.update(len(text).to_bytes(2) + text)
         # Each length says where the next part begins: no two runs give the same bytes.
         mac.update(struct.pack(f">{len(counts)}I{len(lengths)}i", *counts, *lengths))
         mac.update(joined)
         return mac.digest()[:_MAC_BYTES]
 
-    def header(self, place: Place, signed_ms: int, records: Sequence[Content]) -> tuple[str, bytes]:
+    def header(
+        self, origin: Origin, signed_ms: int, records: Sequence[Content]
+    ) -> tuple[str, bytes]:
         """Return the header for the last of a run of records."""
-        mac = self.mac(place, signed_ms, records)
+        mac = self.mac(origin, signed_ms, records)
         return MAC, _HEAD.pack(_FORM, signed_ms, mac) + self.name
 
 
-class Place(NamedTuple):
+class Origin(NamedTuple):
     """Where records lie.
 
     Attributes:
@@ -138,19 +140,21 @@ class TopicKeys:
     required_from_ms: int
     tells_writer: bool
 
-    def trusted(self, records: Iterable[Record], place: Place, refuse: Refuse) -> Iterator[Record]:
+    def trusted(
+        self, records: Iterable[Record], origin: Origin, refuse: Refuse
+    ) -> Iterator[Record]:
         """Yield the records of a batch that a writer of ours signed, without their MACs.
 
         Args:
             records: All records of one batch, in order.
-            place: Where they were read.
+            origin: Where they were read.
             refuse: Told of all others.
         """
         run: list[Record] = []
         for record in records:
             run.append(record)
             if record.headers and record.headers[-1][0] == MAC:
-                yield from self._judged(run, place, refuse)
+                yield from self._judged(run, origin, refuse)
                 run = []
         yield from (record for record in run if self._is_from_before(record))
         unsigned = [record for record in run if not self._is_from_before(record)]
@@ -162,10 +166,10 @@ class TopicKeys:
         is_append_time = record.timestamp_type == _APPEND_TIME
         return is_append_time and record.timestamp < self.required_from_ms
 
-    def _judged(self, run: list[Record], place: Place, refuse: Refuse) -> Sequence[Record]:
+    def _judged(self, run: list[Record], origin: Origin, refuse: Refuse) -> Sequence[Record]:
         _, content = run[-1].headers.pop()
         sealed = content or b""
-        cause = self._fault_of(sealed, run, place)
+        cause = self._fault_of(sealed, run, origin)
         if cause:
             refuse(run, cause)
             return ()
@@ -175,7 +179,7 @@ class TopicKeys:
                 record.headers.append(writer)
         return run
 
-    def _fault_of(self, sealed: bytes, run: Sequence[Record], place: Place) -> str:
+    def _fault_of(self, sealed: bytes, run: Sequence[Record], origin: Origin) -> str:
         """Return what is wrong with the MAC of a run; empty if nothing."""
         if len(sealed) < _HEAD.size or sealed[0] != _FORM:
             return f"expected a MAC of form {_FORM}, found another"
@@ -183,7 +187,7 @@ class TopicKeys:
         key = self.keys.get(sealed[_HEAD.size :])
         if key is None:
             return "its MAC names a key that this reader does not have for the topic"
-        if not hmac.compare_digest(mac, key.mac(place, signed_ms, run)):
+        if not hmac.compare_digest(mac, key.mac(origin, signed_ms, run)):
             return f"its MAC is not that of {key.name.decode()}"
         last = run[-1]
         age_ms = last.timestamp - signed_ms

@@ -79,7 +79,7 @@ class Record(NamedTuple):
 
 
 def bounded(record: Record, most_bytes: int) -> Record:
-    """Return a record that takes no more memory than it may, with the same place and time.
+    """Return a record that takes no more memory than it may, with the same offset and time.
 
     Args:
         record: As it was parsed.
@@ -209,7 +209,7 @@ class SlowParser:
             raise _BadRecord(f"offset delta {delta} is not in order")
         return offset, at
 
-    def _content(self, raw: memoryview, at: int, place: tuple[int, int]) -> Record:
+    def _content(self, raw: memoryview, at: int, coordinates: tuple[int, int]) -> Record:
         """Read key, value and headers."""
         key, at = _bytes(raw, at)
         value, at = _bytes(raw, at)
@@ -230,7 +230,7 @@ class SlowParser:
         if has_foreign_name:
             cause = "the name of a header is not UTF-8"
             value = Unreadable.of(value or b"", "HEADERS", cause)
-        return self._made(*place, value)._replace(key=key, headers=headers)
+        return self._made(*coordinates, value)._replace(key=key, headers=headers)
 
     def _next(self, before: int) -> int:
         """Return the offset of a record that does not tell its own."""

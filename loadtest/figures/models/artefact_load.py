@@ -41,7 +41,7 @@ def artefact_load(plan: Plan) -> Iterator[Sides]:
     model = ModelRef(
         name=manifest.name, version=manifest.version, manifest_sha256=artefact.model_hash
     )
-    path = str(repository.place_of(model) / manifest.members[0].file)
+    path = str(repository.path_of(model) / manifest.members[0].file)
     row = {"vector": golden.vectors[:1], "sequence": golden.sequences[:1]}
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1

@@ -128,11 +128,11 @@ def _lag(consumer: KafkaConsumer) -> int | None:
 
     A consumer that has just joined knows nothing of what waits, and takes nothing for done.
     """
-    places = consumer.assignment()
-    ends = {place: consumer.highwater(place) for place in places}
-    if not places or None in ends.values():
+    tps = consumer.assignment()
+    ends = {tp: consumer.highwater(tp) for tp in tps}
+    if not tps or None in ends.values():
         return None
-    return sum(max(0, int(end - consumer.position(place))) for place, end in ends.items())
+    return sum(max(0, int(end - consumer.position(tp))) for tp, end in ends.items())
 
 
 def _commit(consumer: KafkaConsumer) -> None:

@@ -96,21 +96,21 @@ def timeline(alert: Alert, reference_currency: str) -> list[TimelineStep]:
     moved = _moved_by_step(alert)
     largest = max((abs(step.amount_reference_minor) for step in steps), default=0)
     drawn = []
-    for place, step in enumerate(steps):
+    for index, step in enumerate(steps):
         share = math.sqrt(abs(step.amount_reference_minor) / largest) if largest else 0.0
         height = max(round(CHART_HEIGHT * share), _LEAST_HEIGHT)
         drawn.append(
             TimelineStep(
                 time=format_time(step.event_time_ms),
-                gap=_gap(steps[place - 1] if place else None, step),
+                gap=_gap(steps[index - 1] if index else None, step),
                 amount=format_minor(step.amount_reference_minor, reference_currency),
                 kind=kind_word(step.kind),
                 channel=channel_word(step.channel),
                 mcc=step.mcc,
                 mcc_words=mcc_words(step.mcc),
-                moved=moved.get(len(steps) - 1 - place, ""),
-                is_current=place == len(steps) - 1,
-                x=place * STEP_WIDTH,
+                moved=moved.get(len(steps) - 1 - index, ""),
+                is_current=index == len(steps) - 1,
+                x=index * STEP_WIDTH,
                 y=CHART_HEIGHT - height,
                 height=height,
             )

@@ -107,7 +107,7 @@ def _picture(alert: Alert, runtime: Runtime) -> dict[str, Any]:
     return {
         "alert": alert,
         "facts": _facts(message),
-        "place": _place(message),
+        "place": _where(message),
         "amount": format_minor(alert.amount_minor, alert.currency),
         "expected_loss": format_minor(alert.expected_loss_minor, runtime.reference_currency),
         "action": action_word(alert.action),
@@ -128,7 +128,7 @@ def _picture(alert: Alert, runtime: Runtime) -> dict[str, Any]:
     }
 
 
-def _place(message: alert_pb2.Alert) -> str:
+def _where(message: alert_pb2.Alert) -> str:
     """Return where the money went, in one line."""
     spent = message.decision.transaction
     parts = (spent.merchant_id, mcc_words(spent.mcc), channel_word(spent.channel), spent.country)

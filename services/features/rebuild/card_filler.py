@@ -49,7 +49,7 @@ class CardStates:
     """States of the cards of a shard, in memory."""
 
     def __init__(self) -> None:
-        self._places: dict[str, int] = {}
+        self._indices: dict[str, int] = {}
         self._states = np.zeros(_FIRST_CARDS, CARD_STATE)
         self._last: list[bytes] = []
         self._last_ms: list[int] = []
@@ -57,7 +57,7 @@ class CardStates:
     @property
     def tokens(self) -> Iterable[str]:
         """Tokens of the cards."""
-        return self._places.keys()
+        return self._indices.keys()
 
     def last_identities(self) -> set[bytes]:
         """Return the identity of each card's last counted row."""
@@ -68,15 +68,15 @@ class CardStates:
         if not rows:
             return
         for row in rows:
-            place = self._places.setdefault(row.card_token, len(self._places))
-            if place == len(self._last):
+            index = self._indices.setdefault(row.card_token, len(self._indices))
+            if index == len(self._last):
                 self._last.append(b"")
                 self._last_ms.append(0)
-            self._last[place] = row.identity
-            self._last_ms[place] = row.accepted.transaction.event_time_ms
-        while len(self._places) > len(self._states):
+            self._last[index] = row.identity
+            self._last_ms[index] = row.accepted.transaction.event_time_ms
+        while len(self._indices) > len(self._states):
             self._states = np.concatenate([self._states, np.zeros_like(self._states)])
-        state_of = np.array([self._places[row.card_token] for row in rows], np.int64)
+        state_of = np.array([self._indices[row.card_token] for row in rows], np.int64)
         packed = rows_of([row.accepted.transaction for row in rows])
         advance_states(self._states, state_of, packed)
 
@@ -87,19 +87,19 @@ class CardStates:
             names: Keys of the generation.
             vectors: Packed vectors by identity; a card without one has NaN.
         """
-        tokens = list(self._places)
+        tokens = list(self._indices)
         for begin in range(0, len(tokens), LOT):
             end = min(begin + LOT, len(tokens))
             values = np.zeros(end - begin, CARD_VALUE)
             values["state"] = self._states[begin:end]
             values["decided_ms"] = self._last_ms[begin:end]
             values["vector"] = np.nan
-            for place, identity in enumerate(self._last[begin:end]):
+            for index, identity in enumerate(self._last[begin:end]):
                 if identity in vectors:
-                    values["vector"][place] = np.frombuffer(vectors[identity], "<f4")
-            for place, token in enumerate(tokens[begin:end]):
+                    values["vector"][index] = np.frombuffer(vectors[identity], "<f4")
+            for index, token in enumerate(tokens[begin:end]):
                 key = names.state(CARD, token)
-                yield StoredValue(key, values[place].tobytes(), STATE_LIFE_S)
+                yield StoredValue(key, values[index].tobytes(), STATE_LIFE_S)
 
 
 @dataclass(slots=True)

@@ -43,11 +43,11 @@ class LoadedHistory:
         write_initial(path, self._states())
 
     def _states(self) -> Iterator[InitialState]:
-        for place, token in enumerate(self.card_tokens):
-            yield Role.CARD, CARD, token, self.replayed.cards[place].tobytes()
+        for index, token in enumerate(self.card_tokens):
+            yield Role.CARD, CARD, token, self.replayed.cards[index].tobytes()
         for entity, states in self.replayed.shared.items():
-            for place, key in enumerate(self.entity_keys[entity]):
-                yield Role.ENTITY, entity.value, key, states[place].tobytes()
+            for index, key in enumerate(self.entity_keys[entity]):
+                yield Role.ENTITY, entity.value, key, states[index].tobytes()
 
 
 async def load_states(
@@ -96,15 +96,15 @@ def _values(
     store: StateStore, accepted: Log, entities: Log, history: LoadedHistory
 ) -> Iterator[StoredValue]:
     cards = _card_values(history.replayed.cards)
-    for place, token in enumerate(history.card_tokens):
+    for index, token in enumerate(history.card_tokens):
         partition = partition_of(token.encode(), accepted.partitions)
         names = store.keys(ShardRef(Role.CARD, partition, accepted.incarnation))
-        yield StoredValue(names.state(CARD, token), cards[place].tobytes(), STATE_LIFE_S)
+        yield StoredValue(names.state(CARD, token), cards[index].tobytes(), STATE_LIFE_S)
     for entity, states in history.replayed.shared.items():
-        for place, key in enumerate(history.entity_keys[entity]):
+        for index, key in enumerate(history.entity_keys[entity]):
             partition = partition_of(log_key(entity, key), entities.partitions)
             names = store.keys(ShardRef(Role.ENTITY, partition, entities.incarnation))
-            content = states[place].tobytes()
+            content = states[index].tobytes()
             yield StoredValue(names.state(entity.value, key), content, STATE_LIFE_S)
 
 

@@ -50,8 +50,8 @@ class CardBatch:
     def packed_cards(self) -> Iterator[tuple[str, bytes]]:
         """Yield each card's token and packed value."""
         size, packed = CARD_VALUE.itemsize, self.values.tobytes()
-        for place, card in enumerate(self.cards):
-            yield card, packed[place * size : (place + 1) * size]
+        for index, card in enumerate(self.cards):
+            yield card, packed[index * size : (index + 1) * size]
 
 
 def advance_batch(
@@ -63,11 +63,11 @@ def advance_batch(
 ) -> CardBatch:
     """Compute the features of counted rows, in order, and move their cards' states on."""
     cards = list(dict.fromkeys(row.card_token for row in rows))
-    place_of = {card: place for place, card in enumerate(cards)}
+    index_of = {card: index for index, card in enumerate(cards)}
     values = unpack_values([stored[card] for card in cards], CARD_VALUE)
     CORRUPT_STATES.inc(empty_unsound(values))
     states = np.ascontiguousarray(values["state"])
-    state_of = np.array([place_of[row.card_token] for row in rows], dtype=np.int64)
+    state_of = np.array([index_of[row.card_token] for row in rows], dtype=np.int64)
     previous_ms = _previous_times(rows, state_of, states["previous_ms"].tolist())
     packed = rows_of([row.accepted.transaction for row in rows])
     vectors, sequences = outputs = empty_outputs(len(rows))
@@ -87,9 +87,9 @@ def _previous_times(
 ) -> list[int]:
     """Return the newest event time of each row's card before the row, 0 for none or expired."""
     before = []
-    for row, place in zip(rows, state_of.tolist(), strict=True):
+    for row, index in zip(rows, state_of.tolist(), strict=True):
         event_ms = row.accepted.transaction.event_time_ms
-        is_expired = event_ms - previous_ms[place] > _EXPIRY_MS
-        before.append(0 if is_expired else previous_ms[place])
-        previous_ms[place] = max(previous_ms[place], event_ms)
+        is_expired = event_ms - previous_ms[index] > _EXPIRY_MS
+        before.append(0 if is_expired else previous_ms[index])
+        previous_ms[index] = max(previous_ms[index], event_ms)
     return before

@@ -49,17 +49,17 @@ class EntityLot:
     def advance(self, names: ShardKeys, values: Sequence[bytes | None]) -> list[StoredValue]:
         """Return the moved states and the known verdicts."""
         count = len(self.entities)
-        place_of = {entity: place for place, entity in enumerate(self.entities)}
+        index_of = {entity: index for index, entity in enumerate(self.entities)}
         states = unpack_values(values[:count], SHARED_STATE)
         labelled = [verdict_name(row) for row in self.rows if is_label(row)]
         verdicts = dict(zip(labelled, values[count:], strict=True))
         packed = pack_entity_rows(self.rows, self.offsets, verdicts)
-        state_of = np.array([place_of[_entity_of(row)] for row in self.rows], np.int64)
+        state_of = np.array([index_of[_entity_of(row)] for row in self.rows], np.int64)
         advance_shared(states, state_of, packed)
         return [
             *(
-                StoredValue(names.state(kind, key), states[place].tobytes(), STATE_LIFE_S)
-                for place, (kind, key) in enumerate(self.entities)
+                StoredValue(names.state(kind, key), states[index].tobytes(), STATE_LIFE_S)
+                for index, (kind, key) in enumerate(self.entities)
             ),
             *(
                 StoredValue(names.state(VERDICT, name), verdict, STATE_LIFE_S)

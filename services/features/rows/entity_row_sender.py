@@ -169,7 +169,7 @@ class EntityRowSender:
             if key:
                 message.entity_kind = KIND_OF_ENTITY[entity]
                 message.entity_key = key
-                partition = shared.partitions[shared.places[number][key]]
+                partition = shared.partitions[shared.indices[number][key]]
                 yield OutRecord(log_key(entity, key), message.SerializeToString(), partition)
 
     def _out(self, row: EntityRow) -> OutRecord:

@@ -33,12 +33,12 @@ def request_of(batch: CardBatch, started_us: int, now_us: int) -> FeatureBatchRe
     vectors, sequences = batch.vectors.tobytes(), batch.sequences.tobytes()
     vector_size = len(vectors) // len(batch.rows)
     sequence_size = len(sequences) // len(batch.rows)
-    for place, row in enumerate(batch.rows):
+    for index, row in enumerate(batch.rows):
         # Filled in place: a message that is given to another one is copied, twice by `append`.
         message = request.rows.add(
             digest=row.digest,
-            vector=vectors[place * vector_size : (place + 1) * vector_size],
-            sequence=sequences[place * sequence_size : (place + 1) * sequence_size],
+            vector=vectors[index * vector_size : (index + 1) * vector_size],
+            sequence=sequences[index * sequence_size : (index + 1) * sequence_size],
             offset=row.record.offset,
             traceparent=row.trace.traceparent(),
             feed=row.accepted.feed,
@@ -46,15 +46,15 @@ def request_of(batch: CardBatch, started_us: int, now_us: int) -> FeatureBatchRe
         message.transaction.CopyFrom(row.accepted.transaction)
         if row.accepted.HasField("decision"):
             message.carried_decision.CopyFrom(row.accepted.decision)
-        _write_freshness(batch, place, message.freshness)
+        _write_freshness(batch, index, message.freshness)
         _write_timings(row.accepted, started_us, now_us, message.timings)
     stale = sum(message.freshness.shared_stale for message in request.rows)
     FEATURES_ROWS.labels("stale_shared").inc(stale)
     return request
 
 
-def _write_freshness(batch: CardBatch, place: int, freshness: Freshness) -> None:
-    row, previous_ms = batch.rows[place], batch.previous_ms[place]
+def _write_freshness(batch: CardBatch, index: int, freshness: Freshness) -> None:
+    row, previous_ms = batch.rows[index], batch.previous_ms[index]
     freshness.applied_offset = batch.from_offset
     freshness.previous_event_time_ms = previous_ms
     freshness.cold_start = previous_ms == 0

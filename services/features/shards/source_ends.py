@@ -94,10 +94,10 @@ class SourceEnds:
                 # The high watermark: a transaction may be open still.
                 options = kafka_python_consumer_options(self._kafka)
                 self._consumer = KafkaConsumer(**options | {"isolation_level": "read_uncommitted"})
-            places = {
+            tps = {
                 TopicPartition(log.name, partition): (log.topic_id, partition)
                 for log in self._logs
                 for partition in range(log.partitions)
             }
-            found: Mapping[TopicPartition, int] = self._consumer.end_offsets(list(places))
-        self._ends = {places[place]: end for place, end in found.items()}
+            found: Mapping[TopicPartition, int] = self._consumer.end_offsets(list(tps))
+        self._ends = {tps[tp]: end for tp, end in found.items()}

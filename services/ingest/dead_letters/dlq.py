@@ -37,7 +37,7 @@ from services.ingest.dead_letters.reader import (
     Letter,
     Mended,
     MendedSender,
-    Place,
+    Position,
     find_letter,
     read_letters,
 )
@@ -54,7 +54,7 @@ def add_commands(parser: argparse.ArgumentParser) -> None:
     listing.add_argument("--reason", type=_reason, help="only those with this reason")
     listing.set_defaults(run=_list)
     show = commands.add_parser("show", help="headers, message and masked preview of one")
-    show.add_argument("letter", type=_place, help="PARTITION:OFFSET in the dead-letter topic")
+    show.add_argument("letter", type=_position, help="PARTITION:OFFSET in the dead-letter topic")
     show.add_argument(
         "--key",
         type=Path,
@@ -67,7 +67,7 @@ def add_commands(parser: argparse.ArgumentParser) -> None:
 
 def _add_replay(replay: argparse.ArgumentParser) -> None:
     replay.add_argument(
-        "letters", nargs="*", type=_place, metavar="PARTITION:OFFSET", help="dead letters"
+        "letters", nargs="*", type=_position, metavar="PARTITION:OFFSET", help="dead letters"
     )
     replay.add_argument("--reason", type=_reason, help="with --all: only those with this reason")
     replay.add_argument("--all", action="store_true", help="every letter that was not replayed yet")
@@ -87,7 +87,7 @@ def _add_replay(replay: argparse.ArgumentParser) -> None:
     replay.set_defaults(run=_replay, parser=replay)
 
 
-def _place(text: str) -> Place:
+def _position(text: str) -> Position:
     partition, _, offset = text.partition(":")
     if not (partition.isdecimal() and offset.isdecimal()):
         msg = f"expected PARTITION:OFFSET such as 0:17, found {text!r}"
@@ -222,7 +222,7 @@ def _check_usage(asked: argparse.Namespace) -> None:
 def _wanted(asked: argparse.Namespace, kafka: KafkaSettings) -> list[Letter]:
     """Return the letters that are named, or those that were not replayed yet."""
     if asked.letters:
-        return [find_letter(kafka, place) for place in asked.letters]
+        return [find_letter(kafka, position) for position in asked.letters]
     letters = read_letters(kafka, asked.reason)
     return [letter for letter, is_replayed in letters if not is_replayed]
 

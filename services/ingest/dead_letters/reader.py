@@ -57,7 +57,7 @@ _MOST_NAMED: Final = 20
 
 _LOG: Final = logging.getLogger(__name__)
 
-Place = tuple[int, int]
+Position = tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,7 @@ class Letter:
     """A record of the dead-letter topic: a dead letter, or the mark that one was replayed.
 
     Attributes:
-        place: Partition and offset.
+        position: Partition and offset.
         timestamp_ms: When it was written, epoch milliseconds.
         headers: Reason, stage, source and so on.
         value: Message, preview and the sealed original, JSON.
@@ -73,7 +73,7 @@ class Letter:
         writer: The room that signed it; empty without record keys, or where it came before them.
     """
 
-    place: Place
+    position: Position
     timestamp_ms: int
     headers: dict[str, bytes]
     value: bytes
@@ -83,7 +83,7 @@ class Letter:
     @property
     def name(self) -> str:
         """How the commands name it."""
-        return f"{self.place[0]}:{self.place[1]}"
+        return f"{self.position[0]}:{self.position[1]}"
 
     @property
     def source(self) -> str:
@@ -160,14 +160,14 @@ def read_letters(kafka: KafkaSettings, reason: str | None) -> Iterator[tuple[Let
     """
     with LogReader(kafka, [DLQ], most_records=_AT_ONCE) as reader:
         replayed = {letter.replayed for letter in map(letter_of, reader.to_end())}
-        numbers = [place.partition for place in reader.places]
+        numbers = [position.partition for position in reader.partitions]
     with ExitStack() as stack:
         readers = [
             stack.enter_context(LogReader(kafka, [DLQ], partition=n, most_records=_AT_ONCE))
             for n in numbers
         ]
         lots = (map(letter_of, reader.to_end()) for reader in readers)
-        records = merge(*lots, key=lambda letter: (letter.timestamp_ms, letter.place))
+        records = merge(*lots, key=lambda letter: (letter.timestamp_ms, letter.position))
         for letter in only_letters(records, kafka):
             if reason in (None, letter.texts().get("reason")):
                 yield letter, letter.name in replayed
@@ -210,23 +210,23 @@ def letter_of(record: LogRecord) -> Letter:
     )
 
 
-def find_letter(kafka: KafkaSettings, place: Place) -> Letter:
+def find_letter(kafka: KafkaSettings, position: Position) -> Letter:
     """Return one dead letter.
 
     Raises:
-        InvalidSettings: There is none at this place, or a room signed it that writes none of its
+        InvalidSettings: There is none at this position, or a room signed it that writes none of its
             source.
     """
-    if place[0] < partition_count(kafka, DLQ):
-        with LogReader(kafka, [DLQ], partition=place[0], most_records=_AT_ONCE) as reader:
-            reader.seek(place[1])
+    if position[0] < partition_count(kafka, DLQ):
+        with LogReader(kafka, [DLQ], partition=position[0], most_records=_AT_ONCE) as reader:
+            reader.seek(position[1])
             letter = next(map(letter_of, reader.to_end()), None)
-        if letter is not None and letter.place == place and not letter.replayed:
+        if letter is not None and letter.position == position and not letter.replayed:
             if letter.has_its_writer(kafka):
                 return letter
             expected = f"expected one that {letter.writer_of_source(kafka)} signed"
             raise InvalidSettings(f"letter {letter.name}: {expected}, found {letter.writer}")
-    raise InvalidSettings(f"there is no dead letter {place[0]}:{place[1]}; see `dlq list`")
+    raise InvalidSettings(f"there is no dead letter {position[0]}:{position[1]}; see `dlq list`")
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,8 +266,8 @@ class MendedSender:
         """Disconnect."""
         self._producer.close(timeout=_SEND_TIMEOUT_S)
 
-    def send(self, mended: Mended) -> Place:
-        """Send a record to the topic of its original, mark its letter; return the record's place.
+    def send(self, mended: Mended) -> Position:
+        """Send a record to its original's topic, mark its letter; return the record's position.
 
         Another raw topic may not carry its bank.
         """
@@ -288,15 +288,15 @@ class MendedSender:
             self._mark(letter, f"{sent.partition}:{sent.offset}")
         return sent.partition, sent.offset
 
-    def _mark(self, letter: Letter, place: str) -> None:
+    def _mark(self, letter: Letter, position: str) -> None:
         content = {
-            "message": f"letter {letter.name} was replayed as raw record {place}",
+            "message": f"letter {letter.name} was replayed as raw record {position}",
             "append_time_ms": letter.content()["append_time_ms"],
         }
         mark = OutRecord(
             key=letter.key,
             value=json.dumps(content, separators=(",", ":")).encode(),
-            partition=letter.place[0],
+            partition=letter.position[0],
             headers=[*letter.headers.items(), (REPLAYED, letter.name.encode())],
         )
         self._marks.send_to(self._kafka.topic(DLQ), mark).get(timeout=_SEND_TIMEOUT_S)

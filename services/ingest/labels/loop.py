@@ -187,8 +187,8 @@ class LabelLoop:
         """Commit each partition up to the first label that waits."""
         ends = dict(self._read_to)
         for one in self._waiting:
-            place = TopicPartition(one.record.topic, one.record.partition)
-            ends[place] = min(ends.get(place, one.record.offset), one.record.offset)
+            index = TopicPartition(one.record.topic, one.record.partition)
+            ends[index] = min(ends.get(index, one.record.offset), one.record.offset)
         try:
             self._consumer.commit({p: OffsetAndMetadata(end, "", -1) for p, end in ends.items()})
         except KafkaError as exc:

@@ -175,7 +175,7 @@ def _missing(log: PartitionLog) -> str:
     """Return what the log lacks of its one decision, empty for nothing."""
     if not log.decisions:
         return "its record is not in decisions.made.v1 any more"
-    if not log.door_reads and 0 not in log.counted.places:
+    if not log.door_reads and 0 not in log.counted.indices:
         faults = [fault for fault in log.unprovable if fault != _ANOTHER]
         return faults[0] if faults else "its row is not in transactions.accepted.v1 any more"
     return ""

@@ -34,7 +34,8 @@ follower = RulesFollower(KafkaSettings.read(), "cards", None)
 follower.open(Path("services/scoring/rules.toml"))
 for _ in range(200):
     follower._poll()
-    ends = [follower._reader._consumer.position(place) for place in follower._reader.places]
+    reader = follower._reader
+    ends = [reader._consumer.position(partition) for partition in reader.partitions]
     if sum(ends) == WANTED:
         break
 else:

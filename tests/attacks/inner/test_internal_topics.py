@@ -49,7 +49,7 @@ _ARCHIVE: Final = ("services.archive", ())
 _PATIENCE_S: Final = 60.0
 _YEAR_MS: Final = 365 * 86_400_000
 
-Place = tuple[str, int, int]
+Position = tuple[str, int, int]
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ class World:
         value: bytes,
         headers: Sequence[tuple[str, bytes]] = (),
         partition: int | None = None,
-    ) -> Place:
+    ) -> Position:
         """Write a record to the partition of its key, or to another; return where it lies."""
         name = self.name(topic)
         if partition is None:
@@ -93,13 +93,13 @@ class World:
         options = {"enable_auto_commit": False, "fetch_max_wait_ms": 50}
         with closing(KafkaConsumer(bootstrap_servers=bootstrap, **options)) as consumer:
             numbers = consumer.partitions_for_topic(name) or ()
-            places = [TopicPartition(name, number) for number in numbers]
-            consumer.assign(places)
-            consumer.seek_to_beginning(*places)
-            ends = consumer.end_offsets(places)
+            positions = [TopicPartition(name, number) for number in numbers]
+            consumer.assign(positions)
+            consumer.seek_to_beginning(*positions)
+            ends = consumer.end_offsets(positions)
             found: list[Any] = []
             gives_up_at = time.monotonic() + _PATIENCE_S
-            while any(consumer.position(place) < ends[place] for place in places):
+            while any(consumer.position(position) < ends[position] for position in positions):
                 assert time.monotonic() < gives_up_at
                 for lot in consumer.poll(timeout_ms=200).values():
                     found += lot
@@ -136,10 +136,10 @@ class World:
                 found.append((record, kind.FromString(record.value)))
         return found
 
-    def quarantined(self, place: Place) -> dict[str, str]:
+    def quarantined(self, position: Position) -> dict[str, str]:
         """Return the headers of the entry that tells of a record; wait for it."""
         topic = self.name(ACCEPTED).removesuffix(ACCEPTED.name) + "quarantine.v1"
-        key = "/".join(map(str, place)).encode()
+        key = "/".join(map(str, position)).encode()
 
         def entry() -> dict[str, str] | None:
             entries = [one for one in self.read(topic) if one.key == key]
@@ -223,8 +223,8 @@ def test_k4_forged_row_does_not_dictate_its_decision(world: World) -> None:
         )
     )
 
-    place = world.write(ACCEPTED, record.key, row.SerializeToString(), record.headers)
-    told = world.quarantined(place)
+    position = world.write(ACCEPTED, record.key, row.SerializeToString(), record.headers)
+    told = world.quarantined(position)
     honest, _ = _accepted_of(world)
 
     assert told["reason"] == "UNTRUSTED"
@@ -239,8 +239,8 @@ def test_k4_forged_decision_is_not_archived(world: World) -> None:
     decision.decision_id, decision.transaction_id = "f" * 32, "forged-2"
     decision.action = Action.ACTION_APPROVE
 
-    place = world.write(DECISIONS, decision.card_token.encode(), decision.SerializeToString())
-    told = world.quarantined(place)
+    position = world.write(DECISIONS, decision.card_token.encode(), decision.SerializeToString())
+    told = world.quarantined(position)
 
     assert (told["reason"], told["reader"]) == ("UNTRUSTED", "archive")
 
@@ -256,8 +256,8 @@ def test_c5_forged_alert_never_reaches_the_queue(world: World) -> None:
         expected_loss_minor=2**63 - 1,
     )
 
-    place = world.write(ALERTS, decision.card_token.encode(), alert.SerializeToString())
-    told = world.quarantined(place)
+    position = world.write(ALERTS, decision.card_token.encode(), alert.SerializeToString())
+    told = world.quarantined(position)
 
     assert (told["reason"], told["reader"]) == ("UNTRUSTED", "console")
     assert _stored_alerts(world.line.folder, "e" * 32) == 0
@@ -285,8 +285,8 @@ def test_k7_forged_label_says_nothing_of_a_terminal(world: World) -> None:
         merchant_id=transaction.merchant_id,
     )
 
-    place = world.write(LABELS, label.card_token.encode(), label.SerializeToString())
-    told = world.quarantined(place)
+    position = world.write(LABELS, label.card_token.encode(), label.SerializeToString())
+    told = world.quarantined(position)
 
     rows = [row for _, row in world.messages(ENTITIES, EntityRow)]
     assert told["reason"] == "UNTRUSTED"
@@ -306,11 +306,11 @@ def test_k5_forged_heartbeat_freezes_no_entity(world: World) -> None:
     )
     count = len(world.producer.partitions_for(world.name(ENTITIES)))
 
-    places = [
+    positions = [
         world.write(ENTITIES, b"heartbeat", beat.SerializeToString(), partition=partition)
         for partition in range(count)
     ]
-    reasons = {world.quarantined(place)["reason"] for place in places}
+    reasons = {world.quarantined(position)["reason"] for position in positions}
     decision = world.decide(next(world.transactions))
 
     assert reasons == {"UNTRUSTED"}
@@ -346,8 +346,8 @@ def test_k6_forged_entity_row_ends_no_process(world: World) -> None:
     # Field 10, the kind of the transaction: 1000, which no byte holds.
     forged = row.SerializeToString() + b"\x50\xe8\x07"
 
-    place = world.write(ENTITIES, b"terminal", forged, partition=0)
-    told = world.quarantined(place)
+    position = world.write(ENTITIES, b"terminal", forged, partition=0)
+    told = world.quarantined(position)
 
     assert told["reason"] in {"UNTRUSTED", "BOUNDS"}
     assert all(service.is_running for service in world.line.services)
@@ -361,9 +361,9 @@ def test_k4_true_record_is_refused_elsewhere(world: World, elsewhere: Topic) -> 
     if elsewhere is ACCEPTED:
         partition = (partition + 1) % len(world.producer.partitions_for(record.topic))
 
-    place = world.write(elsewhere, record.key, record.value, record.headers, partition)
+    position = world.write(elsewhere, record.key, record.value, record.headers, partition)
 
-    assert world.quarantined(place)["reason"] == "UNTRUSTED"
+    assert world.quarantined(position)["reason"] == "UNTRUSTED"
 
 
 def test_k4_true_record_that_is_written_again_decides_nothing(world: World) -> None:

@@ -50,14 +50,14 @@ class World:
         folder: With all keys; an attacker has the public one alone.
         raw: The topics.
         letters: Dead letters, by the offset of their record.
-        places: Offsets of what was sent.
+        offsets: Offsets of what was sent.
     """
 
     environment: Mapping[str, str]
     folder: Path
     raw: Raw
     letters: Mapping[int, Any]
-    places: Mapping[str, int]
+    offsets: Mapping[str, int]
 
     def producer(self) -> KafkaProducer:
         """Return a client of somebody who may write to every topic."""
@@ -73,8 +73,8 @@ class World:
         bootstrap = self.environment["FRAUD_KAFKA_BOOTSTRAP"]
         with closing(KafkaConsumer(bootstrap_servers=bootstrap)) as consumer:
             name = self.name(RAW.name)
-            places = [TopicPartition(name, one) for one in consumer.partitions_for_topic(name)]
-            return sum(consumer.end_offsets(places).values())
+            partitions = [TopicPartition(name, one) for one in consumer.partitions_for_topic(name)]
+            return sum(consumer.end_offsets(partitions).values())
 
 
 @pytest.fixture(scope="module")
@@ -93,18 +93,18 @@ def world(
     bad = json.dumps(json.loads(good_sample(epoch_ms())) | {"currency": "EUX"}).encode()
     sent = {"strange key": _with_token("zz9"), "currency": bad, "cvv": CVV}
     with closing(Raw(environment)) as raw:
-        places = {name: raw.send(value)[1] for name, value in sent.items()}
+        offsets = {name: raw.send(value)[1] for name, value in sent.items()}
         raw.send(good_sample(epoch_ms()))
         ingest.start(TIMEOUT_S)
         raw.read(ACCEPTED, 1)
         by_offset = {int(dict(one.headers)["offset"]): one for one in raw.read(DLQ, len(sent))}
-        yield World(environment, folder, raw, by_offset, places)
+        yield World(environment, folder, raw, by_offset, offsets)
     ingest.stop()
 
 
 def test_s2_token_under_a_key_that_nobody_holds_is_refused(world: World) -> None:
     """At the raw topic: its digits would lie in every topic, store and file behind ingest."""
-    letter = world.letters[world.places["strange key"]]
+    letter = world.letters[world.offsets["strange key"]]
 
     assert dict(letter.headers)["reason"] == b"CARD_TOKEN"
     assert len(world.raw.read(ACCEPTED, 1)) == 1
@@ -153,7 +153,7 @@ def test_s2_forged_letter_is_neither_shown_nor_sent(
     value = json.dumps(fields).encode()
     source = SourceRecord(world.name(RAW.name), 0, 9_999, epoch_ms(), None, value, [])
     forged = writer.letter_of(source, "CURRENCY", "no")
-    true = world.letters[world.places["currency"]]
+    true = world.letters[world.offsets["currency"]]
     mark = [*true.headers, ("dlq-replayed", f"{true.partition}:{true.offset}".encode())]
     with closing(world.producer()) as producer:
         name, number = world.name(DLQ.name), true.partition
@@ -179,7 +179,7 @@ def test_s2_forged_letter_is_neither_shown_nor_sent(
 
 def test_s3_letter_has_no_hash_to_try_values_against(world: World) -> None:
     """A thousand tries found a CVV whose record's other bytes were known."""
-    letter = world.letters[world.places["cvv"]]
+    letter = world.letters[world.offsets["cvv"]]
 
     assert dict(letter.headers)["reason"] == b"SAD_PRESENT"
     assert hashlib.sha256(CVV).hexdigest() not in letter.value.decode()

@@ -94,7 +94,7 @@ class Buried:
     environment: Mapping[str, str]
     letters: Mapping[int, Any]
     accepted: list[Any]
-    places: Mapping[str, int]
+    offsets: Mapping[str, int]
     log: str
 
 
@@ -110,14 +110,14 @@ def buried(
     trace = [("traceparent", f"00-{TRACE_ID}-{SPAN_ID}-01".encode())]
     with closing(Raw(environment)) as raw:
         values = DISGUISES | {f"SAD {name}": value for name, value in SENSITIVE.items()}
-        places = {name: raw.send(value)[1] for name, value in values.items()}
+        offsets = {name: raw.send(value)[1] for name, value in values.items()}
         raw.send(good_sample(epoch_ms()), trace)
-        places["traced"] = raw.send(b"{}", trace)[1]
+        offsets["traced"] = raw.send(b"{}", trace)[1]
         ingest.start(TIMEOUT_S)
-        letters = raw.read(DLQ, len(places))
+        letters = raw.read(DLQ, len(offsets))
         accepted = raw.read(ACCEPTED, 1)
         by_offset = {int(dict(one.headers)["offset"]): one for one in letters}
-        yield Buried(environment, by_offset, accepted, places, ingest.log_text())
+        yield Buried(environment, by_offset, accepted, offsets, ingest.log_text())
     ingest.stop()
 
 
@@ -132,7 +132,7 @@ def _digits_shown(letter: Any) -> str:
 @pytest.mark.parametrize("name", DISGUISES)
 def test_p3_preview_shows_no_digit_of_a_card(buried: Buried, name: str) -> None:
     """A preview has values of safe fields alone; what cannot be read has none."""
-    letter = buried.letters[buried.places[name]]
+    letter = buried.letters[buried.offsets[name]]
 
     assert len(_digits_shown(letter)) < 12
     for group in GROUPS[:3]:
@@ -144,7 +144,7 @@ def test_p3_preview_shows_no_digit_of_a_card(buried: Buried, name: str) -> None:
 @pytest.mark.parametrize("name", SENSITIVE)
 def test_p4_what_may_not_be_kept_is_not_under_seal_either(buried: Buried, name: str) -> None:
     """The size is all that stays of a record with a verification value or a track."""
-    content = json.loads(buried.letters[buried.places[f"SAD {name}"]].value)
+    content = json.loads(buried.letters[buried.offsets[f"SAD {name}"]].value)
 
     assert content.keys() == {"message", "append_time_ms", "value_bytes"}
 
@@ -152,7 +152,7 @@ def test_p4_what_may_not_be_kept_is_not_under_seal_either(buried: Buried, name: 
 def test_p3_bytes_that_are_no_text_have_no_preview(buried: Buried) -> None:
     """The size is all that is told of them."""
     for name in ("EBCDIC", "packed BCD", "no-break spaces of Latin-1"):
-        content = json.loads(buried.letters[buried.places[name]].value)
+        content = json.loads(buried.letters[buried.offsets[name]].value)
 
         assert "preview" not in content
         assert content["value_bytes"] == len(DISGUISES[name])
@@ -160,7 +160,7 @@ def test_p3_bytes_that_are_no_text_have_no_preview(buried: Buried) -> None:
 
 def test_p6_ids_of_an_outsiders_trace_are_in_no_record(buried: Buried) -> None:
     """Neither in the accepted record nor in a dead letter; each has a trace of ours."""
-    for record in (buried.accepted[0], buried.letters[buried.places["traced"]]):
+    for record in (buried.accepted[0], buried.letters[buried.offsets["traced"]]):
         header = dict(record.headers)["traceparent"].decode()
 
         assert PAN not in header
@@ -265,7 +265,7 @@ def test_p9_missing_file_is_named_as_what_it_is(
     """66 and the file's name: no broker is blamed."""
     arguments = ["ingest", "dlq", "replay", "--all", "--reason=DECODE", option, "missing.json"]
     if option == "--body":
-        letter = buried.letters[buried.places["traced"]]
+        letter = buried.letters[buried.offsets["traced"]]
         arguments[3:5] = [f"{letter.partition}:{letter.offset}"]
 
     told = _command(capsys, arguments, buried.environment)

@@ -12,8 +12,8 @@ import pytest
 from fraudstream.archive.files import ArchiveFile, check_contiguous, list_files
 from fraudstream.errors import BrokerUnavailable, InvalidSettings, LogReplaced
 from fraudstream.topics import ACCEPTED
+from services.archive.log_partition import LogPartition
 from services.archive.partition_archive import FileRules, PartitionArchive
-from services.archive.place import Place
 from services.archive.streams import STREAMS
 from tests.worlds.archive_records import accepted, archived, decision
 
@@ -49,14 +49,14 @@ class Shelf:
     opened: list[PartitionArchive] = field(default_factory=list)
 
     @property
-    def place(self) -> Place:
+    def source(self) -> LogPartition:
         """Where it lies."""
-        return Place(self.root, STREAMS[0], LOG, 4)
+        return LogPartition(self.root, STREAMS[0], LOG, 4)
 
     def open(self, max_rows: int = 1_000) -> PartitionArchive:
         """Take the partition over."""
         rules = FileRules(max_rows, 60.0, self.confirm, lambda: self.clock_s)
-        archive = PartitionArchive.open(self.place, rules)
+        archive = PartitionArchive.open(self.source, rules)
         assert archive is not None
         self.opened.append(archive)
         return archive
@@ -160,9 +160,9 @@ def test_a_held_partition_cannot_be_taken_over(shelf: Shelf) -> None:
     """Until it is released: a worker that lost it in a rebalance may not know yet."""
     rules = FileRules(1_000, 60.0, shelf.confirm, lambda: 0.0)
     holder = shelf.open()
-    while_held = PartitionArchive.open(shelf.place, rules)
+    while_held = PartitionArchive.open(shelf.source, rules)
     holder.release()
-    after = PartitionArchive.open(shelf.place, rules)
+    after = PartitionArchive.open(shelf.source, rules)
 
     assert while_held is None
     assert after is not None
@@ -173,7 +173,10 @@ def test_what_a_crash_left_behind_is_removed(shelf: Shelf) -> None:
     """Only this partition's: another worker may be writing the next one's."""
     archive = shelf.open()
     archive.release()
-    mine, other = shelf.place.temporary_path(0), shelf.place.temporary_path(0).with_name("5-0.tmp")
+    mine, other = (
+        shelf.source.temporary_path(0),
+        shelf.source.temporary_path(0).with_name("5-0.tmp"),
+    )
     mine.write_bytes(b"half")
     other.write_bytes(b"half")
     shelf.open()

@@ -121,7 +121,7 @@ class FeaturesWorld:
             return await reader.read([keys], self.log.incarnation)
 
         view = self._ask(work)
-        named = zip(SHARED_ENTITIES, keys, view.places, strict=True)
+        named = zip(SHARED_ENTITIES, keys, view.indices, strict=True)
         return {entity: view.states[places[key]] for entity, key, places in named if key}
 
     def commit(self, offset: int) -> None:

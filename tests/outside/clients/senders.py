@@ -15,7 +15,7 @@ from harness.traffic import RawRecord
 
 CODECS: Final = ("none", "gzip", "snappy", "lz4", "zstd")
 
-Place = tuple[str, int, int]
+Position = tuple[str, int, int]
 Headers = list[tuple[str, bytes | None]]
 
 _TIMEOUT_S: Final = 60.0
@@ -62,7 +62,7 @@ class LibrdkafkaSender:
             )
             self._transactional.init_transactions(_TIMEOUT_S)
 
-    def send(self, records: Sequence[RawRecord]) -> list[Place]:
+    def send(self, records: Sequence[RawRecord]) -> list[Position]:
         """Send records in one codec, or as a committed transaction; return where each lies."""
         self._batches += 1
         in_turn = self._batches % (len(CODECS) + 1)
@@ -72,9 +72,9 @@ class LibrdkafkaSender:
                 self._producers[in_turn % len(CODECS)], self._topic, self._with_headers(records)
             )
         transactional.begin_transaction()
-        places = _produce(transactional, self._topic, self._with_headers(records))
+        positions = _produce(transactional, self._topic, self._with_headers(records))
         transactional.commit_transaction(_TIMEOUT_S)
-        return places
+        return positions
 
     def send_and_abort(self, records: Sequence[RawRecord]) -> int:
         """Send records in a transaction that is given up; return how many lie in the log so."""
@@ -106,9 +106,9 @@ class LibrdkafkaSender:
 
 def _produce(
     producer: Producer, topic: str, records: Sequence[tuple[RawRecord, Headers]]
-) -> list[Place]:
+) -> list[Position]:
     """Send records and wait for the broker's word on each."""
-    places: dict[int, Place] = {}
+    positions: dict[int, Position] = {}
     for index, (record, headers) in enumerate(records):
         producer.produce(
             topic,
@@ -116,20 +116,22 @@ def _produce(
             key=record.key,
             headers=headers,  # type: ignore[arg-type]  # its stub wants a list of wider pairs
             timestamp=record.event_time_ms,
-            on_delivery=_noting(places, index),
+            on_delivery=_noting(positions, index),
         )
     left = producer.flush(_TIMEOUT_S)
     assert left == 0, f"{left} records were not acknowledged in {_TIMEOUT_S:g} s"
-    return [places[index] for index in range(len(records))]
+    return [positions[index] for index in range(len(records))]
 
 
-def _noting(places: dict[int, Place], index: int) -> Callable[[KafkaError | None, Message], None]:
+def _noting(
+    positions: dict[int, Position], index: int
+) -> Callable[[KafkaError | None, Message], None]:
     def note(error: KafkaError | None, message: Message) -> None:
         assert error is None, f"record {index} was not acknowledged: {error}"
         topic, partition, offset = message.topic(), message.partition(), message.offset()
         assert topic is not None
         assert partition is not None
         assert offset is not None
-        places[index] = (topic, partition, offset)
+        positions[index] = (topic, partition, offset)
 
     return note

@@ -44,7 +44,7 @@ from tests.conftest import environment_of_test
 from tests.e2e.audit import DeadLetter, Entry, Evidence, Expected, audit
 from tests.e2e.line_run import LineRun, prepared_line, records_of
 from tests.outside.clients.raw_log import RawLog, headers_of, place_of
-from tests.outside.clients.senders import LibrdkafkaSender, Place
+from tests.outside.clients.senders import LibrdkafkaSender, Position
 from tests.outside.disturbed.random_kills import RandomKiller
 from training.parity.certify import Proof, certify
 from training.simulator.simulate import SimulationSettings
@@ -118,7 +118,7 @@ class _Sending:
         self.aborted = 0
         self.unreadable: set[bytes] = set()
 
-    def __call__(self, records: Sequence[RawRecord]) -> list[Place]:
+    def __call__(self, records: Sequence[RawRecord]) -> list[Position]:
         """Send records; return where each lies."""
         if not records:
             return []

@@ -20,7 +20,7 @@ from fraudstream.broker.wire.record_keys import (
     hold_as,
     make_files,
 )
-from fraudstream.broker.wire.record_macs import LIFE_MS, MAC, Place, writer_of
+from fraudstream.broker.wire.record_macs import LIFE_MS, MAC, Origin, writer_of
 from fraudstream.broker.wire.records import Record
 from fraudstream.errors import InvalidSettings
 from fraudstream.keys.secret_files import Purpose, replace_secret
@@ -32,7 +32,7 @@ from tests.material.kafka_bytes import batch_of, record_body
 from tests.unit.broker.test_client_seam import READERS
 
 NOW_MS = 1_790_000_000_000
-PLACE = Place(ACCEPTED.name, 3)
+PLACE = Origin(ACCEPTED.name, 3)
 TWO = (OutRecord(b"card", b"first", 3, [("traceparent", b"t")]), OutRecord(b"card", b"last", 3))
 
 
@@ -69,7 +69,7 @@ def as_read(records: Sequence[OutRecord], appended_ms: int = NOW_MS) -> list[Rec
 
 
 def judged(
-    keys: RecordKeys, records: Sequence[Record], place: Place = PLACE
+    keys: RecordKeys, records: Sequence[Record], place: Origin = PLACE
 ) -> tuple[list[Record], list[str]]:
     """Return the records that are trusted, and why the others are not."""
     causes: list[str] = []
@@ -143,7 +143,7 @@ def test_record_passes_in_its_own_place_only(keys: RecordKeys) -> None:
     key = keys.signing_key("scoring", DECISIONS.name)
     assert key
     of_decisions = as_read(
-        [with_mac(TWO[0], key.header(Place(DECISIONS.name, 3), NOW_MS, TWO[:1]))]
+        [with_mac(TWO[0], key.header(Origin(DECISIONS.name, 3), NOW_MS, TWO[:1]))]
     )
 
     assert judged(keys, run, PLACE._replace(partition=4))[0] == []

@@ -77,7 +77,7 @@ class _Ranked:
 
     Attributes:
         card: intp [N], of each row in this order.
-        first: intp [G], place where each group begins.
+        first: intp [G], index where each group begins.
         fraud_card: intp [M], card of each fraud.
         fraud_group: intp [M], group of each fraud.
     """

@@ -39,12 +39,12 @@ def detection_delay(flagged: Bools, outcomes: Outcomes) -> DetectionDelay:
     An alert before the first fraud is a false one and catches nothing. Rows in time order.
     """
     is_fraud = outcomes.is_fraud
-    cards, place = np.unique(outcomes.card[is_fraud], return_inverse=True)
+    cards, index = np.unique(outcomes.card[is_fraud], return_inverse=True)
     alert_at = _first_alert(flagged, outcomes, cards)
     row = np.flatnonzero(is_fraud)
-    is_lost = row < alert_at[place]
-    lost = np.bincount(place[is_lost], minlength=len(cards))
-    lost_minor = np.bincount(place, is_lost * outcomes.amount_minor[row], len(cards))
+    is_lost = row < alert_at[index]
+    lost = np.bincount(index[is_lost], minlength=len(cards))
+    lost_minor = np.bincount(index, is_lost * outcomes.amount_minor[row], len(cards))
     is_caught = alert_at < len(outcomes)
     return DetectionDelay(
         cards=len(cards),

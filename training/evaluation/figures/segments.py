@@ -38,7 +38,7 @@ class Trait:
     segment: NDArray[np.int16]
 
     def where(self, kept: NDArray[np.bool_] | NDArray[np.int64]) -> Trait:
-        """Return the trait of the rows that a mask or places name."""
+        """Return the trait of the rows that a mask or indices name."""
         return Trait(self.name, self.labels, self.segment[kept])
 
 

@@ -30,7 +30,7 @@ def traits_of(material: Material, tested: Ints, trained: Bools) -> list[Trait]:
 
     Args:
         material: All rows.
-        tested: int64 [N], places of the tested rows.
+        tested: int64 [N], indices of the tested rows.
         trained: bool [K], which rows the model learned from.
     """
     rows = material.examples
@@ -51,12 +51,12 @@ def traits_of(material: Material, tested: Ints, trained: Bools) -> list[Trait]:
 
 def _named(name: str, texts: NDArray[np.str_]) -> Trait:
     """Return a column of a set as a trait: its most frequent texts, and all others together."""
-    distinct, place, counts = np.unique(texts, return_inverse=True, return_counts=True)
+    distinct, index, counts = np.unique(texts, return_inverse=True, return_counts=True)
     rank = np.empty(len(distinct), np.int64)
     rank[np.argsort(-counts, kind="stable")] = np.arange(len(distinct))
     kept = [str(distinct[each]) for each in np.argsort(rank)[:_MOST_SEGMENTS]]
     labels = (*kept, "others") if len(distinct) > _MOST_SEGMENTS else tuple(kept)
-    return Trait(name, labels, _short(np.minimum(rank, _MOST_SEGMENTS)[place]))
+    return Trait(name, labels, _short(np.minimum(rank, _MOST_SEGMENTS)[index]))
 
 
 def _cut(values: Ints, ends: Sequence[int]) -> NDArray[np.int16]:

@@ -107,11 +107,11 @@ def _refuse_numbers(columns: Columns) -> None:
         tracks = [text for text in found if kinds[text] is CardData.SAD]
         if tracks or _are_too_many(len(numbers), len(found)):
             where = (tracks or numbers)[0]
-            place = pc.index(texts, where).as_py()
+            index = pc.index(texts, where).as_py()
             what = "track data" if tracks else f"{len(numbers)} card numbers among {len(found)} ids"
             msg = (
                 f"{columns.name}: column {columns.source_of(name)}, row"
-                f" {columns.row_of_first + place} (the first is 0): expected ids that are no card"
+                f" {columns.row_of_first + index} (the first is 0): expected ids that are no card"
                 f" numbers, found {what}; put a token in the place of each, nothing was written"
             )
             raise InvalidSettings(msg)

@@ -60,10 +60,10 @@ class Columns:
             return
         if not bad.any():
             return
-        place = int(np.argmax(bad))
-        found = self.batch[name][place].as_py()
+        index = int(np.argmax(bad))
+        found = self.batch[name][index].as_py()
         msg = (
-            f"{self.name}: column {self.source_of(name)}, row {self.row_of_first + place} (the"
+            f"{self.name}: column {self.source_of(name)}, row {self.row_of_first + index} (the"
             f" first is 0):"
             f" expected {expected}, found {'nothing' if found is None else repr(found)}"
         )

@@ -60,10 +60,10 @@ def find_logs(settings: KafkaSettings) -> Found:
     for content, topic in _TOPICS.items():
         find_log(settings, topic)
         with LogReader(settings, [topic]) as reader:
-            for place, bounds in zip(reader.places, reader.bounds(), strict=True):
+            for tp, bounds in zip(reader.partitions, reader.bounds(), strict=True):
                 for first in range(bounds.begin, bounds.end, CHUNK_ROWS):
                     last = min(first + CHUNK_ROWS, bounds.end)
-                    units.append(Unit(content, place.topic, place.partition, first, last))
+                    units.append(Unit(content, tp.topic, tp.partition, first, last))
     names = [(settings.topic(topic), 0, 0) for topic in _TOPICS.values()]
     return Found(tuple(units), True, fingerprint_of([(settings.bootstrap, 0, 0), *names]))
 

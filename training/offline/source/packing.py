@@ -50,11 +50,11 @@ class PackedRows:
     rows: Records
     ids: pa.RecordBatch
 
-    def take(self, place: NDArray[np.int64]) -> PackedRows:
-        """Return the rows at some places, each named once; all of them in order are these."""
-        if len(place) == len(self.rows) and (np.diff(place) > 0).all():
+    def take(self, index: NDArray[np.int64]) -> PackedRows:
+        """Return the rows at some indices, each named once; all of them in order are these."""
+        if len(index) == len(self.rows) and (np.diff(index) > 0).all():
             return self
-        return PackedRows(self.rows[place], self.ids.take(pa.array(place)))
+        return PackedRows(self.rows[index], self.ids.take(pa.array(index)))
 
 
 def _joined(bank: pa.StringArray, ids: pa.StringArray) -> pa.StringArray:
@@ -179,7 +179,7 @@ def _log_order(columns: Columns, log: int) -> tuple[NDArray[np.int64], NDArray[n
     return (log << _LOG_BITS) + partition, offset
 
 
-def place_in_log(columns: Columns, log: int) -> NDArray[np.int64]:
+def order_in_log(columns: Columns, log: int) -> NDArray[np.int64]:
     """Return one number that orders records of a log, or of a file without one; int64 [N]."""
     if not columns.has("log_offset"):
         return columns.first + np.arange(len(columns), dtype=np.int64)
@@ -255,7 +255,7 @@ def pack_labels(columns: Columns, log: int = 0) -> Records:
     packed["transaction"] = text_bits(bank, columns.needed_texts("transaction_id"))
     packed["arrival_ms"] = columns.times("arrival_time_ms", None)
     packed["event_ms"] = columns.times("event_time_ms", NONE)
-    packed["place"] = place_in_log(columns, log)
+    packed["place"] = order_in_log(columns, log)
     for number, field in enumerate(SHARED_FIELDS):
         if columns.has(field):
             joined = _joined(bank, _entity_ids(columns, field))
@@ -276,7 +276,7 @@ def pack_decisions(columns: Columns, log: int = 0) -> Records:
     packed = np.zeros(len(columns), DECIDED)
     packed["card"] = Distinct.of(columns.needed_texts("card_token")).numbers(name_bits)
     packed["transaction"] = text_bits(bank, columns.needed_texts("transaction_id"))
-    packed["place"] = place_in_log(columns, log)
+    packed["place"] = order_in_log(columns, log)
     digests = columns.batch["digest"].to_pylist()
     packed["digest"] = [int.from_bytes((digest or b"")[:8], "little") for digest in digests]
     return packed

@@ -178,16 +178,16 @@ def _write_outcomes(
 def _advance(folder: Path, rows: Records, wanted: Mask, steps: int) -> NDArray[np.int8]:
     """Write vectors and sequences of the wanted rows; return which rows are unusual, int8 [N]."""
     outputs = empty_outputs(int(wanted.sum()), steps)
-    places = np.where(wanted, np.cumsum(wanted) - 1, -1)
+    indices = np.where(wanted, np.cumsum(wanted) - 1, -1)
     unusual = np.zeros(len(rows), np.int8)
     cards = np.ascontiguousarray(rows["card"])
     by_card = np.argsort(cards, kind="stable")
     for begin, end in blocks_of(cards[by_card]):
-        place = by_card[begin:end]
-        state_of = numbers_of(cards[place])
+        index = by_card[begin:end]
+        state_of = numbers_of(cards[index])
         states = np.zeros(int(state_of[-1]) + 1, CARD_STATE)
-        packed = rows["row"][place]
-        unusual[place] = advance_cards(states, state_of, packed, outputs, places[place])
+        packed = rows["row"][index]
+        unusual[index] = advance_cards(states, state_of, packed, outputs, indices[index])
     vectors, sequences = outputs
     np.save(folder / "vectors.npy", vectors)
     np.save(folder / "sequences.npy", sequences)
@@ -239,14 +239,14 @@ def _label_events(labels: Records, verdicts: Verdicts, kind: int) -> Records:
     return events
 
 
-def vector_places(entity: Entity) -> Sequence[int]:
-    """Return the places in the vector that a kind of shared entity fills.
+def vector_indices(entity: Entity) -> Sequence[int]:
+    """Return the indices in the vector that a kind of shared entity fills.
 
-    >>> len(vector_places(Entity.IP)) > 0
+    >>> len(vector_indices(Entity.IP)) > 0
     True
     """
     return [
-        place
-        for place, feature in enumerate(CATALOGUE)
+        index
+        for index, feature in enumerate(CATALOGUE)
         if feature.entity is entity and not feature.is_of_card
     ]

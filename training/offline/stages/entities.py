@@ -17,7 +17,7 @@ from fraudstream.features.entity_kernel import Readers, replay_shared
 from fraudstream.features.state import SHARED_ROW, SHARED_STATE
 from training.offline.layout import EVENT
 from training.offline.plan import Plan
-from training.offline.stages.cards import blocks_of, numbers_of, vector_places
+from training.offline.stages.cards import blocks_of, numbers_of, vector_indices
 from training.offline.work import Records, Summary, fresh_folder, read_shard
 
 
@@ -36,8 +36,8 @@ def walk_entities(plan: Plan, events: tuple[Path, ...], kind: tuple[Entity, int]
     moment = 2 * found["arrival_ms"] + found["is_transaction"]
     found = found[np.lexsort((found["order"].copy(), moment, found["entity"].copy()))]
     readers = found["is_reader"] == 1
-    places = vector_places(entity)
-    features = np.empty((int(readers.sum()), len(places)), np.float32)
+    indices = vector_indices(entity)
+    features = np.empty((int(readers.sum()), len(indices)), np.float32)
     names = np.ascontiguousarray(found["entity"])
     blocks = list(blocks_of(names))
     vectors, _ = empty_outputs(max((end - begin for begin, end in blocks), default=0), 1)
@@ -45,7 +45,7 @@ def walk_entities(plan: Plan, events: tuple[Path, ...], kind: tuple[Entity, int]
     for begin, end in blocks:
         block = vectors[: int(readers[begin:end].sum())]
         _replay(entity, found[begin:end], numbers_of(names[begin:end]), block)
-        features[done : done + len(block)] = block[:, places]
+        features[done : done + len(block)] = block[:, indices]
         done += len(block)
     numbers = found["order"][readers]
     order = np.argsort(numbers)

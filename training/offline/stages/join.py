@@ -28,7 +28,7 @@ from training.offline.parts import (
     write_parquet,
 )
 from training.offline.plan import Plan
-from training.offline.stages.cards import vector_places
+from training.offline.stages.cards import vector_indices
 from training.offline.work import Records, Summary, read_arrow
 
 _NAMES: Final = ENUM_COLUMNS["disposition"]
@@ -146,7 +146,7 @@ class _CardLot:
 def _add_shared(plan: Plan, numbers: NDArray[np.int64], columns: NDArray[np.float32]) -> None:
     """Write the features of shared entities into columns [F, N] of rows, whose numbers rise."""
     for entity in SHARED_ENTITIES:
-        places = vector_places(entity)
+        indices = vector_indices(entity)
         for shard in range(plan.shards):
             folder = plan.work / "entities" / f"{entity.value}-{shard:05}"
             found = np.load(folder / "numbers.npy", mmap_mode="r")
@@ -154,8 +154,8 @@ def _add_shared(plan: Plan, numbers: NDArray[np.int64], columns: NDArray[np.floa
             if end > begin:
                 features = np.load(folder / "features.npy", mmap_mode="r")[begin:end]
                 row = np.searchsorted(numbers, found[begin:end])
-                for place, values in zip(places, features.T, strict=True):
-                    columns[place, row] = values
+                for index, values in zip(indices, features.T, strict=True):
+                    columns[index, row] = values
 
 
 def _ids_of(numbers: NDArray[np.int64], slices: Sequence[tuple[int, int, str]]) -> pa.Table:

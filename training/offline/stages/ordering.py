@@ -1,7 +1,7 @@
 """Second stage: all rows are numbered in the order of their arrival, slice by slice of time.
 
 With a log that order is (arrival, partition, offset), where a partition's arrival never falls;
-without one (arrival, event time, id, card, place in the source).
+without one (arrival, event time, id, card, row in the source).
 """
 
 from __future__ import annotations

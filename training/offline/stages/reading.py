@@ -63,8 +63,8 @@ def read_unit(plan: Plan, unit: Unit, name: str) -> Summary:
 def _write_runs(plan: Plan, unit: Unit, lots: Iterator[Columns], folder: Path) -> Iterator[Summary]:
     for columns in lots:
         packed = pack_rows(columns, plan, unit.log)
-        for number, place in enumerate(_places_of_runs(packed.rows, is_log=plan.is_log)):
-            run = packed.take(place)
+        for number, index in enumerate(_indices_of_runs(packed.rows, is_log=plan.is_log)):
+            run = packed.take(index)
             if plan.is_log:
                 _follow_log(run.rows, unit.name)
             yield _write_run(folder / f"{columns.first:012}-{number:04}", run, unit.name)
@@ -81,8 +81,8 @@ def _watched(plan: Plan, lots: Iterator[Columns], refused: list[int]) -> Iterato
         refused.append(int(dropped.sum()))
 
 
-def _places_of_runs(rows: Records, *, is_log: bool) -> Iterator[NDArray[np.int64]]:
-    """Yield the places of each run's rows, in order of arrival."""
+def _indices_of_runs(rows: Records, *, is_log: bool) -> Iterator[NDArray[np.int64]]:
+    """Yield the indices of each run's rows, in order of arrival."""
     if is_log:
         for partition in np.unique(rows["first"]):
             yield np.flatnonzero(rows["first"] == partition)

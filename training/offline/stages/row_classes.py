@@ -80,7 +80,7 @@ def judge_rows(rows: Records, groups: Groups, decided: Records) -> Judged:
     digest = np.zeros(groups.count, np.uint64)
     has_decision = np.zeros(groups.count, np.bool_)
     latest_first = np.argsort(-decided["place"], kind="stable")
-    # Of several assignments to one place the last stays: the first decision.
+    # Of several assignments to one index the last stays: the first decision.
     digest[groups.of_decisions[latest_first]] = decided["digest"][latest_first]
     has_decision[groups.of_decisions] = True
     fits = ~has_decision[groups.of_rows] | (rows["digest"] == digest[groups.of_rows])
@@ -97,14 +97,14 @@ def judge_rows(rows: Records, groups: Groups, decided: Records) -> Judged:
 
 def own_labels(rows: Records, groups: Groups, counted: NDArray[np.bool_]) -> tuple[Records, Ints]:
     """Return the labels that stand in counted rows themselves, and their transactions."""
-    place = np.flatnonzero(counted & (rows["label_arrival_ms"] >= 0))
-    labels = np.zeros(len(place), LABEL)
-    labels["card"], labels["transaction"] = rows["card"][place], rows["transaction"][place]
-    labels["arrival_ms"] = rows["label_arrival_ms"][place]
-    labels["place"] = rows["number"][place]
-    labels["is_fraud"] = rows["is_fraud"][place]
+    index = np.flatnonzero(counted & (rows["label_arrival_ms"] >= 0))
+    labels = np.zeros(len(index), LABEL)
+    labels["card"], labels["transaction"] = rows["card"][index], rows["transaction"][index]
+    labels["arrival_ms"] = rows["label_arrival_ms"][index]
+    labels["place"] = rows["number"][index]
+    labels["is_fraud"] = rows["is_fraud"][index]
     labels["event_ms"], labels["entities"] = NONE, MISSING
-    return labels, groups.of_rows[place]
+    return labels, groups.of_rows[index]
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from services.archive.streams import Stream
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class LogPartition:
     """Where the records of one partition go.
 
     Attributes:
