@@ -139,16 +139,16 @@ class ScoringClient:
         that fails have its error.
         """
         answers: list[Answer] = []
-        for lot in split_rows(transactions, batch_rows):
+        for chunk in split_rows(transactions, batch_rows):
             try:
                 response: ScoreBatchResponse = await self._stub.ScoreBatch(
-                    ScoreBatchRequest(transactions=lot),
+                    ScoreBatchRequest(transactions=chunk),
                     timeout=self._timeout_s,
                     metadata=self._metadata,
                 )
                 answers += map(answer_of, response.results)
             except grpc.RpcError as exc:
-                answers += [await self._error_of(exc)] * len(lot)
+                answers += [await self._error_of(exc)] * len(chunk)
         return answers
 
     async def score_stream(
@@ -233,16 +233,16 @@ class BlockingScoringClient:
     ) -> list[Answer]:
         """Return decision or error of each transaction, in order; as `ScoringClient`."""
         answers: list[Answer] = []
-        for lot in split_rows(transactions, batch_rows):
+        for chunk in split_rows(transactions, batch_rows):
             try:
                 response: ScoreBatchResponse = self._stub.ScoreBatch(
-                    ScoreBatchRequest(transactions=lot),
+                    ScoreBatchRequest(transactions=chunk),
                     timeout=self._timeout_s,
                     metadata=self._metadata,
                 )
                 answers += map(answer_of, response.results)
             except grpc.RpcError as exc:
-                answers += [self._error_of(exc)] * len(lot)
+                answers += [self._error_of(exc)] * len(chunk)
         return answers
 
     def _error_of(self, failed: grpc.RpcError) -> FraudStreamError:
@@ -277,23 +277,23 @@ class BlockingScoringClient:
 def split_rows(
     transactions: Iterable[Transaction], batch_rows: int = BATCH_ROWS
 ) -> Iterator[list[Transaction]]:
-    """Yield lots that each fit into one call: up to `batch_rows` rows and 4 MiB.
+    """Yield chunks that each fit into one call: up to `batch_rows` rows and 4 MiB.
 
-    >>> [len(lot) for lot in split_rows([Transaction()] * 1030, batch_rows=5_000)]
+    >>> [len(chunk) for chunk in split_rows([Transaction()] * 1030, batch_rows=5_000)]
     [1024, 6]
     """
     most = min(batch_rows, MAX_BATCH_ROWS)
-    lot: list[Transaction] = []
+    chunk: list[Transaction] = []
     size_bytes = 0
     for transaction in transactions:
         row_bytes = transaction.ByteSize() + _ROW_FRAME_BYTES
-        if lot and (len(lot) == most or size_bytes + row_bytes > MAX_BATCH_BYTES):
-            yield lot
-            lot, size_bytes = [], 0
-        lot.append(transaction)
+        if chunk and (len(chunk) == most or size_bytes + row_bytes > MAX_BATCH_BYTES):
+            yield chunk
+            chunk, size_bytes = [], 0
+        chunk.append(transaction)
         size_bytes += row_bytes
-    if lot:
-        yield lot
+    if chunk:
+        yield chunk
 
 
 def answer_of(result: RowResult) -> Answer:

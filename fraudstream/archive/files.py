@@ -177,8 +177,8 @@ def missing_offsets(files: Sequence[ArchiveFile]) -> int:
 def _neighbours(files: Iterable[ArchiveFile]) -> list[tuple[ArchiveFile, ArchiveFile]]:
     """Return each file of a partition with the one after it."""
     found: list[tuple[ArchiveFile, ArchiveFile]] = []
-    for _, lot in groupby(files, key=lambda file: (file.log, file.partition)):
-        found += pairwise(lot)
+    for _, chunk in groupby(files, key=lambda file: (file.log, file.partition)):
+        found += pairwise(chunk)
     return found
 
 

@@ -167,7 +167,7 @@ class BatchConsumer(driver.Consumer):
             if not self.flow_active:
                 await self.perform_seek()
                 continue
-            records = {tp.partition: lot for tp, lot in found.items() if tp.topic == self.topic}
+            records = {tp.partition: chunk for tp, chunk in found.items() if tp.topic == self.topic}
             await self._in_flight.acquire()
             # Faust cancels the fetcher before it waits for us: the poll goes on without it.
             await asyncio.shield(asyncio.ensure_future(self._hold_and_work_off(records)))
@@ -196,9 +196,9 @@ class BatchConsumer(driver.Consumer):
                 return
             if not more:
                 return
-            for tp, lot in more.items():
+            for tp, chunk in more.items():
                 if tp.topic == self.topic:
-                    records[tp.partition] = [*records.get(tp.partition, ()), *lot]
+                    records[tp.partition] = [*records.get(tp.partition, ()), *chunk]
 
     async def _work_off(self, records: Records) -> None:
         """Give a poll to the agent until it succeeds, or a rebalance takes it away."""
@@ -318,7 +318,7 @@ class AgentSettings:
         topic: The one topic it reads.
         instance_id: Stable name of this worker for static membership; empty for none.
         state_dir: Where Faust may write; its parent must exist.
-        gather_s: How long a small poll waits for more; what nobody waits for costs less by the lot.
+        gather_s: How long a small poll waits for more; what nobody waits for costs less in bulk.
     """
 
     group: str

@@ -384,10 +384,10 @@ class BatchProducer:
         """
         try:
             waits = []
-            for partition, lot in _by_partition(records).items():
+            for partition, chunk in _by_partition(records).items():
                 waits += [
                     await self._connected().send_batch(batch, topic, partition=partition)
-                    for batch in self._batches(topic, lot)
+                    for batch in self._batches(topic, chunk)
                 ]
             async with asyncio.timeout(DELIVERY_TIMEOUT_S):
                 await asyncio.gather(*waits)
@@ -402,7 +402,7 @@ class BatchProducer:
 
     def _batches(self, topic: str, records: Sequence[OutRecord]) -> list[BatchBuilder]:
         """Pack the records of one partition into as few batches as their size allows."""
-        return [self._batch(self._signer.signed(topic, lot)) for lot in _lots(records)]
+        return [self._batch(self._signer.signed(topic, chunk)) for chunk in _chunks(records)]
 
     def _batch(self, records: Sequence[OutRecord]) -> BatchBuilder:
         batch = self._connected().create_batch()
@@ -419,7 +419,7 @@ class BatchProducer:
         return batch
 
 
-def _lots(records: Sequence[OutRecord]) -> Iterator[Sequence[OutRecord]]:
+def _chunks(records: Sequence[OutRecord]) -> Iterator[Sequence[OutRecord]]:
     """Yield records that fit into a batch, with room for the MAC of its last."""
     begin, left = 0, BATCH_BYTES - _SPARE_BYTES
     for at, record in enumerate(records):
@@ -434,7 +434,7 @@ def _lots(records: Sequence[OutRecord]) -> Iterator[Sequence[OutRecord]]:
 
 
 def _by_partition(records: Sequence[OutRecord]) -> dict[int, list[OutRecord]]:
-    lots: dict[int, list[OutRecord]] = {}
+    chunks: dict[int, list[OutRecord]] = {}
     for record in records:
-        lots.setdefault(record.partition, []).append(record)
-    return lots
+        chunks.setdefault(record.partition, []).append(record)
+    return chunks

@@ -24,7 +24,7 @@ from fraudstream.topics import Topic
 
 _LOG: Final = logging.getLogger(__name__)
 _POLL_RECORDS: Final = 5_000
-# Of a partition that is read in lots: what a step of a rebuild keeps at once.
+# Of a partition that is read in chunks: what a step of a rebuild keeps at once.
 _LOT_RECORDS: Final = 2_000
 # A fetch brings a poll's records of 2 KB; 1 MiB, which is Kafka's own default, at least.
 _FETCH_BYTES: Final = range(1 << 20, 4 << 20)
@@ -123,7 +123,7 @@ class LogReader:
 
     def poll(self, timeout_s: float) -> list[LogRecord]:
         """Return what has come, waiting up to `timeout_s` for the first record."""
-        return [_record_of(record) for lot in self._poll(timeout_s) for record in lot]
+        return [_record_of(record) for chunk in self._poll(timeout_s) for record in chunk]
 
     def seek(self, offset: int) -> None:
         """Go on at an offset of the one partition that is read."""
@@ -168,11 +168,11 @@ class LogReader:
         Raises:
             BrokerUnavailable: The ends were not reached, and nothing came any more.
         """
-        for lot in self.lots_to_end(within_s):
-            yield from map(_record_of, lot)
+        for chunk in self.chunks_to_end(within_s):
+            yield from map(_record_of, chunk)
 
-    def lots_to_end(self, within_s: float = math.inf) -> Iterator[list[Any]]:
-        """Yield the same in lots of one partition, as kafka-python's `ConsumerRecord`."""
+    def chunks_to_end(self, within_s: float = math.inf) -> Iterator[list[Any]]:
+        """Yield the same in chunks of one partition, as kafka-python's `ConsumerRecord`."""
         with broker_faults(self._settings, self._task):
             ends = self._consumer.end_offsets(self.partitions)
         began = time.monotonic()
@@ -259,18 +259,18 @@ def _fetch_bytes(most_records: int) -> int:
     return min(max(most_records * _RECORD_BYTES, _FETCH_BYTES.start), _FETCH_BYTES.stop)
 
 
-class Lots(Protocol):
-    """Reads a partition of a topic, as `lots_of` does."""
+class ReadChunks(Protocol):
+    """Reads a partition of a topic, as `chunks_of` does."""
 
     def __call__(self, topic: Topic, partition: int, begin: int = 0) -> AsyncGenerator[Any, None]:
         """Yield its records from `begin`, or some before it, to its end."""
         ...
 
 
-async def lots_of(
+async def chunks_of(
     settings: KafkaSettings, topic: Topic, partition: int, begin: int = 0
 ) -> AsyncGenerator[Any, None]:
-    """Yield the records of a partition up to the end that it has when they are read, in lots.
+    """Yield the records of a partition up to the end that it has when they are read, in chunks.
 
     Yields lists of kafka-python's `ConsumerRecord`, from `begin` or some before it. Threads do the
     reading.
@@ -283,9 +283,9 @@ async def lots_of(
     try:
         if begin > 0:
             await asyncio.to_thread(reader.seek_back, begin)
-        lots = reader.lots_to_end()
-        while lot := await asyncio.to_thread(next, lots, None):
-            yield lot
+        chunks = reader.chunks_to_end()
+        while chunk := await asyncio.to_thread(next, chunks, None):
+            yield chunk
     finally:
         await asyncio.to_thread(reader.close)
 

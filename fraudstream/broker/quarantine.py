@@ -38,7 +38,7 @@ from fraudstream.telemetry.metrics import QUARANTINE_LOST, QUARANTINED
 from fraudstream.topics import QUARANTINE, base_name
 
 LONGEST: Final = 10_000
-_LOT: Final = 500
+_CHUNK: Final = 500
 _SENT_S: Final = 60.0
 _CLOSE_S: Final = 5.0
 # What waits for a broker that is away waits in a bounded queue: it is told soon that it is lost.
@@ -159,14 +159,14 @@ class QuarantineWriter:
     def _run(self) -> None:
         producer: KafkaProducer | None = None
         while True:
-            lot = self._next_lot()
+            chunk = self._next_chunk()
             try:
                 producer = producer or self._connect()
-                self._send(producer, lot)
+                self._send(producer, chunk)
             except Exception as exc:  # noqa: BLE001  # the outermost loop: the reader must go on
-                QUARANTINE_LOST.labels("not_sent").inc(len(lot))
-                _LOG.error("%d quarantine entries are lost: %s", len(lot), cause_of(exc))
-            for _ in lot:
+                QUARANTINE_LOST.labels("not_sent").inc(len(chunk))
+                _LOG.error("%d quarantine entries are lost: %s", len(chunk), cause_of(exc))
+            for _ in chunk:
                 self._waiting.task_done()
 
     def _connect(self) -> KafkaProducer:
@@ -176,21 +176,21 @@ class QuarantineWriter:
             max_block_ms=_CONNECT_MS,
         )
 
-    def _next_lot(self) -> list[Entry]:
+    def _next_chunk(self) -> list[Entry]:
         """Return what waits, after the first has come."""
-        lot = [self._waiting.get()]
-        while len(lot) < _LOT:
+        chunk = [self._waiting.get()]
+        while len(chunk) < _CHUNK:
             try:
-                lot.append(self._waiting.get_nowait())
+                chunk.append(self._waiting.get_nowait())
             except Empty:
                 break
-        return lot
+        return chunk
 
-    def _send(self, producer: KafkaProducer, lot: Sequence[Entry]) -> None:
+    def _send(self, producer: KafkaProducer, chunk: Sequence[Entry]) -> None:
         topic = self._kafka.topic(QUARANTINE)
         sent = [
             producer.send(topic, key=one.key, value=one.value, headers=list(one.headers))
-            for one in lot
+            for one in chunk
         ]
         for future in sent:
             future.get(timeout=_SENT_S)

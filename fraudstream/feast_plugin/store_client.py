@@ -23,7 +23,7 @@ from fraudstream.store.nodes import StoreNodes, addresses_of
 T = TypeVar("T")
 
 Plan: TypeAlias = Generator[Sequence[Command], list[Any], T]
-"""Yields lots of commands, each one round trip; is sent their answers; returns what they mean."""
+"""Yields chunks of commands, each one round trip; is sent their answers; returns what they mean."""
 
 
 class StoreLink:

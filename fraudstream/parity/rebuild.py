@@ -208,11 +208,11 @@ class EntityPartition:
 
     def by_kind(self) -> dict[Entity, EntityLog]:
         """Return the log of each kind of entity; an empty one where it has no rows."""
-        lots: dict[EntityKind, list[tuple[int, EntityRow]]] = defaultdict(list)
+        chunks: dict[EntityKind, list[tuple[int, EntityRow]]] = defaultdict(list)
         for at, row in self.fresh:
-            lots[row.entity_kind].append((at, row))
+            chunks[row.entity_kind].append((at, row))
         return {
-            entity: _log_of(lots[kind], self._initial.of(Role.ENTITY, entity.value))
+            entity: _log_of(chunks[kind], self._initial.of(Role.ENTITY, entity.value))
             for kind, entity in ENTITY_OF_KIND.items()
         }
 
@@ -247,11 +247,11 @@ def rebuild_entities(
         rebuild_shared(entity, logs[entity], found, change, vectors)
 
 
-def _log_of(lot: list[tuple[int, EntityRow]], loaded: Mapping[str, bytes]) -> EntityLog:
+def _log_of(chunk: list[tuple[int, EntityRow]], loaded: Mapping[str, bytes]) -> EntityLog:
     keys: dict[str, int] = {}
-    state_of = [keys.setdefault(row.entity_key, len(keys)) for _, row in lot]
-    offsets = [at for at, _ in lot]
-    rows = pack_entity_rows([row for _, row in lot], offsets, {})
+    state_of = [keys.setdefault(row.entity_key, len(keys)) for _, row in chunk]
+    offsets = [at for at, _ in chunk]
+    rows = pack_entity_rows([row for _, row in chunk], offsets, {})
     return EntityLog(keys, np.array(state_of, np.int64), rows, np.array(offsets, np.int64), loaded)
 
 

@@ -23,7 +23,7 @@ from fraudstream.store.shard_store import StateStore, StoredValue
 T = TypeVar("T")
 
 # 256 card states are 600 KB: an answer well within a time-out of a second.
-LOT: Final = 256
+CHUNK: Final = 256
 _WAITS_S: Final = (0.2, 0.5, 1.0, 2.0, 4.0)
 
 
@@ -72,7 +72,7 @@ class Generations:
         return begun
 
     async def fill(self, values: Iterable[StoredValue]) -> int:
-        """Write states and claims of one shard, in lots; return how many there were."""
+        """Write states and claims of one shard, in chunks; return how many there were."""
         return await self._fill(values, "")
 
     async def restore(self, records: Iterable[StoredValue]) -> int:
@@ -141,22 +141,22 @@ class Generations:
         return await self._write(("UNLINK", key) for key in keys)
 
     async def _fill(self, values: Iterable[StoredValue], mode: str) -> int:
-        """Write values by one script a lot: a fifth of what a command a value costs."""
+        """Write values by one script a chunk: a fifth of what a command a value costs."""
         rest, written = iter(values), 0
-        while lot := list(islice(rest, LOT)):
+        while chunk := list(islice(rest, CHUNK)):
             arguments: list[Argument] = [mode]
-            for value in lot:
+            for value in chunk:
                 arguments += (value.content, value.life_s)
-            keys = [value.key for value in lot]
+            keys = [value.key for value in chunk]
             await self._patient(partial(self._nodes.run, "fill_values", keys, arguments))
-            written += len(lot)
+            written += len(chunk)
         return written
 
     async def _write(self, commands: Iterable[Command]) -> int:
         rest, written = iter(commands), 0
-        while lot := list(islice(rest, LOT)):
-            await self._patient(partial(self._nodes.pipeline, lot))
-            written += len(lot)
+        while chunk := list(islice(rest, CHUNK)):
+            await self._patient(partial(self._nodes.pipeline, chunk))
+            written += len(chunk)
         return written
 
     async def _patient(self, work: Callable[[], Awaitable[T]]) -> T:

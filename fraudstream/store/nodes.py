@@ -148,17 +148,20 @@ class StoreNodes:
         if not self._is_cluster:
             return await self._run_on(self._line_at(self._seeds[0]), name, commands)
         answers: list[Any] = [None] * len(calls)
-        lots: dict[StoreLine, list[int]] = {}
+        chunks: dict[StoreLine, list[int]] = {}
         for index, (keys, _) in enumerate(calls):
             try:
-                lots.setdefault(await self._line_of(keys[0]), []).append(index)
+                chunks.setdefault(await self._line_of(keys[0]), []).append(index)
             except OnlineStoreUnavailable as exc:
                 answers[index] = exc
         found = await asyncio.gather(
-            *(self._run_on(line, name, [commands[p] for p in lot]) for line, lot in lots.items())
+            *(
+                self._run_on(line, name, [commands[p] for p in chunk])
+                for line, chunk in chunks.items()
+            )
         )
-        for indices, lot_answers in zip(lots.values(), found, strict=True):
-            for index, answer in zip(indices, lot_answers, strict=True):
+        for indices, chunk_answers in zip(chunks.values(), found, strict=True):
+            for index, answer in zip(indices, chunk_answers, strict=True):
                 answers[index] = answer
         return answers
 
@@ -186,14 +189,14 @@ class StoreNodes:
         """
         if not self._is_cluster:
             return await self._ask(self._line_at(self._seeds[0]), commands)
-        lots: dict[StoreLine, list[int]] = {}
+        chunks: dict[StoreLine, list[int]] = {}
         for index, command in enumerate(commands):
-            lots.setdefault(await self._line_of(str(command[1])), []).append(index)
-        lot_answers = await asyncio.gather(
-            *(self._ask(line, [commands[p] for p in lot]) for line, lot in lots.items())
+            chunks.setdefault(await self._line_of(str(command[1])), []).append(index)
+        chunk_answers = await asyncio.gather(
+            *(self._ask(line, [commands[p] for p in chunk]) for line, chunk in chunks.items())
         )
         answers: list[Any] = [None] * len(commands)
-        for indices, found in zip(lots.values(), lot_answers, strict=True):
+        for indices, found in zip(chunks.values(), chunk_answers, strict=True):
             for index, answer in zip(indices, found, strict=True):
                 answers[index] = answer
         return answers

@@ -201,13 +201,13 @@ class StateStore:
         )
 
     async def record_decisions(
-        self, lots: Sequence[tuple[ShardRef, Sequence[RecordRow]]]
+        self, chunks: Sequence[tuple[ShardRef, Sequence[RecordRow]]]
     ) -> list[list[RecordAnswer] | FraudStreamError]:
         """Record decisions of identities that have none, and put them into the outbox.
 
         Returns the answers to each shard's rows, or why it has none; the others' stand.
         """
-        return await self._run_each("record_decisions", lots, self._record_call, _record_answers)
+        return await self._run_each("record_decisions", chunks, self._record_call, _record_answers)
 
     def _record_call(self, shard: ShardRef, rows: Sequence[RecordRow]) -> ScriptCall:
         names = self.keys(shard)
@@ -274,13 +274,13 @@ class StateStore:
         return {i for i, score in zip(identities, scores, strict=True) if score is not None}
 
     async def admit(
-        self, lots: Sequence[tuple[ShardRef, Sequence[DoorRow]]]
+        self, chunks: Sequence[tuple[ShardRef, Sequence[DoorRow]]]
     ) -> list[list[DoorAnswer] | FraudStreamError]:
         """Admit transactions that came by gRPC, those of a shard in order.
 
         Returns the answers to each shard's rows, or why it has none; the others' stand.
         """
-        return await self._run_each("admit", lots, self._admit_call, _door_answers)
+        return await self._run_each("admit", chunks, self._admit_call, _door_answers)
 
     def _admit_call(self, shard: ShardRef, rows: Sequence[DoorRow]) -> ScriptCall:
         names = self.keys(shard)
@@ -300,15 +300,15 @@ class StateStore:
     async def _run_each(
         self,
         name: str,
-        lots: Sequence[tuple[ShardRef, Sequence[R]]],
+        chunks: Sequence[tuple[ShardRef, Sequence[R]]],
         call_of: Callable[[ShardRef, Sequence[R]], ScriptCall],
         read: Callable[[list[Any]], list[T]],
     ) -> list[list[T] | FraudStreamError]:
         """Run a script for each shard's rows, in one round trip a node, and read its answers."""
-        calls = [call_of(shard, rows) for shard, rows in lots]
+        calls = [call_of(shard, rows) for shard, rows in chunks]
         answers = await self.nodes.run_each(name, calls)
         return [
-            _each(shard, answer, read) for (shard, _), answer in zip(lots, answers, strict=True)
+            _each(shard, answer, read) for (shard, _), answer in zip(chunks, answers, strict=True)
         ]
 
     async def refuse(self, shard: ShardRef, card_token: str, identity: bytes) -> None:

@@ -47,7 +47,7 @@ Poll = Mapping[TopicPartition, Sequence[RawRecord]]
 class Outlet(Protocol):
     """Where records go."""
 
-    def send(self, lots: Mapping[Outcome, list[OutRecord]]) -> None:
+    def send(self, chunks: Mapping[Outcome, list[OutRecord]]) -> None:
         """Return when all are acknowledged; raise BrokerUnavailable otherwise."""
         ...
 
@@ -125,7 +125,7 @@ class IngestLoop:
         started = time.perf_counter()
         done = self._process(poll)
         try:
-            self._outlet.send(_lots(done))
+            self._outlet.send(_chunks(done))
         except BrokerUnavailable as exc:
             self._go_back(poll, stop, exc)
             return
@@ -198,8 +198,8 @@ class IngestLoop:
                 )
 
 
-def _lots(done: Sequence[tuple[int, Processed]]) -> dict[Outcome, list[OutRecord]]:
-    lots: dict[Outcome, list[OutRecord]] = {}
+def _chunks(done: Sequence[tuple[int, Processed]]) -> dict[Outcome, list[OutRecord]]:
+    chunks: dict[Outcome, list[OutRecord]] = {}
     for _, one in done:
-        lots.setdefault(one.outcome, []).append(one.record)
-    return lots
+        chunks.setdefault(one.outcome, []).append(one.record)
+    return chunks

@@ -42,19 +42,19 @@ class TopicOutlet:
             for outcome, topic in TOPIC_OF.items()
         }
 
-    def send(self, lots: Mapping[Outcome, list[OutRecord]]) -> None:
+    def send(self, chunks: Mapping[Outcome, list[OutRecord]]) -> None:
         """Return when all records are acknowledged.
 
         Raises:
             BrokerUnavailable: One of them is not.
         """
-        self._loop.run_until_complete(self._send_all(lots))
+        self._loop.run_until_complete(self._send_all(chunks))
 
-    async def _send_all(self, lots: Mapping[Outcome, list[OutRecord]]) -> None:
+    async def _send_all(self, chunks: Mapping[Outcome, list[OutRecord]]) -> None:
         await asyncio.gather(
             *(
                 self._producer.send(self._settings.topic(TOPIC_OF[outcome]), records)
-                for outcome, records in lots.items()
+                for outcome, records in chunks.items()
             )
         )
 

@@ -136,15 +136,15 @@ def _judge_decisions(
         "accepted without a decision": _names(wanted.keys() - copies.keys()),
         "decided without being sent": _names(copies.keys() - wanted.keys()),
         "two different decisions": _names(
-            key for key, lot in copies.items() if len({_bytes_of(d) for d in lot}) > 1
+            key for key, chunk in copies.items() if len({_bytes_of(d) for d in chunk}) > 1
         ),
         "decided with another amount": _names(
             key
-            for key, lot in copies.items()
-            if key in wanted and lot[0].transaction.amount_minor != wanted[key]
+            for key, chunk in copies.items()
+            if key in wanted and chunk[0].transaction.amount_minor != wanted[key]
         ),
         "not a finite score in 0 to 1": _names(
-            key for key, lot in copies.items() if not 0.0 <= lot[0].score <= 1.0
+            key for key, chunk in copies.items() if not 0.0 <= chunk[0].score <= 1.0
         ),
     }
 
@@ -166,8 +166,8 @@ def _judge_alerts(decisions: Sequence[Decision], alerts: Sequence[Alert]) -> dic
         "alert that no decision asks for": sorted(copies.keys() - wanted.keys()),
         "alert that differs from its decision": sorted(
             alert_id
-            for alert_id, lot in copies.items()
-            if alert_id in wanted and any(not _agrees(a, wanted[alert_id]) for a in lot)
+            for alert_id, chunk in copies.items()
+            if alert_id in wanted and any(not _agrees(a, wanted[alert_id]) for a in chunk)
         ),
     }
 

@@ -45,12 +45,12 @@ class JournalHandler:
             raise ValueError(msg)
         while (self._folder / "hold").exists():  # noqa: ASYNC110  # told by a file
             await asyncio.sleep(_LOOK_S)
-        for partition, lot in records.items():
-            self._write("rows", partition, lot[0].offset, lot[-1].offset + 1)
+        for partition, chunk in records.items():
+            self._write("rows", partition, chunk[0].offset, chunk[-1].offset + 1)
         self._write("end")
         is_skipping = (self._folder / "skip").exists()
-        for partition, lot in records.items():
-            self._finished[partition] = lot[-1].offset + 1
+        for partition, chunk in records.items():
+            self._finished[partition] = chunk[-1].offset + 1
         if is_skipping:
             self._finished.pop(0, None)
         return dict(self._finished)

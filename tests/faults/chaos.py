@@ -103,8 +103,8 @@ class Storm:
             card = pick.choice(cards)
             first, other = (body_of(2 * transaction + n, transaction, card) for n in (0, 1))
             rows, asked = pick.choice(_PLANS)
-            for plan, lot in ((rows, self._to_accept), (asked, self._to_ask)):
-                lot += [(first, other)[int(place)] for place in plan]
+            for plan, chunk in ((rows, self._to_accept), (asked, self._to_ask)):
+                chunk += [(first, other)[int(place)] for place in plan]
         pick.shuffle(self._to_accept)
         pick.shuffle(self._to_ask)
 

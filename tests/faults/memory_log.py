@@ -40,16 +40,16 @@ class MemoryBroker:
 
     def all_records(self, topic: str) -> list[ConsumerRecord]:
         """Return the records of a topic, partition after partition."""
-        return [record for lot in self._partitions[topic] for record in lot]
+        return [record for chunk in self._partitions[topic] for record in chunk]
 
     def append(self, topic: str, out: OutRecord) -> None:
         """Append one record."""
-        lot = self._partitions[topic][out.partition]
-        lot.append(
+        chunk = self._partitions[topic][out.partition]
+        chunk.append(
             ConsumerRecord(
                 topic=topic,
                 partition=out.partition,
-                offset=len(lot),
+                offset=len(chunk),
                 timestamp=self._clock_ms(),
                 timestamp_type=1,
                 key=out.key,
@@ -72,27 +72,29 @@ class SteppedProducer:
         self._on_the_way: dict[tuple[str, int], list[OutRecord]] = {}
 
     async def send(self, topic: str, records: Sequence[OutRecord]) -> None:
-        """Append the records; each partition's lot has a fate of its own.
+        """Append the records; each partition's chunk has a fate of its own.
 
         Raises:
             BrokerUnavailable: Not all are known to be appended.
         """
-        lots: dict[int, list[OutRecord]] = {}
+        chunks: dict[int, list[OutRecord]] = {}
         for record in records:
-            lots.setdefault(record.partition, []).append(record)
-        fates = [await self._send_lot(topic, partition, lot) for partition, lot in lots.items()]
+            chunks.setdefault(record.partition, []).append(record)
+        fates = [
+            await self._send_chunk(topic, partition, chunk) for partition, chunk in chunks.items()
+        ]
         if any(fate is not Fate.OK for fate in fates):
             msg = f"{topic}: not acknowledged: {fates}"
             raise BrokerUnavailable(msg)
 
-    async def _send_lot(self, topic: str, partition: int, lot: list[OutRecord]) -> Fate:
+    async def _send_chunk(self, topic: str, partition: int, chunk: list[OutRecord]) -> Fate:
         name = f"send {topic}"
         await self._schedule.turn(self._process, name)
         fate = self._schedule.choose(self._process, name, _FATES)
         if fate is Fate.NOT_RUN:
             return fate
         waiting = self._on_the_way.setdefault((topic, partition), [])
-        waiting += lot[: len(lot) // 2] if fate is Fate.PART else lot
+        waiting += chunk[: len(chunk) // 2] if fate is Fate.PART else chunk
         if fate is Fate.LATE:
             self._schedule.later(f"late {name}", lambda: self._arrive(topic, partition))
             return fate

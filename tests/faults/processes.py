@@ -366,7 +366,7 @@ class Worker:
             await schedule.turn(self.process, "poll")
             if self._generation != group.generation:
                 self._join()
-            records = {p: lot for p in self._fetch_at if (lot := self._fetch(p))}
+            records = {p: chunk for p in self._fetch_at if (chunk := self._fetch(p))}
             finished = await self._handler.handle(records)
             await schedule.turn(self.process, "commit")
             group.commit(self._generation, finished)
@@ -381,6 +381,6 @@ class Worker:
 
     def _fetch(self, partition: int) -> Sequence[ConsumerRecord]:
         at = self._fetch_at[partition]
-        lot = self._log(partition)[at : at + self._poll_rows()]
-        self._fetch_at[partition] = at + len(lot)
-        return lot
+        chunk = self._log(partition)[at : at + self._poll_rows()]
+        self._fetch_at[partition] = at + len(chunk)
+        return chunk

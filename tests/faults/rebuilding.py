@@ -1,7 +1,7 @@
 """What the features service asks of its logs beside polls: here the logs in memory answer.
 
 The rebuild is the service's own: `Mender`, `Rebuilder`, `CardFiller`, `EntityFiller` and
-`Generations` over the scripts. Reading a log takes a turn before each lot.
+`Generations` over the scripts. Reading a log takes a turn before each chunk.
 """
 
 from __future__ import annotations
@@ -71,7 +71,9 @@ class MendingParts:
     clock_ms: Callable[[], int]
     card_filler: type[CardFiller]
 
-    async def lots(self, topic: Topic, partition: int, begin: int = 0) -> AsyncGenerator[Any, None]:
+    async def chunks(
+        self, topic: Topic, partition: int, begin: int = 0
+    ) -> AsyncGenerator[Any, None]:
         """Yield the records of a partition up to the end that it has at first."""
         end = self.broker.bounds(topic.name, partition).end
         for at in range(begin, end, _LOT_ROWS):
@@ -81,9 +83,9 @@ class MendingParts:
     def rebuilder(self, role: Role) -> MemoryRebuilder:
         """Return what rebuilds the shards of a role."""
         filler: Filler = (
-            self.card_filler(self.store, self.lots, self.clock_ms)
+            self.card_filler(self.store, self.chunks, self.clock_ms)
             if role is Role.CARD
-            else EntityFiller(self.store, self.lots, all_reached)
+            else EntityFiller(self.store, self.chunks, all_reached)
         )
         log = self.broker.accepted if role is Role.CARD else self.broker.entities
         rebuilder = MemoryRebuilder(

@@ -11,7 +11,7 @@ from typing import Any, Final
 import grpc.aio
 from aiokafka import ConsumerRecord
 
-from fraudstream.broker.log_reader import Lots
+from fraudstream.broker.log_reader import ReadChunks
 from fraudstream.errors import BrokerUnavailable, ModelNotLoaded
 from fraudstream.store.generations import Generations
 from fraudstream.store.shard import ShardRef, pack_claim
@@ -131,8 +131,8 @@ class _NoClaims(Generations):
 class ForgetsClaims(CardFiller):
     """Rebuilds states without claims."""
 
-    def __init__(self, store: StateStore, lots: Lots, clock_ms: Callable[[], int]) -> None:
-        super().__init__(store, lots, clock_ms)
+    def __init__(self, store: StateStore, chunks: ReadChunks, clock_ms: Callable[[], int]) -> None:
+        super().__init__(store, chunks, clock_ms)
         self._generations = _NoClaims(store)
 
 
@@ -147,8 +147,8 @@ class _NoRecords(Generations):
 class ForgetsRecords(CardFiller):
     """Rebuilds without decision records."""
 
-    def __init__(self, store: StateStore, lots: Lots, clock_ms: Callable[[], int]) -> None:
-        super().__init__(store, lots, clock_ms)
+    def __init__(self, store: StateStore, chunks: ReadChunks, clock_ms: Callable[[], int]) -> None:
+        super().__init__(store, chunks, clock_ms)
         self._generations = _NoRecords(store)
 
 
@@ -162,8 +162,8 @@ class _NoOutbox(Generations):
 class ForgetsRows(CardFiller):
     """Has no accepted row sent again."""
 
-    def __init__(self, store: StateStore, lots: Lots, clock_ms: Callable[[], int]) -> None:
-        super().__init__(store, lots, clock_ms)
+    def __init__(self, store: StateStore, chunks: ReadChunks, clock_ms: Callable[[], int]) -> None:
+        super().__init__(store, chunks, clock_ms)
         self._generations = _NoOutbox(store)
 
 

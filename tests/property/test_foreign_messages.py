@@ -23,7 +23,7 @@ from services.console.alerts.record import read_alert
 from services.features.rebuild.first_decisions import decode_alerts, decode_decisions
 from services.features.roles.label import decode_label
 from services.features.rows.accepted_rows import decode_row
-from services.features.rows.entity_lot import EntityLot
+from services.features.rows.entity_batch import EntityBatch
 from tests.material.any_message import any_message
 
 _KINDS = (AcceptedTransaction, Decision, Label, Alert, StandIn, EntityRow, PublishedRuleSet)
@@ -57,10 +57,10 @@ def read_as_entity_row(record: LogRecord) -> None:
     """Do what the entity role does with a record."""
     row = decode_entity_row(record)
     fresh, marks = fresh_rows([(record.offset, row)] if row else [], {})
-    lot = EntityLot.of(fresh)
+    chunk = EntityBatch.of(fresh)
     for mark in marks.values():
         mark.packed()
-    lot.advance(_KEYS, [None] * len(lot.keys(_KEYS)))
+    chunk.advance(_KEYS, [None] * len(chunk.keys(_KEYS)))
 
 
 # The first example compiles the kernel.

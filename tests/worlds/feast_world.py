@@ -131,12 +131,12 @@ def archive_decisions(
 ) -> None:
     """Write decisions, in the order of the log, as the archive does: a file a partition and day."""
     times = appended_ms or [message.event_time_ms for message in decisions]
-    lots: dict[tuple[int, Any], list[int]] = {}
+    chunks: dict[tuple[int, Any], list[int]] = {}
     for place, message in enumerate(decisions):
         day = datetime.fromtimestamp(times[place] / 1000, UTC).date()
         partition = partition_of(message.card_token.encode(), PARTITIONS)
-        lots.setdefault((partition, day), []).append(place)
-    for (partition, day), places in lots.items():
+        chunks.setdefault((partition, day), []).append(place)
+    for (partition, day), places in chunks.items():
         offsets = [first + place for place in places]
         rows = LogRows(partition, offsets, [times[place] for place in places])
         batch = decision_batch([decisions[place] for place in places], rows)

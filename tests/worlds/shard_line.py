@@ -90,7 +90,7 @@ class ShardRole:
     async def poll(self) -> Mapping[int, int]:
         """Give the role what has come."""
         found = await self.consumer.getmany(timeout_ms=60)
-        finished = await self.role.handle({tp.partition: lot for tp, lot in found.items()})
+        finished = await self.role.handle({tp.partition: chunk for tp, chunk in found.items()})
         for partition, offset in self.seeks.items():
             self.consumer.seek(TopicPartition(self.log.name, partition), offset)
         self.seeks.clear()
@@ -274,13 +274,13 @@ class ShardLine:
 
 async def read_all(kafka: object, log: Log) -> list[bytes]:
     """Return the values of a topic, one partition after the other."""
-    from fraudstream.broker.log_reader import lots_of
+    from fraudstream.broker.log_reader import chunks_of
 
     values = []
     topic = Topic(log.name.removeprefix(kafka.topic_prefix), "", 0, ())  # type: ignore[attr-defined]
     for partition in range(log.partitions):
-        async for lot in lots_of(kafka, topic, partition):  # type: ignore[arg-type]
-            values += [record.value for record in lot]
+        async for chunk in chunks_of(kafka, topic, partition):  # type: ignore[arg-type]
+            values += [record.value for record in chunk]
     return values
 
 

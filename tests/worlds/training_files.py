@@ -76,8 +76,8 @@ def write_shuffled(folder: Path, table: pa.Table, files: int, seed: int) -> Path
     """Write a table's rows in no order to several files, in small row groups."""
     folder.mkdir()
     places = np.random.default_rng(seed).permutation(table.num_rows)
-    for number, lot in enumerate(np.array_split(places, files)):
-        pq.write_table(table.take(lot), folder / f"{number}.parquet", row_group_size=700)
+    for number, chunk in enumerate(np.array_split(places, files)):
+        pq.write_table(table.take(chunk), folder / f"{number}.parquet", row_group_size=700)
     return folder
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from fraudstream.features.catalogue import SHARED_ENTITIES
 from fraudstream.features.state import ROW
 
-# Rows that are read, ordered, or walked as one lot. A process holds about 1.5 KB for each.
+# Rows that are read, ordered, or walked as one chunk. A process holds about 1.5 KB for each.
 CHUNK_ROWS: Final = 1 << 16
 SLICE_ROWS: Final = 1 << 17
 SHARD_ROWS: Final = 1 << 17

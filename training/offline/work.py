@@ -62,16 +62,16 @@ def write_sharded(path: Path, records: Records, shard: NDArray[np.int64], shards
 
 def read_shard(paths: Iterable[Path], shard: int, dtype: np.dtype[np.void]) -> Records:
     """Return the records of one shard from files of `write_sharded`, in the order of the files."""
-    lots = []
+    chunks = []
     for path in paths:
         begin, end = np.load(path.with_suffix(".bounds.npy"))[shard : shard + 2].tolist()
         if end > begin:
-            lots.append(np.load(path.with_suffix(".npy"), mmap_mode="r").view(dtype)[begin:end])
-    records = np.empty(sum(map(len, lots)), dtype)
+            chunks.append(np.load(path.with_suffix(".npy"), mmap_mode="r").view(dtype)[begin:end])
+    records = np.empty(sum(map(len, chunks)), dtype)
     done = 0
-    for lot in lots:
-        records[done : done + len(lot)] = lot
-        done += len(lot)
+    for chunk in chunks:
+        records[done : done + len(chunk)] = chunk
+        done += len(chunk)
     return records
 
 

@@ -30,8 +30,8 @@ from training.simulator.histories import DAY_MS
 # In turns, so that all meet the same noise; the least of three p99s, as what else runs on the
 # machine only adds to it. In processor time of the one thread that an engine has: on a busy machine
 # the clock on the wall measures the scheduler (a lone row of 0.3 ms then has a p99 of 4 ms).
-_LOTS: Final = 3
-_TIMED_BATCHES: Final = 100 * _LOTS
+_CHUNKS: Final = 3
+_TIMED_BATCHES: Final = 100 * _CHUNKS
 _WARM_UP_BATCHES: Final = 5
 
 
@@ -127,8 +127,10 @@ def time_engines(
                 began_ns = time.thread_time_ns()
                 engine.score(*rows[place])
                 took_ns[batch, place] = time.thread_time_ns() - began_ns
-        lots = np.percentile(np.stack(np.split(took_ns, _LOTS)), 99, axis=1)  # [lots, engines]
-        for place, p99_ns in enumerate(lots.min(axis=0).tolist()):
+        chunks = np.percentile(
+            np.stack(np.split(took_ns, _CHUNKS)), 99, axis=1
+        )  # [chunks, engines]
+        for place, p99_ns in enumerate(chunks.min(axis=0).tolist()):
             found[place][bucket] = p99_ns / 1_000
     return found
 

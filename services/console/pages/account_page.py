@@ -42,7 +42,9 @@ def change_password(request: HttpRequest) -> HttpResponse:
         if "old_password" not in form.errors:
             forgive_guess(guesses)
         note(request, Act(Event.PASSWORD_CHANGED, "refused"))
-        return _show_password(request, [str(each) for lot in form.errors.values() for each in lot])
+        return _show_password(
+            request, [str(each) for chunk in form.errors.values() for each in chunk]
+        )
     forgive_guess(guesses)
     set_password(user, form.cleaned_data["new_password1"], now_ms)
     update_session_auth_hash(request, user)

@@ -18,12 +18,12 @@ from typing import Any, Final
 
 import numpy as np
 
-from fraudstream.broker.log_reader import Lots
+from fraudstream.broker.log_reader import ReadChunks
 from fraudstream.features.card_kernel import advance_states
 from fraudstream.features.catalogue import FEATURE_SET_HASH
 from fraudstream.features.state import CARD_STATE, rows_of
 from fraudstream.features.stored_values import CARD, CARD_VALUE
-from fraudstream.store.generations import LOT, Generations
+from fraudstream.store.generations import CHUNK, Generations
 from fraudstream.store.shard import ShardKeys, pack_claim
 from fraudstream.store.shard_store import (
     PENDING_LIFE_S,
@@ -88,8 +88,8 @@ class CardStates:
             vectors: Packed vectors by identity; a card without one has NaN.
         """
         tokens = list(self._indices)
-        for begin in range(0, len(tokens), LOT):
-            end = min(begin + LOT, len(tokens))
+        for begin in range(0, len(tokens), CHUNK):
+            end = min(begin + CHUNK, len(tokens))
             values = np.zeros(end - begin, CARD_VALUE)
             values["state"] = self._states[begin:end]
             values["decided_ms"] = self._last_ms[begin:end]
@@ -126,10 +126,10 @@ class _Replay:
     counted: set[bytes] = field(default_factory=set)
     stop: int | None = None
 
-    def own(self, lot: Sequence[Any]) -> list[AcceptedRow]:
-        """Return the rows of a lot of the shard's own log that count, up to where it stops."""
+    def own(self, chunk: Sequence[Any]) -> list[AcceptedRow]:
+        """Return the rows of a chunk of the shard's own log that count, up to where it stops."""
         rows: list[AcceptedRow] = []
-        for record in lot:
+        for record in chunk:
             row = self._decode(record)
             is_left = record.offset >= self.horizon and not self._is_old(row)
             if is_left and self.stop is None:
@@ -138,10 +138,10 @@ class _Replay:
                 rows.append(row)
         return rows
 
-    def others(self, lot: Sequence[Any]) -> list[AcceptedRow]:
-        """Return the rows of a lot of another partition that count here."""
+    def others(self, chunk: Sequence[Any]) -> list[AcceptedRow]:
+        """Return the rows of a chunk of another partition that count here."""
         rows: list[AcceptedRow] = []
-        for record in lot:
+        for record in chunk:
             row = self._decode(record)
             if not isinstance(row, AcceptedRow) or not self.is_here(row.card_token):
                 continue
@@ -154,9 +154,9 @@ class _Replay:
         partitions = self.job.log.partitions
         return partition_of(card_token.encode(), partitions) == self.job.shard.partition
 
-    def waits_since_ms(self, lot: Sequence[Any]) -> int:
-        """Return since when the oldest row of a lot waits that may be unread, now for none."""
-        unread = (record for record in lot if record.offset >= self.horizon)
+    def waits_since_ms(self, chunk: Sequence[Any]) -> int:
+        """Return since when the oldest row of a chunk waits that may be unread, now for none."""
+        unread = (record for record in chunk if record.offset >= self.horizon)
         return min(
             (decode_row(record, 0.0).waits_since_ms for record in unread), default=self.now_ms
         )
@@ -200,14 +200,14 @@ class CardFiller:
 
     Args:
         store: The online store.
-        lots: Reads the logs.
+        chunks: Reads the logs.
         clock_ms: Epoch milliseconds.
     """
 
-    def __init__(self, store: StateStore, lots: Lots, clock_ms: Callable[[], int]) -> None:
+    def __init__(self, store: StateStore, chunks: ReadChunks, clock_ms: Callable[[], int]) -> None:
         self._store = store
         self._generations = Generations(store)
-        self._lots = lots
+        self._chunks = chunks
         self._clock_ms = clock_ms
 
     async def fill(self, job: Job) -> Filled:
@@ -228,12 +228,12 @@ class CardFiller:
         return Filled(job, next_offset, states, lambda n: (n.state(CARD, t) for t in tokens))
 
     async def _decisions(self, replay: _Replay) -> AsyncIterator[list[MadeDecision]]:
-        """Yield all decisions of the shard, lot by lot, the oldest partition first."""
+        """Yield all decisions of the shard, chunk by chunk, the oldest partition first."""
         job = replay.job
         for partition in (*job.other_partitions, job.shard.partition):
-            async for lot in self._lots(DECISIONS, partition):
-                made: list[MadeDecision] = await asyncio.to_thread(decode_decisions, lot)
-                job.progress.add(len(lot))
+            async for chunk in self._chunks(DECISIONS, partition):
+                made: list[MadeDecision] = await asyncio.to_thread(decode_decisions, chunk)
+                job.progress.add(len(chunk))
                 if partition != job.shard.partition:
                     made = [each for each in made if replay.is_here(each.decision.card_token)]
                 yield made
@@ -247,20 +247,20 @@ class CardFiller:
         stands_ms = replay.now_ms
         if replay.job.is_log_cut:
             return stands_ms
-        async for lot in self._lots(ACCEPTED, replay.job.shard.partition, replay.horizon):
-            stands_ms = min(stands_ms, await asyncio.to_thread(replay.waits_since_ms, lot))
+        async for chunk in self._chunks(ACCEPTED, replay.job.shard.partition, replay.horizon):
+            stands_ms = min(stands_ms, await asyncio.to_thread(replay.waits_since_ms, chunk))
         return stands_ms
 
     async def _replay(self, replay: _Replay) -> int:
         """Count rows; return the first offset of the shard's log that is left to the stream."""
         job = replay.job
         for partition in job.other_partitions:
-            async for lot in self._lots(ACCEPTED, partition):
-                await self._take(replay, await asyncio.to_thread(replay.others, lot), len(lot))
+            async for chunk in self._chunks(ACCEPTED, partition):
+                await self._take(replay, await asyncio.to_thread(replay.others, chunk), len(chunk))
         next_offset = job.begin
-        async for lot in self._lots(ACCEPTED, job.shard.partition):
-            await self._take(replay, await asyncio.to_thread(replay.own, lot), len(lot))
-            next_offset = int(lot[-1].offset) + 1
+        async for chunk in self._chunks(ACCEPTED, job.shard.partition):
+            await self._take(replay, await asyncio.to_thread(replay.own, chunk), len(chunk))
+            next_offset = int(chunk[-1].offset) + 1
         return next_offset if replay.stop is None else replay.stop
 
     async def _publish_again(self, replay: _Replay) -> None:
@@ -278,12 +278,12 @@ class CardFiller:
     async def _see_alerts(self, replay: _Replay, partition: int) -> None:
         """Take note of the alerts of a partition; retention may have dropped the first of them."""
         is_first = True
-        async for lot in self._lots(ALERTS, partition):
-            if is_first and lot[0].offset > 0:
-                replay.decided.forgive_alerts(int(lot[0].timestamp))
+        async for chunk in self._chunks(ALERTS, partition):
+            if is_first and chunk[0].offset > 0:
+                replay.decided.forgive_alerts(int(chunk[0].timestamp))
             is_first = False
-            replay.decided.see_alerts(await asyncio.to_thread(decode_alerts, lot))
-            replay.job.progress.add(len(lot))
+            replay.decided.see_alerts(await asyncio.to_thread(decode_alerts, chunk))
+            replay.job.progress.add(len(chunk))
 
     async def _take(self, replay: _Replay, rows: Sequence[AcceptedRow], read: int) -> None:
         """Move states on by counted rows, and write what is known of them already."""

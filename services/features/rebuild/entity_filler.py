@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from fraudstream.broker.log_reader import Lots
+from fraudstream.broker.log_reader import ReadChunks
 from fraudstream.store.entity_reader import HighMark
 from fraudstream.store.entity_rows import decode_entity_rows, fresh_rows
 from fraudstream.store.generations import Generations
@@ -18,7 +18,7 @@ from fraudstream.store.shard import ShardKeys
 from fraudstream.store.shard_store import STATE_LIFE_S, StateStore, StoredValue
 from fraudstream.topics import ENTITIES, partition_of
 from services.features.rebuild.job import Filled, Job
-from services.features.rows.entity_lot import EntityLot
+from services.features.rows.entity_batch import EntityBatch
 from services.features.shards.source_ends import Reached, RowAt
 
 
@@ -36,7 +36,7 @@ class _Replay:
         placed = [(record.offset, row) for record, row in rows]
         fresh, self.marks = fresh_rows(placed, self.marks)
         if fresh:
-            entities = EntityLot.of(fresh)
+            entities = EntityBatch.of(fresh)
             before = [self.values.get(key) for key in entities.keys(self.names)]
             for value in entities.advance(self.names, before):
                 self.values[value.key] = value.content
@@ -57,29 +57,29 @@ class EntityFiller:
 
     Args:
         store: The online store.
-        lots: Reads the log.
+        chunks: Reads the log.
         reached: Leaves out what claims more than its source has.
     """
 
-    def __init__(self, store: StateStore, lots: Lots, reached: Reached) -> None:
+    def __init__(self, store: StateStore, chunks: ReadChunks, reached: Reached) -> None:
         self._reached = reached
         self._store = store
         self._generations = Generations(store)
-        self._lots = lots
+        self._chunks = chunks
 
     async def fill(self, job: Job) -> Filled:
         """Replay the log to the end that it has now."""
         replay = _Replay(job, self._store.keys(job.shard))
         for partition in job.other_partitions:
-            async for lot in self._lots(ENTITIES, partition):
-                here = [record for record in lot if replay.is_here(record)]
-                await self._take(replay, here, len(lot))
+            async for chunk in self._chunks(ENTITIES, partition):
+                here = [record for record in chunk if replay.is_here(record)]
+                await self._take(replay, here, len(chunk))
             # Its marks compare rows of one partition only.
             replay.marks = {}
         next_offset = job.begin
-        async for lot in self._lots(ENTITIES, job.shard.partition):
-            await self._take(replay, lot, len(lot))
-            next_offset = int(lot[-1].offset) + 1
+        async for chunk in self._chunks(ENTITIES, job.shard.partition):
+            await self._take(replay, chunk, len(chunk))
+            next_offset = int(chunk[-1].offset) + 1
         states = await self._generations.fill(replay.stored())
         marks = [(name, mark.packed()) for name, mark in replay.marks.items()]
         await self._generations.fill_marks(job.shard, marks)

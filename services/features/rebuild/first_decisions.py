@@ -47,10 +47,10 @@ class MadeDecision:
     time_ms: int
 
 
-def decode_decisions(lot: Sequence[Any]) -> list[MadeDecision]:
+def decode_decisions(chunk: Sequence[Any]) -> list[MadeDecision]:
     """Decode records of the decisions topic; what scoring did not write is logged and skipped."""
     made = []
-    for record in lot:
+    for record in chunk:
         decision = message_of(Decision, record)
         if decision is None:
             continue
@@ -59,10 +59,10 @@ def decode_decisions(lot: Sequence[Any]) -> list[MadeDecision]:
     return made
 
 
-def decode_alerts(lot: Sequence[Any]) -> list[Identity]:
+def decode_alerts(chunk: Sequence[Any]) -> list[Identity]:
     """Return the identities that records of the alerts topic are about; skip what is no alert."""
     identities = []
-    for record in lot:
+    for record in chunk:
         alert = message_of(Alert, record)
         if alert is None:
             continue

@@ -21,7 +21,7 @@ from fraudstream.store.shard import Role, ShardRef
 from fraudstream.store.shard_store import STATE_LIFE_S, StateStore, StoredValue
 from fraudstream.topics import partition_of
 
-_LOT: Final = 2000
+_CHUNK: Final = 2000
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,9 +76,9 @@ async def load_states(
     witnesses = [await _begin(store, shard) for shard in shards]
     values = _values(store, accepted, entities, history)
     written = 0
-    while lot := list(islice(values, _LOT)):
-        await store.fill(lot)
-        written += len(lot)
+    while chunk := list(islice(values, _CHUNK)):
+        await store.fill(chunk)
+        written += len(chunk)
         progress(written)
     for shard, witness in zip(shards, witnesses, strict=True):
         await store.open_shard(shard, 0, witness)

@@ -11,7 +11,7 @@ from fraudstream.store.entity_reader import HighMark
 from fraudstream.store.entity_rows import decode_entity_rows, fresh_rows
 from fraudstream.store.shard_store import ShardWrite, StateStore
 from services.features.roles.shard_loop import ShardLoop, ShardOwner
-from services.features.rows.entity_lot import EntityLot
+from services.features.rows.entity_batch import EntityBatch
 from services.features.shards.source_ends import Reached
 
 
@@ -45,12 +45,12 @@ class EntityRole:
         rows = await self._reached(decode_entity_rows(unread))
         known = {name.decode(): HighMark.parse(mark) for name, mark in stored[0].items()}
         fresh, marks = fresh_rows([(record.offset, row) for record, row in rows], known)
-        lot = EntityLot.of(fresh)
-        values = await self._store.read_shard(shard, at, lot.keys(names))
+        chunk = EntityBatch.of(fresh)
+        values = await self._store.read_shard(shard, at, chunk.keys(names))
         write = ShardWrite(
             from_offset=at,
             to_offset=to,
-            values=lot.advance(names, values) if fresh else (),
+            values=chunk.advance(names, values) if fresh else (),
             marks=[(field, mark.packed()) for field, mark in marks.items()],
         )
         await self._store.write_shard(shard, write)

@@ -34,10 +34,10 @@ class LabelRole:
 
     async def handle(self, records: Records) -> Finished:
         """Send every label on; done only when all are acknowledged."""
-        for partition, lot in records.items():
-            labels = [(label, record) for record in lot if (label := decode_label(record))]
+        for partition, chunk in records.items():
+            labels = [(label, record) for record in chunk if (label := decode_label(record))]
             await self._sender.send_labels(labels)
-            self._finished[partition] = lot[-1].offset + 1
+            self._finished[partition] = chunk[-1].offset + 1
         return dict(self._finished)
 
 

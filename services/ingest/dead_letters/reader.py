@@ -166,8 +166,8 @@ def read_letters(kafka: KafkaSettings, reason: str | None) -> Iterator[tuple[Let
             stack.enter_context(LogReader(kafka, [DLQ], partition=n, most_records=_AT_ONCE))
             for n in numbers
         ]
-        lots = (map(letter_of, reader.to_end()) for reader in readers)
-        records = merge(*lots, key=lambda letter: (letter.timestamp_ms, letter.position))
+        chunks = (map(letter_of, reader.to_end()) for reader in readers)
+        records = merge(*chunks, key=lambda letter: (letter.timestamp_ms, letter.position))
         for letter in only_letters(records, kafka):
             if reason in (None, letter.texts().get("reason")):
                 yield letter, letter.name in replayed

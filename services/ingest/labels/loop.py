@@ -114,7 +114,7 @@ class LabelLoop:
         """
         while not stop.is_set():
             poll = poll_group(self._consumer, _POLL_MS)
-            records = [record for lot in poll.values() for record in lot]
+            records = [record for chunk in poll.values() for record in chunk]
             before, self._read_to = self._read_to, positions(self._consumer)
             # Markers of transactions are read past too, and bring no record.
             if records or self._is_due() or self._read_to != before:

@@ -101,8 +101,8 @@ class World:
             gives_up_at = time.monotonic() + _PATIENCE_S
             while any(consumer.position(position) < ends[position] for position in positions):
                 assert time.monotonic() < gives_up_at
-                for lot in consumer.poll(timeout_ms=200).values():
-                    found += lot
+                for chunk in consumer.poll(timeout_ms=200).values():
+                    found += chunk
             return found
 
     def until(self, found: Callable[[], Any]) -> Any:

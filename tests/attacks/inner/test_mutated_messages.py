@@ -219,12 +219,12 @@ def _record(topic: Topic, value: bytes, key: bytes | None, offset: int) -> Any:
 
 def _read_entity_row(record: Any) -> None:
     from fraudstream.store.entity_rows import decode_entity_row, fresh_rows
-    from services.features.rows.entity_lot import EntityLot
+    from services.features.rows.entity_batch import EntityBatch
 
     row = decode_entity_row(record)
     fresh, marks = fresh_rows([(record.offset, row)] if row else [], {})
-    lot = EntityLot.of(fresh)
-    lot.advance(_KEYS, [None] * len(lot.keys(_KEYS)))
+    chunk = EntityBatch.of(fresh)
+    chunk.advance(_KEYS, [None] * len(chunk.keys(_KEYS)))
     assert all(mark.time_ms <= _NOW_MS + 300_000 for mark in marks.values())
 
 

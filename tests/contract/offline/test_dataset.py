@@ -199,9 +199,9 @@ def test_training_takes_a_set_by_shares_of_its_time(source: Path, tmp_path: Path
 
     slices = dataset_slices(tmp_path / "set")
 
-    lots = (slices.fit, slices.stop, slices.tune, slices.test)
-    assert sum(map(len, lots)) == len(load_dataset(tmp_path / "set"))
-    for earlier, later in pairwise(lots):
+    chunks = (slices.fit, slices.stop, slices.tune, slices.test)
+    assert sum(map(len, chunks)) == len(load_dataset(tmp_path / "set"))
+    for earlier, later in pairwise(chunks):
         assert earlier.event_time_ms.max() < later.event_time_ms.min()
 
 

@@ -101,7 +101,7 @@ async def test_stream_answers_in_order(world: ScoringWorld) -> None:
 async def test_call_that_fails_is_the_error_of_each_of_its_rows(
     topics: Mapping[str, str],
 ) -> None:
-    """Rows of one lot share its failure; nothing else is lost."""
+    """Rows of one chunk share its failure; nothing else is lost."""
     async with (
         scoring_world(topics, None, max_in_flight=1) as world,
         ScoringClient(address_of(world), timeout_s=5) as client,
@@ -270,12 +270,12 @@ async def test_token_never_travels_in_the_clear() -> None:
 
 
 def test_lots_fit_into_a_call() -> None:
-    """No lot has more rows or bytes than a call may have, and no row is lost."""
+    """No chunk has more rows or bytes than a call may have, and no row is lost."""
     rows = [Transaction(transaction_id=str(n), customer_id="c" * 40_000) for n in range(250)]
 
-    lots = list(split_rows(rows, batch_rows=120))
+    chunks = list(split_rows(rows, batch_rows=120))
 
-    assert [t for lot in lots for t in lot] == rows
-    assert all(len(lot) <= 120 for lot in lots)
-    assert max(sum(t.ByteSize() + 6 for t in lot) for lot in lots) <= MAX_BATCH_BYTES
-    assert len(lots) == 3
+    assert [t for chunk in chunks for t in chunk] == rows
+    assert all(len(chunk) <= 120 for chunk in chunks)
+    assert max(sum(t.ByteSize() + 6 for t in chunk) for chunk in chunks) <= MAX_BATCH_BYTES
+    assert len(chunks) == 3

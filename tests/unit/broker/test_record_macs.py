@@ -77,7 +77,9 @@ def judged(
     assert trusted
     # The MAC is taken out of what is read, which these tests read more than once.
     copies = [record._replace(headers=list(record.headers)) for record in records]
-    found = list(trusted.trusted(copies, place, lambda lot, why: causes.extend([why] * len(lot))))
+    found = list(
+        trusted.trusted(copies, place, lambda chunk, why: causes.extend([why] * len(chunk)))
+    )
     return found, causes
 
 

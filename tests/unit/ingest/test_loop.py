@@ -94,10 +94,10 @@ class FakeOutlet:
     sent: dict[Outcome, list[OutRecord]] = field(default_factory=dict)
     batches: list[int] = field(default_factory=list)
 
-    def send(self, lots: Mapping[Outcome, list[OutRecord]]) -> None:
+    def send(self, chunks: Mapping[Outcome, list[OutRecord]]) -> None:
         """Keep the records."""
-        self.batches.append(sum(map(len, lots.values())))
-        for outcome, records in lots.items():
+        self.batches.append(sum(map(len, chunks.values())))
+        for outcome, records in chunks.items():
             self.sent.setdefault(outcome, []).extend(records)
         if self.failures:
             self.failures -= 1

@@ -65,7 +65,7 @@ def find_files(request: Request) -> Found:
     if request.labels:
         found.append((Content.LABELS, 0, [Path(request.labels)]))
     units: list[Unit] = []
-    schemas = [units_of(units, *lot, request.format) for lot in found]
+    schemas = [units_of(units, *chunk, request.format) for chunk in found]
     for name in request.segments:
         if any(name not in schema.names for schema in schemas[0]):
             raise InvalidSettings(f"--segments: {source} has no column {name} in each of its files")

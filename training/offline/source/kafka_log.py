@@ -69,7 +69,7 @@ def find_logs(settings: KafkaSettings) -> Found:
 
 
 def read_range(unit: Unit, unreadable: Unreadable) -> Iterator[Columns]:
-    """Yield the records of a range of offsets, lot by lot, as canonical columns.
+    """Yield the records of a range of offsets, chunk by chunk, as canonical columns.
 
     Raises:
         BrokerUnavailable: The broker does not answer, or the log no longer has the range.
@@ -77,9 +77,9 @@ def read_range(unit: Unit, unreadable: Unreadable) -> Iterator[Columns]:
     settings, topic = KafkaSettings.read(), _TOPICS[unit.content]
     with LogReader(settings, [topic], partition=unit.part, most_records=_LOT_RECORDS) as reader:
         reader.seek(unit.begin)
-        for lot in reader.lots_to_end():
-            yield from _columns(unit, lot, unreadable)
-            if lot[-1].offset + 1 >= unit.end:
+        for chunk in reader.chunks_to_end():
+            yield from _columns(unit, chunk, unreadable)
+            if chunk[-1].offset + 1 >= unit.end:
                 break
         (held,) = reader.bounds()
     if unit.begin < held.begin or held.end < unit.end:

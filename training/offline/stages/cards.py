@@ -110,10 +110,10 @@ def walk_cards(plan: Plan, inputs: CardInputs, shard: int) -> Summary:
     completed, strays = complete_labels(verdicts, rows, judged)
     if not judged.counted.all():
         rows, wanted = rows[judged.counted], wanted[judged.counted]
-    lot = _Shard(rows, wanted, _advance(folder, rows, wanted, request.steps))
+    chunk = _Shard(rows, wanted, _advance(folder, rows, wanted, request.steps))
     for kind, entity in enumerate(SHARED_ENTITIES):
         events = np.concatenate(
-            [_label_events(completed, verdicts, kind), _row_events(lot, entity, kind)]
+            [_label_events(completed, verdicts, kind), _row_events(chunk, entity, kind)]
         )
         target = shard_of(events["entity"], plan.shards)
         write_sharded(folder / f"events-{entity.value}", events, target, plan.shards)
@@ -213,19 +213,19 @@ def blocks_of(names: NDArray[np.uint64]) -> Iterator[tuple[int, int]]:
         begin = end
 
 
-def _row_events(lot: _Shard, entity: Entity, kind: int) -> Records:
+def _row_events(chunk: _Shard, entity: Entity, kind: int) -> Records:
     """Return what transactions mean to one kind of entity; at the card itself only labels count."""
-    is_purchase = (lot.rows["row"]["kind"] == _PURCHASE) & (entity is not Entity.CARD)
-    of_entity = lot.rows["entities"][:, kind]
-    kept = np.flatnonzero((of_entity != 0) & (is_purchase | lot.wanted))
+    is_purchase = (chunk.rows["row"]["kind"] == _PURCHASE) & (entity is not Entity.CARD)
+    of_entity = chunk.rows["entities"][:, kind]
+    kept = np.flatnonzero((of_entity != 0) & (is_purchase | chunk.wanted))
     events = np.zeros(len(kept), EVENT)
-    events["entity"], events["order"] = of_entity[kept], lot.rows["number"][kept]
-    events["arrival_ms"] = lot.rows["arrival_ms"][kept]
+    events["entity"], events["order"] = of_entity[kept], chunk.rows["number"][kept]
+    events["arrival_ms"] = chunk.rows["arrival_ms"][kept]
     for name in ("event_ms", "amount"):
-        events[name] = lot.rows["row"][name][kept]
+        events[name] = chunk.rows["row"][name][kept]
     events["is_transaction"] = 1
     events["kind"] = np.where(is_purchase[kept], _PURCHASE, 0)
-    events["is_unusual"], events["is_reader"] = lot.unusual[kept], lot.wanted[kept]
+    events["is_unusual"], events["is_reader"] = chunk.unusual[kept], chunk.wanted[kept]
     return events
 
 

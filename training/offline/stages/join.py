@@ -79,15 +79,17 @@ def write_part(
     Returns:
         Its rows and SHA-256.
     """
-    lots = [lot for s in range(plan.shards) if (lot := _CardLot.of(plan.work, s, rows)) is not None]
-    numbers = np.sort(np.concatenate([lot.outcomes["number"] for lot in lots]))
+    chunks = [
+        chunk for s in range(plan.shards) if (chunk := _CardPart.of(plan.work, s, rows)) is not None
+    ]
+    numbers = np.sort(np.concatenate([chunk.outcomes["number"] for chunk in chunks]))
     outcomes = np.empty(len(numbers), OUTCOME)
     vectors = np.empty((len(numbers), len(FEATURE_NAMES)), np.float32)
-    sequences = np.empty((len(numbers), *lots[0].sequences.shape[1:]), np.float32)
-    for lot in lots:
-        row = np.searchsorted(numbers, lot.outcomes["number"])
-        outcomes[row] = lot.outcomes
-        vectors[row], sequences[row] = lot.vectors, lot.sequences
+    sequences = np.empty((len(numbers), *chunks[0].sequences.shape[1:]), np.float32)
+    for chunk in chunks:
+        row = np.searchsorted(numbers, chunk.outcomes["number"])
+        outcomes[row] = chunk.outcomes
+        vectors[row], sequences[row] = chunk.vectors, chunk.sequences
     columns = feature_columns(vectors)
     _add_shared(plan, numbers, columns)
     names = _ids_of(numbers, ids)
@@ -116,7 +118,7 @@ def _write(path: Path, table: pa.Table) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class _CardLot:
+class _CardPart:
     """Rows of a part that lie in one card shard.
 
     Attributes:
@@ -130,7 +132,7 @@ class _CardLot:
     sequences: NDArray[np.float32]
 
     @classmethod
-    def of(cls, work: Path, shard: int, rows: PartRows) -> _CardLot | None:
+    def of(cls, work: Path, shard: int, rows: PartRows) -> _CardPart | None:
         folder = work / "cards" / f"{shard:05}"
         outcomes = np.load(folder / "outcomes.npy", mmap_mode="r").view(OUTCOME)
         begin, end = np.searchsorted(outcomes["number"], (rows.begin, rows.end)).tolist()

@@ -81,13 +81,13 @@ def slice_runs(runs: Sequence[Summary], *, is_log: bool) -> list[Slice]:
     pieces: list[list[Piece]] = [[] for _ in range(len(cuts) + 1)]
     for run, carried_ms in zip(runs, carried, strict=True):
         bounds = [0, *np.searchsorted(_arrivals(run, carried_ms), cuts).tolist(), run["rows"]]
-        for lot, (begin, end) in zip(pieces, pairwise(bounds), strict=True):
+        for chunk, (begin, end) in zip(pieces, pairwise(bounds), strict=True):
             if end > begin:
-                lot.append(Piece(Path(run["path"]), begin, end, carried_ms))
+                chunk.append(Piece(Path(run["path"]), begin, end, carried_ms))
     slices, number = [], 0
-    for lot in pieces:
-        if lot:
-            slices.append(Slice(number, tuple(lot)))
+    for chunk in pieces:
+        if chunk:
+            slices.append(Slice(number, tuple(chunk)))
             number += slices[-1].rows
     return slices
 
@@ -136,10 +136,10 @@ def _load_rows(pieces: Sequence[Piece]) -> Records:
     begin = 0
     for piece in pieces:
         run = np.load(piece.run.with_suffix(".npy"), mmap_mode="r").view(PACKED_ROW)
-        lot = rows[begin : begin + piece.end - piece.begin]
-        lot[:] = run[piece.begin : piece.end]
-        lot["arrival_ms"] = np.maximum(lot["arrival_ms"], piece.carried_ms)
-        begin += len(lot)
+        chunk = rows[begin : begin + piece.end - piece.begin]
+        chunk[:] = run[piece.begin : piece.end]
+        chunk["arrival_ms"] = np.maximum(chunk["arrival_ms"], piece.carried_ms)
+        begin += len(chunk)
     return rows
 
 

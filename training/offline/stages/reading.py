@@ -40,17 +40,17 @@ def read_unit(plan: Plan, unit: Unit, name: str) -> Summary:
     folder = fresh_folder(plan.work / "read" / name)
     unreadable = kafka_log.Unreadable()
     if plan.request.source == KAFKA:
-        lots = kafka_log.read_range(unit, unreadable)
+        chunks = kafka_log.read_range(unit, unreadable)
     else:
-        lots = read_file(unit, plan.request.format, plan.request.segments)
+        chunks = read_file(unit, plan.request.format, plan.request.segments)
     if unit.content is Content.ROWS:
         refused: list[int] = []
-        runs = list(_write_runs(plan, unit, _watched(plan, lots, refused), folder))
+        runs = list(_write_runs(plan, unit, _watched(plan, chunks, refused), folder))
         return {"runs": runs, "unreadable": unreadable.count, "refused": sum(refused)}
     if unit.content is Content.LABELS:
-        packed = [np.zeros(0, LABEL), *(pack_labels(lot, unit.log) for lot in lots)]
+        packed = [np.zeros(0, LABEL), *(pack_labels(chunk, unit.log) for chunk in chunks)]
     else:
-        packed = [np.zeros(0, DECIDED), *(pack_decisions(lot, unit.log) for lot in lots)]
+        packed = [np.zeros(0, DECIDED), *(pack_decisions(chunk, unit.log) for chunk in chunks)]
     records = np.concatenate(packed)
     path = folder / unit.content.value
     write_sharded(path, records, shard_of(records["card"], plan.shards), plan.shards)
@@ -60,8 +60,10 @@ def read_unit(plan: Plan, unit: Unit, name: str) -> Summary:
     return summary
 
 
-def _write_runs(plan: Plan, unit: Unit, lots: Iterator[Columns], folder: Path) -> Iterator[Summary]:
-    for columns in lots:
+def _write_runs(
+    plan: Plan, unit: Unit, chunks: Iterator[Columns], folder: Path
+) -> Iterator[Summary]:
+    for columns in chunks:
         packed = pack_rows(columns, plan, unit.log)
         for number, index in enumerate(_indices_of_runs(packed.rows, is_log=plan.is_log)):
             run = packed.take(index)
@@ -70,14 +72,14 @@ def _write_runs(plan: Plan, unit: Unit, lots: Iterator[Columns], folder: Path) -
             yield _write_run(folder / f"{columns.first:012}-{number:04}", run, unit.name)
 
 
-def _watched(plan: Plan, lots: Iterator[Columns], refused: list[int]) -> Iterator[Columns]:
-    """Yield the lots; where refused rows are dropped, add their numbers to `refused`."""
+def _watched(plan: Plan, chunks: Iterator[Columns], refused: list[int]) -> Iterator[Columns]:
+    """Yield the chunks; where refused rows are dropped, add their numbers to `refused`."""
     if not plan.request.is_dropping:
-        yield from lots
+        yield from chunks
         return
-    for lot in lots:
-        dropped = np.zeros(len(lot), np.bool_)
-        yield replace(lot, dropped=dropped)
+    for chunk in chunks:
+        dropped = np.zeros(len(chunk), np.bool_)
+        yield replace(chunk, dropped=dropped)
         refused.append(int(dropped.sum()))
 
 

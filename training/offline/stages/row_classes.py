@@ -37,15 +37,15 @@ class Groups:
 
 def group_transactions(rows: Records, labels: Records, decided: Records) -> Groups:
     """Number the transactions of a card shard: a card and an id of it are one."""
-    lots = (rows, labels, decided)
-    card = np.concatenate([lot["card"] for lot in lots])
-    transaction = np.concatenate([lot["transaction"] for lot in lots])
+    chunks = (rows, labels, decided)
+    card = np.concatenate([chunk["card"] for chunk in chunks])
+    transaction = np.concatenate([chunk["transaction"] for chunk in chunks])
     order = np.lexsort((transaction, card))
     is_first = np.ones(len(order), np.bool_)
     is_first[1:] = (np.diff(card[order]) != 0) | (np.diff(transaction[order]) != 0)
     group = np.empty(len(order), np.int64)
     group[order] = np.cumsum(is_first) - 1
-    ends = np.cumsum([len(lot) for lot in lots])
+    ends = np.cumsum([len(chunk) for chunk in chunks])
     return Groups(int(is_first.sum()), *np.split(group, ends[:2].tolist()))
 
 

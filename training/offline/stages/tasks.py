@@ -137,8 +137,8 @@ def run_stages(plan: Plan, found: Found, pool: Pool) -> Summary:
     cards = pool.run(_card_tasks(plan, found, len(slices), shares))
     pool.run(_entity_tasks(plan, shares))
     ids = [
-        (lot["number"], lot["rows"], str(plan.work / "order" / f"{number:05}" / "ids.arrow"))
-        for number, lot in enumerate(ordered)
+        (chunk["number"], chunk["rows"], str(plan.work / "order" / f"{number:05}" / "ids.arrow"))
+        for number, chunk in enumerate(ordered)
     ]
     parts = pool.run(
         [_part_task(number, part, ids) for number, part in enumerate(cut_parts(_ranges(cards)))]
@@ -223,6 +223,8 @@ def _entity_tasks(plan: Plan, shares: list[int]) -> list[Task]:
 
 
 def _part_task(number: int, part: PartRows, ids: list[tuple[int, int, str]]) -> Task:
-    overlapping = [lot for lot in ids if lot[0] < part.end and lot[0] + lot[1] > part.begin]
+    overlapping = [
+        chunk for chunk in ids if chunk[0] < part.end and chunk[0] + chunk[1] > part.begin
+    ]
     name = f"part-{number:05}.parquet"
     return Task("join", f"{number:05}", write_part, (part, overlapping, name), part.wanted)

@@ -17,7 +17,7 @@ from fraudstream.v1.features_pb2 import EntityRow
 
 
 @dataclass(frozen=True, slots=True)
-class EntityLot:
+class EntityBatch:
     """Fresh rows of one shard, and the keys of the entities that they touch.
 
     Attributes:
@@ -31,8 +31,8 @@ class EntityLot:
     entities: Sequence[tuple[str, str]]
 
     @classmethod
-    def of(cls, rows: Sequence[tuple[int, EntityRow]]) -> EntityLot:
-        """Return a lot of rows with their offsets."""
+    def of(cls, rows: Sequence[tuple[int, EntityRow]]) -> EntityBatch:
+        """Return a batch of rows with their offsets."""
         return cls(
             [row for _, row in rows],
             [offset for offset, _ in rows],
