@@ -116,9 +116,10 @@ def kafka_settings(environment: Mapping[str, str]) -> KafkaSettings:
 
 
 def redis_settings(environment: Mapping[str, str]) -> RedisSettings:
-    """Return the store of a test."""
+    """Return the store of a test, which may share its cores with others for a while."""
     return RedisSettings.model_validate(
         {
+            "timeout_s": 5.0,
             "url": environment["FRAUD_REDIS_URL"],
             "key_prefix": environment["FRAUD_REDIS_KEY_PREFIX"],
             "is_cluster": environment.get("FRAUD_REDIS_IS_CLUSTER") == "true",
