@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final
 
-from fraudstream.broker.log_reader import Bounds, bounds_of, lots_of
+from fraudstream.broker.log_reader import Bounds, bounds_of, chunks_of
 from fraudstream.broker.topic_info import Log, find_log
 from fraudstream.errors import InvalidSettings
 from fraudstream.settings import KafkaSettings
@@ -160,7 +160,7 @@ class Rebuilder:
 
 def rebuilder_of(parts: RebuildParts, role: Role, log: Log) -> Rebuilder:
     """Return what rebuilds the shards of a role that follow a log."""
-    lots = partial(lots_of, parts.kafka)
+    chunks = partial(chunks_of, parts.kafka)
     if role is Role.CARD:
-        return Rebuilder(parts, role, log, CardFiller(parts.store, lots, parts.clock_ms))
-    return Rebuilder(parts, role, log, EntityFiller(parts.store, lots, SourceEnds(parts.kafka)))
+        return Rebuilder(parts, role, log, CardFiller(parts.store, chunks, parts.clock_ms))
+    return Rebuilder(parts, role, log, EntityFiller(parts.store, chunks, SourceEnds(parts.kafka)))
