@@ -109,7 +109,7 @@ def fault_of_label(label: Label, appended_ms: int) -> str:
             (has_spelling(label.ip), "ip"),
             (len(label.analyst) <= _MAX_ANALYST, "analyst"),
             (not label.analyst or label.analyst.isprintable(), "analyst"),
-            # A verdict without a time was given when it arrived.
+            # A label without a time was given when it arrived.
             (not settled_ms or event_ms <= settled_ms <= appended_ms + AHEAD_MS, "settled_at_ms"),
         )
     )

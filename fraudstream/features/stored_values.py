@@ -20,7 +20,7 @@ CARD_VALUE: Final = np.dtype(
 
 # Kinds of value, as they stand in key names, beside the shared entities' own.
 CARD: Final = "card"
-VERDICT: Final = "verdict"
+LABEL: Final = "verdict"
 
 KIND_OF_ENTITY: Final = {
     Entity.CARD: EntityKind.ENTITY_KIND_CARD,

@@ -1,7 +1,7 @@
 """What the rows of `entities.keyed.v1` mean: which are new, and how each moves its entity's state.
 
 Keyed by entity, in the order of each source. A row that is not above its source's mark was counted
-before; a label counts by its verdict: the first, or one that differs from the last known.
+before; a label counts by what it says: the first, or one that differs from the last known.
 """
 
 from __future__ import annotations
@@ -82,14 +82,14 @@ def fresh_rows(
 def pack_entity_rows(
     rows: Sequence[EntityRow],
     offsets: Sequence[int],
-    verdicts: MutableMapping[str, bytes | None],
+    known: MutableMapping[str, bytes | None],
 ) -> npt.NDArray[np.void]:
     """Return rows as the kernel takes them, `SHARED_ROW` [B].
 
     Args:
         rows: Fresh rows, in order.
         offsets: Offset of each in the entities topic.
-        verdicts: Last known verdict by `verdict_name`, None for none; moved on by the labels.
+        known: Last known label by `label_name`, None for none; moved on by the labels.
     """
     packed = np.zeros(len(rows), SHARED_ROW)
     for index, row in enumerate(rows):
@@ -99,19 +99,19 @@ def pack_entity_rows(
             offsets[index] + 1,
             row.transaction_kind,
             row.is_unusual,
-            _fraud_change(verdicts, row) if is_label(row) else 0,
+            _fraud_change(known, row) if is_label(row) else 0,
         )
     return packed
 
 
-def _fraud_change(verdicts: MutableMapping[str, bytes | None], row: EntityRow) -> int:
-    """Return how a label moves the count of frauds, and keep its verdict.
+def _fraud_change(known: MutableMapping[str, bytes | None], row: EntityRow) -> int:
+    """Return how a label moves the count of frauds, and keep what it says.
 
     A label that comes again changes nothing; one that flips takes the first back.
     """
-    name = verdict_name(row)
-    before = verdicts.get(name)
-    verdicts[name] = _FRAUD if row.is_fraud else _GENUINE
+    name = label_name(row)
+    before = known.get(name)
+    known[name] = _FRAUD if row.is_fraud else _GENUINE
     return int(row.is_fraud) - int(before == _FRAUD)
 
 
@@ -124,10 +124,10 @@ def is_label(row: EntityRow) -> bool:
     return row.kind == EntityRowKind.ENTITY_ROW_KIND_LABEL
 
 
-def verdict_name(row: EntityRow) -> str:
-    """Return the name of a verdict: two entities of one transaction may share a shard.
+def label_name(row: EntityRow) -> str:
+    """Return the name of a label: two entities of one transaction may share a shard.
 
-    >>> verdict_name(EntityRow(entity_kind=1, identity=b"i"))
+    >>> label_name(EntityRow(entity_kind=1, identity=b"i"))
     '1:69'
     """
     return f"{row.entity_kind}:{row.identity.hex()}"

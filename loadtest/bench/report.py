@@ -73,7 +73,7 @@ def _cells(measured: Measured) -> list[str]:
         str(len(measured.values)),
         "" if figure.must is None else f"{sign} {_text(figure.must)}",
         "" if figure.aim is None else f"{sign} {_text(figure.aim)}",
-        _verdict(measured),
+        _result(measured),
     ]
 
 
@@ -81,7 +81,7 @@ def _text(value: float | None) -> str:
     return "" if value is None else f"{value:,.4g}" if value < 10_000 else f"{value:,.0f}"
 
 
-def _verdict(measured: Measured) -> str:
+def _result(measured: Measured) -> str:
     figure, value = measured.figure, measured.value
     if value is None:
         return "skipped"

@@ -86,7 +86,7 @@ class Settlement(models.Model):
         ]
 
     def __str__(self) -> str:
-        """Return alert, version and verdict."""
+        """Return alert, version and disposition."""
         return f"{self.alert_id}/{self.version}: {self.disposition}"
 
 

@@ -40,7 +40,7 @@ def _open(page: Page, alert: Alert) -> None:
 def test_a_key_settles_an_alert_and_writes_one_label(
     console: ConsoleServer, log_in: LogIn, numbers: Iterator[int], key: str, disposition: int
 ) -> None:
-    """One key, one label with the alert's transaction, verdict and analyst; the next one opens."""
+    """One key, one label with transaction, disposition and analyst; the next alert opens."""
     alert, other = (make_alert(AlertSpec(next(numbers))) for _ in range(2))
     console.raise_alerts([alert, other])
     page = log_in("analyst")

@@ -39,7 +39,7 @@ class Request:
         labels: A Parquet file of labels, empty for none.
         from_ms: First event time whose row is kept.
         until_ms: Event time from which on rows are not kept.
-        labels_until_ms: `is_fraud` tells the last verdict that arrived before; -1 for all.
+        labels_until_ms: `is_fraud` tells the last label that arrived before; -1 for all.
         shards: Of cards and of entities each; 0 for as many as the rows need.
         steps: Last steps of each sequence that are kept, 1 (the row itself) to all.
         is_dropping: Rows that ingest would refuse are left out and counted; else one ends the run.

@@ -216,8 +216,8 @@ def _propose(parsed: argparse.Namespace) -> int:
         return _done(orders.propose_rollback(desk, parsed.model, parsed.why))
     report = _measured(desk, parsed)
     for check in report.checks:
-        verdict = "passed" if check.is_passed else "FAILED"
-        print(f"{verdict}  {check.name:<16} {check.measured:.5g}  ({check.bound})", file=sys.stderr)
+        result = "passed" if check.is_passed else "FAILED"
+        print(f"{result}  {check.name:<16} {check.measured:.5g}  ({check.bound})", file=sys.stderr)
     return _done(orders.propose(desk, report, parsed.why, is_override=parsed.override))
 
 

@@ -100,7 +100,7 @@ def _outcome(known: _Known | None, alert: ReadAlert) -> StoreOutcome:
 
 
 def _add_rescore(alert: ReadAlert) -> None:
-    """Write what a model said into the row of its alert; an analyst's verdict stays."""
+    """Write what a model said into the row of its alert; an analyst's disposition stays."""
     Alert.objects.filter(alert_id=alert.message.alert_id, is_rescored=False).update(
         is_rescored=True,
         payload=alert.value,

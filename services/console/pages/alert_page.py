@@ -27,8 +27,8 @@ from services.console.alerts.wording import (
     kind_word,
 )
 from services.console.audit import Act, Event, note
-from services.console.labels.settling import Verdict, settle_alert, settlement_of
-from services.console.labels.verdict import Disposition
+from services.console.labels.disposition import Disposition
+from services.console.labels.settlement import AnalystChoice, settle_alert, settlement_of
 from services.console.models import Alert
 from services.console.pages.errors import refuse
 from services.console.runtime import Runtime, runtime_of
@@ -50,9 +50,9 @@ def settle(request: HttpRequest, alert_id: str) -> HttpResponse:
     disposition = request.POST.get("disposition", "")
     version = request.POST.get("version", "")
     if disposition not in list(Disposition) or not _VERSION_FORM.fullmatch(version):
-        return refuse(request, 400, "No such verdict", "Settle from the alert's page.")
+        return refuse(request, 400, "No such disposition", "Settle from the alert's page.")
     runtime = runtime_of(request)
-    verdict = Verdict(
+    choice = AnalystChoice(
         alert_id=alert_id,
         seen_version=int(version),
         disposition=Disposition(disposition),
@@ -61,14 +61,14 @@ def settle(request: HttpRequest, alert_id: str) -> HttpResponse:
     )
     try:
         with transaction.atomic():
-            settle_alert(verdict)
+            settle_alert(choice)
             note(request, Act(Event.SETTLED, disposition, alert_id))
     except CaseNotFound as exc:
         raise Http404 from exc
     except CaseChanged:
         return _show_conflict(request, _alert(alert_id))
     runtime.wake_publisher.set()
-    messages.success(request, f"Settled as {verdict.disposition.words}.")
+    messages.success(request, f"Settled as {choice.disposition.words}.")
     following = next_open(_alert(alert_id))
     return redirect("alert", following) if following else redirect("queue")
 

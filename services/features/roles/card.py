@@ -34,7 +34,7 @@ from services.features.roles.shard_loop import ShardLoop, ShardOwner
 from services.features.rows.accepted_rows import (
     AcceptedRow,
     BadRow,
-    Verdict,
+    RowClass,
     at_odds,
     decode_row,
     judge_rows,
@@ -148,18 +148,18 @@ class CardRole:
         odd = at_odds(rows, values[count : 2 * count])
         if odd and await self._parts.scoring.check_records(partition, odd):
             values = await store.read_shard(shard, at, keys)
-        verdicts = judge_rows(rows, values[:count], values[count : 2 * count])
-        for verdict, times in Counter(verdicts).items():
-            FEATURES_ROWS.labels(verdict.value).inc(times)
+        row_classes = judge_rows(rows, values[:count], values[count : 2 * count])
+        for row_class, times in Counter(row_classes).items():
+            FEATURES_ROWS.labels(row_class.value).inc(times)
         message = "the id is known with another digest"
         await self._parts.letters.bury(
             [
                 BadRow(row.record, RejectReason.ID_CONFLICT, message)
-                for row, verdict in zip(rows, verdicts, strict=True)
-                if verdict is Verdict.CONFLICT
+                for row, row_class in zip(rows, row_classes, strict=True)
+                if row_class is RowClass.CONFLICT
             ]
         )
-        counted = [r for r, v in zip(rows, verdicts, strict=True) if v is Verdict.COUNTED]
+        counted = [r for r, v in zip(rows, row_classes, strict=True) if v is RowClass.COUNTED]
         BATCH_ROWS.labels("features").observe(len(counted))
         return advance_batch(
             shard, at, counted, dict(zip(cards, values[2 * count :], strict=True)), shared

@@ -1,7 +1,7 @@
 """The entity role: keyed rows into the states of shared entities, each counted once.
 
 A shard keeps one high mark a source; what is not above it was counted before. Labels count by
-their verdict: the first, or one that differs from the last known of its transaction.
+what they say: the first, or one that differs from the last known of its transaction.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Decode accepted rows, and tell which of them count. Pure: bytes in, verdicts out."""
+"""Decode accepted rows, and tell which of them count. Pure: bytes in, row classes out."""
 
 from __future__ import annotations
 
@@ -150,7 +150,7 @@ def placed_row(row: AcceptedRow | BadRow, partitions: int) -> AcceptedRow | BadR
     return BadRow(row.record, RejectReason.PARTITION_MISMATCH, message)
 
 
-class Verdict(StrEnum):
+class RowClass(StrEnum):
     """What becomes of an accepted row."""
 
     COUNTED = "scored"
@@ -176,7 +176,7 @@ def judge_rows(
     rows: Sequence[AcceptedRow],
     claims: Sequence[bytes | None],
     records: Sequence[bytes | None],
-) -> list[Verdict]:
+) -> list[RowClass]:
     """Tell which rows count, in order, the batch's own rows included.
 
     Args:
@@ -185,23 +185,23 @@ def judge_rows(
         records: Stored decision record of each row's identity, beginning with its digest.
     """
     claimed: dict[Identity, bytes] = {}
-    verdicts = []
+    row_classes = []
     for row, claim, record in zip(rows, claims, records, strict=True):
         known = claimed.get(row.identity, claim[:DIGEST_BYTES] if claim else None)
         decided = record[:DIGEST_BYTES] if record else None
-        verdict = _judge(row.digest, known, decided)
-        if verdict is Verdict.COUNTED:
+        row_class = _judge(row.digest, known, decided)
+        if row_class is RowClass.COUNTED:
             claimed[row.identity] = row.digest
-        verdicts.append(verdict)
-    return verdicts
+        row_classes.append(row_class)
+    return row_classes
 
 
-def _judge(digest: bytes, claimed: bytes | None, decided: bytes | None) -> Verdict:
+def _judge(digest: bytes, claimed: bytes | None, decided: bytes | None) -> RowClass:
     """Judge one row: the decision's digest wins over the claim's, and the first claim counts."""
     if decided is not None and decided != digest:
-        return Verdict.CONFLICT
+        return RowClass.CONFLICT
     if claimed is None:
-        return Verdict.COUNTED
+        return RowClass.COUNTED
     if claimed == digest:
-        return Verdict.DUPLICATE
-    return Verdict.COUNTED if decided == digest else Verdict.CONFLICT
+        return RowClass.DUPLICATE
+    return RowClass.COUNTED if decided == digest else RowClass.CONFLICT

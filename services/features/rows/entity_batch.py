@@ -9,8 +9,8 @@ import numpy as np
 
 from fraudstream.features.entity_kernel import advance_shared
 from fraudstream.features.state import SHARED_STATE
-from fraudstream.features.stored_values import ENTITY_OF_KIND, VERDICT, unpack_values
-from fraudstream.store.entity_rows import is_label, pack_entity_rows, verdict_name
+from fraudstream.features.stored_values import ENTITY_OF_KIND, LABEL, unpack_values
+from fraudstream.store.entity_rows import is_label, label_name, pack_entity_rows
 from fraudstream.store.shard import ShardKeys
 from fraudstream.store.shard_store import STATE_LIFE_S, StoredValue
 from fraudstream.v1.features_pb2 import EntityRow
@@ -40,20 +40,20 @@ class EntityBatch:
         )
 
     def keys(self, names: ShardKeys) -> list[str]:
-        """Return what must be read: states, then the verdicts of labelled transactions."""
+        """Return what must be read: states, then the known labels of labelled transactions."""
         return [
             *(names.state(kind, key) for kind, key in self.entities),
-            *(names.state(VERDICT, verdict_name(row)) for row in self.rows if is_label(row)),
+            *(names.state(LABEL, label_name(row)) for row in self.rows if is_label(row)),
         ]
 
     def advance(self, names: ShardKeys, values: Sequence[bytes | None]) -> list[StoredValue]:
-        """Return the moved states and the known verdicts."""
+        """Return the moved states and the known labels."""
         count = len(self.entities)
         index_of = {entity: index for index, entity in enumerate(self.entities)}
         states = unpack_values(values[:count], SHARED_STATE)
-        labelled = [verdict_name(row) for row in self.rows if is_label(row)]
-        verdicts = dict(zip(labelled, values[count:], strict=True))
-        packed = pack_entity_rows(self.rows, self.offsets, verdicts)
+        labelled = [label_name(row) for row in self.rows if is_label(row)]
+        known = dict(zip(labelled, values[count:], strict=True))
+        packed = pack_entity_rows(self.rows, self.offsets, known)
         state_of = np.array([index_of[_entity_of(row)] for row in self.rows], np.int64)
         advance_shared(states, state_of, packed)
         return [
@@ -62,9 +62,9 @@ class EntityBatch:
                 for index, (kind, key) in enumerate(self.entities)
             ),
             *(
-                StoredValue(names.state(VERDICT, name), verdict, STATE_LIFE_S)
-                for name, verdict in verdicts.items()
-                if verdict is not None
+                StoredValue(names.state(LABEL, name), label, STATE_LIFE_S)
+                for name, label in known.items()
+                if label is not None
             ),
         ]
 

@@ -39,11 +39,11 @@ class BankLabel(BaseModel):
     Attributes:
         bank_id: The bank.
         transaction_id: Its id of the transaction.
-        disposition: The verdict.
+        disposition: What the transaction turned out to be.
         pan: Card number, where an id alone does not tell the card.
         card_token: The same by its token.
         event_time_ms: When the transaction happened; spares a search of the whole archive.
-        settled_at_ms: When the verdict was given; None for when it arrives.
+        settled_at_ms: When it was found; None for when it arrives.
         label_id: The bank's own id of this act; one is derived where it has none.
     """
 
@@ -133,7 +133,7 @@ def settle(
         now_ms: Epoch milliseconds.
 
     Raises:
-        InvalidTransaction: None fits, several do, or the verdict is older than the transaction.
+        InvalidTransaction: None fits, several do, or the label is older than the transaction.
     """
     fitting = [found for token, found in known.items() if not cards or token in cards]
     if not fitting:

@@ -1,4 +1,4 @@
-"""`labels import FILE`: a file of chargebacks and other verdicts, on to `labels.settled.v1`.
+"""`labels import FILE`: a file of chargebacks and other labels, on to `labels.settled.v1`.
 
 Each row is looked up, labelled and sent, or refused with its line and reason. A label's id is
 derived from what it says, so a file that is imported again changes nothing.

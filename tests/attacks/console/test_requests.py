@@ -139,7 +139,7 @@ def test_control_characters_in_a_login_are_a_wrong_login(console: ConsoleServer)
 def test_control_characters_find_nothing(
     console: ConsoleServer, analyst: WebClient, mark: str
 ) -> None:
-    """In what is searched for, in a verdict, in a code and in a password."""
+    """In what is searched for, in a disposition, in a code and in a password."""
     told = {
         "/search": {"q": f"a{mark}b"},
         f"{ALERT}/settle": {"disposition": f"genuine{mark}", "version": f"0{mark}"},

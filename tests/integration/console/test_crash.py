@@ -60,7 +60,7 @@ def test_a_publisher_killed_before_marking_sends_the_same_label_again(
     console.raise_alerts([alert])
 
     analyst = _analyst(console)
-    # The process may die before it has answered: the verdict is stored all the same.
+    # The process may die before it has answered: the disposition is stored all the same.
     with contextlib.suppress(http.client.RemoteDisconnected):
         analyst.settle(alert.alert_id, "genuine")
     assert wait_until(landed.exists, SETTLED_S), console.process.log_text()
@@ -80,7 +80,7 @@ def test_a_publisher_killed_before_marking_sends_the_same_label_again(
 def test_settling_goes_on_while_the_broker_is_away(
     outage_broker: EmbeddedBroker, outage_console: ConsoleServer
 ) -> None:
-    """Verdicts wait in the outbox; when the broker is back they arrive, and so do new alerts."""
+    """They wait in the outbox; when the broker is back they arrive, and so do new alerts."""
     console = outage_console
     waiting, later = make_alert(AlertSpec(1)), make_alert(AlertSpec(2))
     console.process.start()

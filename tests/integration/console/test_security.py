@@ -164,8 +164,8 @@ def test_get_settles_nothing(analyst: Client) -> None:
         assert analyst.get(path).status_code == 405
 
 
-def test_an_unknown_verdict_is_refused(analyst: Client) -> None:
-    """Verdicts are taken from a list."""
+def test_an_unknown_disposition_is_refused(analyst: Client) -> None:
+    """Dispositions are taken from a list."""
     answer = analyst.post(
         f"/alerts/{'a' * 32}/settle", {"disposition": "false_positive", "version": "0"}
     )

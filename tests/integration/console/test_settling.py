@@ -1,4 +1,4 @@
-"""Verdict and label in one transaction, once for each version; the outbox empties in order."""
+"""Disposition and label in one transaction, once for each version; the outbox empties in order."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from fraudstream.errors import CaseChanged, CaseNotFound
 from fraudstream.features.stored_values import SHARED_FIELDS
 from fraudstream.settings import KafkaSettings
 from fraudstream.v1.label_pb2 import DISPOSITION_GENUINE, Label
-from services.console.labels.verdict import Disposition
+from services.console.labels.disposition import Disposition
 from tests.browser.alerts import START_MS, AlertSpec, make_alert, record_of
 from tests.browser.console_tables import clear_tables
 
 if TYPE_CHECKING:
-    from services.console.labels.settling import Verdict
+    from services.console.labels.settlement import AnalystChoice
     from services.console.models import OutboxLabel
 
 
@@ -60,10 +60,10 @@ def _store(number: int) -> str:
     return read.message.alert_id
 
 
-def _verdict(alert_id: str, analyst: str = "ada", version: int = 0) -> Verdict:
-    from services.console.labels.settling import Verdict
+def _choice(alert_id: str, analyst: str = "ada", version: int = 0) -> AnalystChoice:
+    from services.console.labels.settlement import AnalystChoice
 
-    return Verdict(alert_id, version, Disposition.GENUINE, analyst, START_MS + 5)
+    return AnalystChoice(alert_id, version, Disposition.GENUINE, analyst, START_MS + 5)
 
 
 def _outbox() -> list[OutboxLabel]:
@@ -72,14 +72,14 @@ def _outbox() -> list[OutboxLabel]:
     return list(OutboxLabel.objects.order_by("id"))
 
 
-def test_a_verdict_writes_one_label_whatever_is_sent_again() -> None:
-    """The same verdict of the same analyst, sent twice, is one act with one label."""
-    from services.console.labels.settling import settle_alert
+def test_a_disposition_writes_one_label_whatever_is_sent_again() -> None:
+    """The same disposition of the same analyst, sent twice, is one act with one label."""
+    from services.console.labels.settlement import settle_alert
 
     alert_id = _store(1)
 
-    settle_alert(_verdict(alert_id))
-    settle_alert(_verdict(alert_id))
+    settle_alert(_choice(alert_id))
+    settle_alert(_choice(alert_id))
 
     [row] = _outbox()
     label = Label.FromString(bytes(row.payload))
@@ -94,10 +94,10 @@ def test_a_verdict_writes_one_label_whatever_is_sent_again() -> None:
 @pytest.mark.parametrize("number", [1, 2])
 def test_a_label_names_every_entity_of_its_transaction(number: int) -> None:
     """A label must reach the states of them all, device and address too where there are any."""
-    from services.console.labels.settling import settle_alert
+    from services.console.labels.settlement import settle_alert
 
     spent = make_alert(AlertSpec(number)).decision.transaction
-    settle_alert(_verdict(_store(number)))
+    settle_alert(_choice(_store(number)))
 
     label = Label.FromString(bytes(_outbox()[0].payload))
     for name in SHARED_FIELDS:
@@ -106,25 +106,25 @@ def test_a_label_names_every_entity_of_its_transaction(number: int) -> None:
 
 
 @pytest.mark.parametrize(("analyst", "version"), [("bob", 0), ("ada", 1)])
-def test_another_verdict_on_a_settled_alert_is_refused(analyst: str, version: int) -> None:
+def test_another_disposition_on_a_settled_alert_is_refused(analyst: str, version: int) -> None:
     """Neither another analyst nor a later version settles what is settled; no label is added."""
-    from services.console.labels.settling import settle_alert
+    from services.console.labels.settlement import settle_alert
 
     alert_id = _store(1)
-    settle_alert(_verdict(alert_id))
+    settle_alert(_choice(alert_id))
 
     with pytest.raises(CaseChanged):
-        settle_alert(_verdict(alert_id, analyst, version))
+        settle_alert(_choice(alert_id, analyst, version))
 
     assert len(_outbox()) == 1
 
 
 def test_an_unknown_alert_cannot_be_settled() -> None:
     """There is nothing to settle, and nothing is written."""
-    from services.console.labels.settling import settle_alert
+    from services.console.labels.settlement import settle_alert
 
     with pytest.raises(CaseNotFound):
-        settle_alert(_verdict("0" * 32))
+        settle_alert(_choice("0" * 32))
 
     assert _outbox() == []
 
@@ -132,11 +132,11 @@ def test_an_unknown_alert_cannot_be_settled() -> None:
 def test_only_acknowledged_labels_are_marked_and_the_rest_is_sent_again() -> None:
     """After a failure in the middle, the next round begins at the first label not acknowledged."""
     from services.console.labels.publisher import LabelPublisher
-    from services.console.labels.settling import settle_alert
+    from services.console.labels.settlement import settle_alert
     from services.console.loop_health import LoopHealth
 
     for number in (1, 2, 3):
-        settle_alert(_verdict(_store(number)))
+        settle_alert(_choice(_store(number)))
     health = LoopHealth("labels")
     publisher = LabelPublisher(KafkaSettings(), Event(), lambda: START_MS + 9, health)
     failing: Any = FakeSender(acknowledges=1)

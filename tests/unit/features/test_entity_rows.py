@@ -11,8 +11,8 @@ from fraudstream.store.entity_reader import HighMark, source_field, watermark_of
 from fraudstream.store.entity_rows import (
     decode_entity_row,
     fresh_rows,
+    label_name,
     pack_entity_rows,
-    verdict_name,
 )
 from fraudstream.topics import incarnation_of
 from fraudstream.v1.features_pb2 import EntityKind, EntityRow, EntityRowKind
@@ -138,7 +138,7 @@ def _label(is_fraud: bool) -> EntityRow:
 
 
 @pytest.mark.parametrize(
-    ("verdicts", "expected"),
+    ("labels", "expected"),
     [
         ([True], [1]),
         ([True, True], [1, 0]),
@@ -147,12 +147,12 @@ def _label(is_fraud: bool) -> EntityRow:
         ([True, False, False, True], [1, -1, 0, 1]),
     ],
 )
-def test_label_counts_once_and_a_changed_verdict_moves_the_count(
-    verdicts: list[bool], expected: list[int]
+def test_label_counts_once_and_a_changed_label_moves_the_count(
+    labels: list[bool], expected: list[int]
 ) -> None:
     """A chargeback after a disposition adds nothing; a flip takes the fraud back."""
-    rows = [_label(is_fraud) for is_fraud in verdicts]
-    known: dict[str, bytes | None] = {verdict_name(rows[0]): None}
+    rows = [_label(is_fraud) for is_fraud in labels]
+    known: dict[str, bytes | None] = {label_name(rows[0]): None}
 
     packed = pack_entity_rows(rows, range(len(rows)), known)
 
@@ -160,20 +160,20 @@ def test_label_counts_once_and_a_changed_verdict_moves_the_count(
     assert packed["kind"].tolist() == [0] * len(rows)
 
 
-def test_verdict_is_remembered_between_batches() -> None:
+def test_label_is_remembered_between_batches() -> None:
     """A label that comes again days later changes nothing."""
-    known: dict[str, bytes | None] = {verdict_name(_label(True)): None}
+    known: dict[str, bytes | None] = {label_name(_label(True)): None}
     pack_entity_rows([_label(True)], [0], known)
 
     assert pack_entity_rows([_label(True)], [1], known)["change"].tolist() == [0]
 
 
-def test_verdicts_of_two_entities_of_one_transaction_are_apart() -> None:
+def test_labels_of_two_entities_of_one_transaction_are_apart() -> None:
     """Terminal and merchant may share a shard; each has its own count to move."""
     rows = [_label(True), _label(True)]
     rows[1].entity_kind = _MERCHANT
 
-    packed = pack_entity_rows(rows, [0, 1], {verdict_name(row): None for row in rows})
+    packed = pack_entity_rows(rows, [0, 1], {label_name(row): None for row in rows})
 
     assert packed["change"].tolist() == [1, 1]
 

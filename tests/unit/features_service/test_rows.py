@@ -16,7 +16,7 @@ from fraudstream.v1.transaction_pb2 import Transaction
 from services.features.rows.accepted_rows import (
     AcceptedRow,
     BadRow,
-    Verdict,
+    RowClass,
     decode_row,
     judge_rows,
     placed_row,
@@ -29,7 +29,7 @@ from tests.worlds.accepted_rows import (
     transaction_of,
 )
 
-_COUNTED, _DUPLICATE, _CONFLICT = Verdict.COUNTED, Verdict.DUPLICATE, Verdict.CONFLICT
+_COUNTED, _DUPLICATE, _CONFLICT = RowClass.COUNTED, RowClass.DUPLICATE, RowClass.CONFLICT
 
 
 def _row(amount_minor: int, transaction_id: str = "t-1", offset: int = 7) -> AcceptedRow:
@@ -58,7 +58,7 @@ _DIGESTS = {"": None, "d1": _D1.digest, "d2": _D2.digest, "d3": _D3.digest}
         ("d3", "d2", _CONFLICT),
     ],
 )
-def test_row_is_judged_by_record_then_claim(record: str, claim: str, expected: Verdict) -> None:
+def test_row_is_judged_by_record_then_claim(record: str, claim: str, expected: RowClass) -> None:
     """The decision's digest wins over the claim's; without a decision the first claim counts."""
     known, decided = _DIGESTS[claim], _DIGESTS[record]
     claims = [pack_claim(known, 3) if known else None]
@@ -78,7 +78,7 @@ def test_row_is_judged_by_record_then_claim(record: str, claim: str, expected: V
     ],
 )
 def test_rows_of_the_same_batch_claim_for_those_behind_them(
-    record: str, claim: str, rows: list[AcceptedRow], expected: list[Verdict]
+    record: str, claim: str, rows: list[AcceptedRow], expected: list[RowClass]
 ) -> None:
     """A row that counts is known to the rows behind it, before anything is written."""
     known, decided = _DIGESTS[claim], _DIGESTS[record]

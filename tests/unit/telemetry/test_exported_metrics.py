@@ -21,7 +21,7 @@ from fraudstream.telemetry.exported_metrics import (
 )
 from fraudstream.v1.decision_pb2 import Action
 from services.archive.streams import STREAMS
-from services.features.rows.accepted_rows import Verdict
+from services.features.rows.accepted_rows import RowClass
 from services.features.shards.loss import LossReason
 from services.scoring.inference.ledger_follower import Role
 from tests.material.documented_metrics import Named, documented
@@ -114,7 +114,7 @@ def test_every_counter_with_labels_begins_at_zero() -> None:
     [
         (metrics.SHARDS_REBUILT, 0, [reason.value for reason in LossReason]),
         (metrics.SHARDS_REBUILT, 1, [*(switch.value for switch in Switch), "failed"]),
-        (metrics.FEATURES_ROWS, 0, [*(verdict.value for verdict in Verdict), "stale_shared"]),
+        (metrics.FEATURES_ROWS, 0, [*(verdict.value for verdict in RowClass), "stale_shared"]),
         (metrics.ARCHIVE_ROWS, 0, [stream.noun for stream in STREAMS]),
         (metrics.MODEL_SWAPS, 0, [role.value for role in Role]),
         (metrics.SCORED, 0, [str(edge) for edge in (0.0, *SCORE_EDGES)]),

@@ -140,8 +140,8 @@ def _against(model: ModelFigures) -> str:
     if model.versus is None:
         return "It is the baseline that all others are compared with."
     found = f"{model.versus.estimate:+.3f} (95 % interval {interval(model.versus, is_signed=True)})"
-    verdict = "beyond chance" if model.versus.is_above_zero else "not beyond chance"
-    return f"Against boosting on the same rows its average precision is {found}: {verdict}."
+    beyond = "beyond chance" if model.versus.is_above_zero else "not beyond chance"
+    return f"Against boosting on the same rows its average precision is {found}: {beyond}."
 
 
 def _alerts(evaluation: Evaluation, run: Run) -> Iterator[Section]:

@@ -227,8 +227,8 @@ def _add_labels(columns: Columns, packed: Records) -> None:
             " epoch milliseconds at which each label arrived (null for a row without one)"
         )
         raise InvalidSettings(msg)
-    verdict = (0, 2, "0 or 1, false or true")
-    packed["is_fraud"] = columns.wholes("is_fraud", verdict, UNSAID)
+    flag = (0, 2, "0 or 1, false or true")
+    packed["is_fraud"] = columns.wholes("is_fraud", flag, UNSAID)
     arrival = columns.times("label_arrival_time_ms", NONE)
     columns.refuse(
         "label_arrival_time_ms",

@@ -42,11 +42,11 @@ from training.offline.stages.row_classes import (
     UNDETERMINED,
     Groups,
     Judged,
-    Verdicts,
+    OrderedLabels,
     complete_labels,
     group_transactions,
     judge_rows,
-    order_verdicts,
+    order_labels,
     own_labels,
 )
 from training.offline.work import (
@@ -100,24 +100,24 @@ def walk_cards(plan: Plan, inputs: CardInputs, shard: int) -> Summary:
     groups = group_transactions(rows, labels, decided)
     judged = judge_rows(rows, groups, decided)
     own, own_groups = own_labels(rows, groups, judged.counted)
-    verdicts = order_verdicts(
+    ordered = order_labels(
         np.concatenate([labels, own]), np.concatenate([groups.of_labels, own_groups])
     )
     event_ms, request = rows["row"]["event_ms"], plan.request
     wanted = judged.counted & (event_ms >= request.from_ms) & (event_ms < request.until_ms)
-    outcomes = _write_outcomes(plan, folder, (rows, wanted), groups, verdicts)
+    outcomes = _write_outcomes(plan, folder, (rows, wanted), groups, ordered)
     labelled = _label_counts(outcomes, rows, wanted)
-    completed, strays = complete_labels(verdicts, rows, judged)
+    completed, strays = complete_labels(ordered, rows, judged)
     if not judged.counted.all():
         rows, wanted = rows[judged.counted], wanted[judged.counted]
     chunk = _Shard(rows, wanted, _advance(folder, rows, wanted, request.steps))
     for kind, entity in enumerate(SHARED_ENTITIES):
         events = np.concatenate(
-            [_label_events(completed, verdicts, kind), _row_events(chunk, entity, kind)]
+            [_label_events(completed, ordered, kind), _row_events(chunk, entity, kind)]
         )
         target = shard_of(events["entity"], plan.shards)
         write_sharded(folder / f"events-{entity.value}", events, target, plan.shards)
-    return _counts(judged, verdicts, strays) | {
+    return _counts(judged, ordered, strays) | {
         "wanted": len(outcomes),
         "frauds": int(outcomes["is_fraud"].sum()),
         **labelled,
@@ -125,12 +125,12 @@ def walk_cards(plan: Plan, inputs: CardInputs, shard: int) -> Summary:
     }
 
 
-def _counts(judged: Judged, verdicts: Verdicts, strays: int) -> Summary:
+def _counts(judged: Judged, ordered: OrderedLabels, strays: int) -> Summary:
     return {
         "rows": int(judged.counted.sum()),
         "duplicates": judged.duplicates,
         "conflicts": judged.conflicts,
-        "labels": len(verdicts.labels),
+        "labels": len(ordered.labels),
         "labels_without_transaction": strays,
     }
 
@@ -155,15 +155,15 @@ def _ranges(numbers: NDArray[np.int64]) -> dict[str, int]:
 
 
 def _write_outcomes(
-    plan: Plan, folder: Path, chosen: tuple[Records, Mask], groups: Groups, verdicts: Verdicts
+    plan: Plan, folder: Path, chosen: tuple[Records, Mask], groups: Groups, ordered: OrderedLabels
 ) -> Records:
     rows, wanted = chosen
-    verdict, arrival = verdicts.final(groups, plan.request.labels_until_ms)
+    final, arrival = ordered.final(groups, plan.request.labels_until_ms)
     kept = np.flatnonzero(wanted)
     group = groups.of_rows[kept]
     # A row may say that it is genuine without the time at which that became known.
     is_said = (rows["is_fraud"] == GENUINE) & (rows["label_arrival_ms"] == NONE)
-    disposition = np.where((verdict[group] == 0) & is_said[kept], LABELLED_GENUINE, verdict[group])
+    disposition = np.where((final[group] == 0) & is_said[kept], LABELLED_GENUINE, final[group])
     outcomes = np.zeros(len(kept), OUTCOME)
     for name in ("number", "arrival_ms"):
         outcomes[name] = rows[name][kept]
@@ -229,13 +229,13 @@ def _row_events(chunk: _Shard, entity: Entity, kind: int) -> Records:
     return events
 
 
-def _label_events(labels: Records, verdicts: Verdicts, kind: int) -> Records:
+def _label_events(labels: Records, ordered: OrderedLabels, kind: int) -> Records:
     kept = (labels["entities"][:, kind] != 0) & (labels["event_ms"] >= 0)
     events = np.zeros(int(kept.sum()), EVENT)
     events["entity"] = labels["entities"][kept, kind]
     events["order"] = labels["place"][kept]
     events["arrival_ms"], events["event_ms"] = labels["arrival_ms"][kept], labels["event_ms"][kept]
-    events["change"] = verdicts.change[kept]
+    events["change"] = ordered.change[kept]
     return events
 
 

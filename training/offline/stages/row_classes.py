@@ -108,14 +108,14 @@ def own_labels(rows: Records, groups: Groups, counted: NDArray[np.bool_]) -> tup
 
 
 @dataclass(frozen=True, slots=True)
-class Verdicts:
+class OrderedLabels:
     """Labels in the order in which their transactions learn of them.
 
     Attributes:
         labels: `LABEL` [L], by transaction, then as they arrived.
         group: Transaction of each, int64 [L].
-        change: Of the known frauds: +1 or -1 where the verdict turns, else 0; int64 [L].
-        doubts: `LABEL` of verdicts that could not tell; they change nothing.
+        change: Of the known frauds: +1 or -1 where the label turns, else 0; int64 [L].
+        doubts: `LABEL` of labels that could not tell; they change nothing.
         doubted: Transaction of each of those.
     """
 
@@ -126,10 +126,10 @@ class Verdicts:
     doubted: Ints
 
     def final(self, groups: Groups, until_ms: int) -> tuple[NDArray[np.int8], Ints]:
-        """Return the last verdict of each transaction that arrived before `until_ms` (-1: of all).
+        """Return the last label of each transaction that arrived before `until_ms` (-1: of all).
 
         Returns:
-            Number of its disposition, int8 [G], 0 for none, and when a verdict that tells first
+            Number of its disposition, int8 [G], 0 for none, and when a label that tells first
             arrived, int64 [G], -1 for never.
         """
         found = np.zeros(groups.count, np.int8)
@@ -152,7 +152,7 @@ def _arrived(labels: Records, until_ms: int) -> NDArray[np.bool_]:
     return np.asarray((labels["arrival_ms"] < until_ms) | (until_ms < 0))
 
 
-def order_verdicts(labels: Records, group: Ints) -> Verdicts:
+def order_labels(labels: Records, group: Ints) -> OrderedLabels:
     """Order labels by transaction and arrival, and tell what each changes."""
     is_doubt = labels["is_fraud"] == UNSAID
     doubts, doubted = labels[is_doubt], group[is_doubt]
@@ -163,18 +163,18 @@ def order_verdicts(labels: Records, group: Ints) -> Verdicts:
     follows = group[1:] == group[:-1]
     before[1:] = np.where(follows, labels["is_fraud"][:-1], 0)
     change = labels["is_fraud"].astype(np.int64) - before
-    return Verdicts(labels, group, change, doubts, doubted)
+    return OrderedLabels(labels, group, change, doubts, doubted)
 
 
-def complete_labels(verdicts: Verdicts, rows: Records, judged: Judged) -> tuple[Records, int]:
+def complete_labels(ordered: OrderedLabels, rows: Records, judged: Judged) -> tuple[Records, int]:
     """Fill in what labels leave to their transactions.
 
     Returns:
         `LABEL` [L] with `event_ms` -1 where nothing tells it, and how many labels are about
         transactions that are not there.
     """
-    labels = verdicts.labels.copy()
-    row = judged.row_of[verdicts.group]
+    labels = ordered.labels.copy()
+    row = judged.row_of[ordered.group]
     has_row = row >= 0
     fills = has_row & (labels["event_ms"] == NONE)
     labels["event_ms"][fills] = rows["row"]["event_ms"][row[fills]]

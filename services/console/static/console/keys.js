@@ -53,7 +53,7 @@
     button.addEventListener("click", () => document.getElementById(button.dataset.opens).showModal());
   }
 
-  // One verdict for one page: a double click sends one form.
+  // One disposition for one page: a double click sends one form.
   for (const form of document.querySelectorAll("form[data-once]")) {
     form.addEventListener("submit", (event) => {
       if (form.dataset.sent) event.preventDefault();

@@ -10,7 +10,7 @@ from fraudstream.v1 import label_pb2
 
 
 class Disposition(StrEnum):
-    """The verdict about an alert."""
+    """What an alert turned out to be."""
 
     CONFIRMED_FRAUD = "confirmed_fraud"
     GENUINE = "genuine"
@@ -34,7 +34,7 @@ WIRE: Final = {
 
 
 def label_id_of(alert_id: str, version: int) -> str:
-    """Return the id of the label that a verdict makes: the same verdict always has the same.
+    """Return the id of the label that a settlement makes: the same version always has the same.
 
     >>> label_id_of("a" * 32, 1) == label_id_of("a" * 32, 2)
     False

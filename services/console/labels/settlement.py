@@ -1,4 +1,4 @@
-"""Settling an alert: verdict and label in one database transaction, once for each version."""
+"""Settling an alert: disposition and label in one database transaction, once for each version."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from django.db import transaction
 from fraudstream.errors import CaseChanged, CaseNotFound
 from fraudstream.v1 import alert_pb2
 from fraudstream.v1.label_pb2 import LABEL_SOURCE_ANALYST, Label
-from services.console.labels.verdict import WIRE, Disposition, label_id_of
+from services.console.labels.disposition import WIRE, Disposition, label_id_of
 from services.console.models import Alert, OutboxLabel, Settlement
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class AnalystChoice:
     """What an analyst says about an alert, and which version of it was on the screen."""
 
     alert_id: str
@@ -24,10 +24,10 @@ class Verdict:
     settled_at_ms: int
 
 
-def settle_alert(verdict: Verdict) -> None:
-    """Store a verdict and put its label into the outbox.
+def settle_alert(choice: AnalystChoice) -> None:
+    """Store a disposition and put its label into the outbox.
 
-    The same verdict of the same analyst again changes nothing: a request sent twice is one act.
+    The same disposition of the same analyst again changes nothing: a request sent twice is one act.
 
     Raises:
         CaseNotFound: No such alert.
@@ -35,20 +35,20 @@ def settle_alert(verdict: Verdict) -> None:
     """
     with transaction.atomic():
         claimed = Alert.objects.filter(
-            alert_id=verdict.alert_id, version=verdict.seen_version, is_open=True
-        ).update(is_open=False, version=verdict.seen_version + 1)
+            alert_id=choice.alert_id, version=choice.seen_version, is_open=True
+        ).update(is_open=False, version=choice.seen_version + 1)
         if not claimed:
-            _refuse_unless_same(verdict)
+            _refuse_unless_same(choice)
             return
-        alert = Alert.objects.get(alert_id=verdict.alert_id)
+        alert = Alert.objects.get(alert_id=choice.alert_id)
         Settlement.objects.create(
             alert=alert,
             version=alert.version,
-            disposition=verdict.disposition.value,
-            analyst=verdict.analyst,
-            settled_at_ms=verdict.settled_at_ms,
+            disposition=choice.disposition.value,
+            analyst=choice.analyst,
+            settled_at_ms=choice.settled_at_ms,
         )
-        label = label_of(alert, verdict)
+        label = label_of(alert, choice)
         OutboxLabel.objects.create(
             label_id=label.label_id,
             card_token=label.card_token,
@@ -61,8 +61,8 @@ def settlement_of(alert: Alert) -> Settlement | None:
     return Settlement.objects.filter(alert=alert, version=alert.version).first()
 
 
-def label_of(alert: Alert, verdict: Verdict) -> Label:
-    """Return the label that a verdict makes of an alert."""
+def label_of(alert: Alert, choice: AnalystChoice) -> Label:
+    """Return the label that a disposition makes of an alert."""
     spent = alert_pb2.Alert.FromString(bytes(alert.payload)).decision.transaction
     return Label(
         label_id=label_id_of(alert.alert_id, alert.version),
@@ -70,30 +70,30 @@ def label_of(alert: Alert, verdict: Verdict) -> Label:
         transaction_id=spent.transaction_id,
         card_token=spent.card_token,
         event_time_ms=spent.event_time_ms,
-        disposition=WIRE[verdict.disposition],
+        disposition=WIRE[choice.disposition],
         source=LABEL_SOURCE_ANALYST,
         customer_id=spent.customer_id,
         merchant_id=spent.merchant_id,
         terminal_id=spent.terminal_id,
         device_id=spent.device_id,
         ip=spent.ip,
-        analyst=verdict.analyst,
-        settled_at_ms=verdict.settled_at_ms,
+        analyst=choice.analyst,
+        settled_at_ms=choice.settled_at_ms,
     )
 
 
-def _refuse_unless_same(verdict: Verdict) -> None:
-    """Raise why a verdict cannot be stored, unless it is stored already."""
-    alert = Alert.objects.filter(alert_id=verdict.alert_id).first()
+def _refuse_unless_same(choice: AnalystChoice) -> None:
+    """Raise why a disposition cannot be stored, unless it is stored already."""
+    alert = Alert.objects.filter(alert_id=choice.alert_id).first()
     if alert is None:
-        msg = f"no alert {verdict.alert_id}"
+        msg = f"no alert {choice.alert_id}"
         raise CaseNotFound(msg)
     held = settlement_of(alert)
     is_same = held is not None and (held.version, held.disposition, held.analyst) == (
-        verdict.seen_version + 1,
-        verdict.disposition.value,
-        verdict.analyst,
+        choice.seen_version + 1,
+        choice.disposition.value,
+        choice.analyst,
     )
     if not is_same:
-        msg = f"alert {verdict.alert_id} is at version {alert.version}, not {verdict.seen_version}"
+        msg = f"alert {choice.alert_id} is at version {alert.version}, not {choice.seen_version}"
         raise CaseChanged(msg)
