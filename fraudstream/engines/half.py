@@ -161,9 +161,9 @@ class _Rewrite:
         from onnx import TensorProto
 
         for names in (node.input, node.output):
-            for place, name in enumerate(names):
+            for index, name in enumerate(names):
                 if name in self._floats:
-                    names[place] = name + _HALF
+                    names[index] = name + _HALF
         for attribute in node.attribute:
             if attribute.name == "to" and attribute.i == TensorProto.FLOAT:
                 attribute.i = TensorProto.FLOAT16

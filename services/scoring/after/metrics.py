@@ -66,12 +66,12 @@ class Observer:
             kind = decision.action, decision.stand_in
             by_kind[kind] = by_kind.get(kind, 0) + 1
             if not decision.stand_in:
-                place = bisect_right(SCORE_EDGES, decision.score)
-                by_score[place] = by_score.get(place, 0) + 1
+                bucket = bisect_right(SCORE_EDGES, decision.score)
+                by_score[bucket] = by_score.get(bucket, 0) + 1
         for counted, count in by_kind.items():
             self._counters[counted].inc(count)
-        for place, count in by_score.items():
-            self._scored[place].inc(count)
+        for bucket, count in by_score.items():
+            self._scored[bucket].inc(count)
 
     def _write_spans(
         self, rows: Sequence[tuple[Subject, Decision]], started_us: int, ended_us: int

@@ -117,8 +117,8 @@ class Rescorer:
                 _LOG.info("%d stand-in decisions wait: %s", len(records), exc)
                 await asyncio.sleep(backoff.next_s())
                 # Not to what is committed: without any commit aiokafka 0.14 would go on instead.
-                for place, records in polled.items():
-                    consumer.seek(place, records[0].offset)
+                for tp, records in polled.items():
+                    consumer.seek(tp, records[0].offset)
             else:
                 backoff.note_service(_LONGEST_PAUSE_S)
 
@@ -130,14 +130,14 @@ class Rescorer:
             Overloaded: Callers need the engine.
             BrokerUnavailable: Not all is known to be acknowledged.
         """
-        lots: dict[tuple[tuple[int, ...], str], list[_Row]] = {}
+        batches: dict[tuple[tuple[int, ...], str], list[_Row]] = {}
         for row in rows:
             features = (tuple(row.stand_in.feature_hashes), row.stand_in.decision.sequence_hash)
-            lots.setdefault(features, []).append(row)
-        for features, lot in lots.items():
+            batches.setdefault(features, []).append(row)
+        for features, batch in batches.items():
             layout = Layout.of(*features)
             try:
-                decisions = [row.stand_in.decision for row in lot]
+                decisions = [row.stand_in.decision for row in batch]
                 cards = [decision.card_token for decision in decisions]
                 arrays = FeatureArrays.joined(
                     [decision.vector for decision in decisions],
@@ -145,12 +145,12 @@ class Rescorer:
                 )
                 judged = await self._maker.judge.judge(arrays, cards, layout)
             except FeatureSpecMismatch as exc:
-                _LOG.error("%d stand-in decisions cannot be scored: %s", len(lot), exc)
-                RESCORED.labels("unscorable").inc(len(lot))
+                _LOG.error("%d stand-in decisions cannot be scored: %s", len(batch), exc)
+                RESCORED.labels("unscorable").inc(len(batch))
                 continue
             self._check_well(judged.verdicts)
             await self._publish(
-                lot, *self._maker.rule(decisions, judged.verdicts, arrays.vectors, layout)
+                batch, *self._maker.rule(decisions, judged.verdicts, arrays.vectors, layout)
             )
 
     def _check_well(self, verdicts: Sequence[Verdict]) -> None:

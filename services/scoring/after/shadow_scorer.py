@@ -129,15 +129,15 @@ async def _scores_of(judge: ModelJudge, taken: Sequence[_Waiting]) -> list[Shado
     with judge.used():
         answered, scored = await judge.score_when_idle(arrays, FEATURE_HASHES)
     found = []
-    for place in np.flatnonzero(scored.is_sound).tolist():
+    for index in np.flatnonzero(scored.is_sound).tolist():
         score = ShadowScore()
-        score.CopyFrom(others[place].score)
+        score.CopyFrom(others[index].score)
         score.model_hash = judge.model.model_hash
-        score.score = float(scored.scores[place])
-        score.raw_score = float(scored.raw_scores[place])
+        score.score = float(scored.scores[index])
+        score.raw_score = float(scored.raw_scores[index])
         score.action = action_of(score.score, judge.model.thresholds)
-        score.engine_version = answered.versions[place]
-        score.batch_bucket = int(answered.buckets[place])
+        score.engine_version = answered.versions[index]
+        score.batch_bucket = int(answered.buckets[index])
         found.append(score)
     SHADOWED.labels("failed").inc(len(others) - len(found))
     return found

@@ -84,14 +84,14 @@ class ScoringMethods:
         caller = _caller(call)
         answers: list[Answer | None] = [None] * len(request.transactions)
         arrivals: dict[int, Arrival] = {}
-        for place, transaction in enumerate(request.transactions):
+        for index, transaction in enumerate(request.transactions):
             try:
-                arrivals[place] = self._receive(transaction, caller)
+                arrivals[index] = self._receive(transaction, caller)
             except FraudStreamError as exc:
-                answers[place] = exc
+                answers[index] = exc
         decided = await self._door.decide(list(arrivals.values()), time)
-        for place, answer in zip(arrivals, decided, strict=True):
-            answers[place] = answer
+        for index, answer in zip(arrivals, decided, strict=True):
+            answers[index] = answer
         results = [_result(answer) for answer in answers if answer is not None]
         return ScoreBatchResponse(results=results).SerializeToString()
 

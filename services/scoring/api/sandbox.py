@@ -81,15 +81,15 @@ class SandboxDoor:
     async def decide(self, arrivals: Sequence[Arrival], time: TimeLeft) -> list[Answer]:
         """Return the answer to each arrival, in order."""
         answers = {
-            place: forced_answer(arrival)
-            for place, arrival in enumerate(arrivals)
+            index: forced_answer(arrival)
+            for index, arrival in enumerate(arrivals)
             if arrival.transaction.bank_id == self._bank_id
         }
-        real = [place for place in range(len(arrivals)) if place not in answers]
+        real = [index for index in range(len(arrivals)) if index not in answers]
         if real:
-            decided = await self._door.decide([arrivals[place] for place in real], time)
+            decided = await self._door.decide([arrivals[index] for index in real], time)
             answers |= zip(real, decided, strict=True)
-        return [answers[place] for place in range(len(arrivals))]
+        return [answers[index] for index in range(len(arrivals))]
 
 
 def forced_answer(arrival: Arrival) -> Answer:

@@ -65,8 +65,8 @@ class DoorFeatures:
         )
         shared = await reading
         admitted = [
-            place
-            for place, answer in enumerate(answers)
+            index
+            for index, answer in enumerate(answers)
             if isinstance(answer, DoorAnswer) and answer.outcome is AdmitOutcome.ADMITTED
         ]
         outcome: list[Admitted] = [
@@ -74,7 +74,7 @@ class DoorFeatures:
             for answer in answers
         ]
         if admitted and isinstance(shared, FraudStreamError):
-            return [shared if place in set(admitted) else o for place, o in enumerate(outcome)]
+            return [shared if index in set(admitted) else o for index, o in enumerate(outcome)]
         if admitted and isinstance(shared, SharedView):
             self._preview(arrivals, admitted, shared, outcome)
         return outcome
@@ -97,15 +97,15 @@ class DoorFeatures:
     ) -> None:
         """Compute the features of the admitted arrivals and put them into `outcome`."""
         answers = [
-            o.answer for o in (outcome[place] for place in admitted) if isinstance(o, Admission)
+            o.answer for o in (outcome[index] for index in admitted) if isinstance(o, Admission)
         ]
-        rows = [arrivals[place].row.row for place in admitted]
-        keys = [arrivals[place].entities for place in admitted]
+        rows = [arrivals[index].row.row for index in admitted]
+        keys = [arrivals[index].entities for index in admitted]
         seen = preview_rows(answers, rows, keys, shared)
-        for number, place in enumerate(admitted):
-            freshness = _freshness(arrivals[place], answers[number], seen.newest_ms[number], shared)
+        for number, index in enumerate(admitted):
+            freshness = _freshness(arrivals[index], answers[number], seen.newest_ms[number], shared)
             features = RowFeatures(seen.vectors[number], seen.sequences[number], freshness)
-            outcome[place] = Admission(answers[number], features)
+            outcome[index] = Admission(answers[number], features)
 
 
 def _freshness(

@@ -123,10 +123,12 @@ class FrontDoor:
         give_up_s, answer_s = now_s + time.budget_s, now_s + time.answer_s
         answers: list[Answer] = []
         for begin in range(0, len(arrivals), _ROUND):
-            answers += await self._decide_lot(arrivals[begin : begin + _ROUND], give_up_s, answer_s)
+            answers += await self._decide_arrivals(
+                arrivals[begin : begin + _ROUND], give_up_s, answer_s
+            )
         return answers
 
-    async def _decide_lot(
+    async def _decide_arrivals(
         self, arrivals: Sequence[Arrival], give_up_s: float, answer_s: float
     ) -> list[Answer]:
         cases = [_Case(arrival, self._maker.clock_us()) for arrival in arrivals]

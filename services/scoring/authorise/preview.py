@@ -57,20 +57,20 @@ def preview_rows(
     newest_ms: list[int] = states["previous_ms"].tolist()
     walked: list[bytes] = []
     state_of: list[int] = []
-    places: list[int] = []
-    for place, (answer, row) in enumerate(zip(answers, rows, strict=True)):
+    indices: list[int] = []
+    for index, (answer, row) in enumerate(zip(answers, rows, strict=True)):
         # A row of another size is none that a door of ours left.
         waiting = [entry.row for entry in answer.pending if len(entry.row) == ROW_BYTES]
         if waiting:
-            newest_ms[place] = max(newest_ms[place], *packed_rows(waiting)["event_ms"].tolist())
+            newest_ms[index] = max(newest_ms[index], *packed_rows(waiting)["event_ms"].tolist())
             walked += waiting
-            state_of += [place] * len(waiting)
-            places += [_NOWHERE] * len(waiting)
+            state_of += [index] * len(waiting)
+            indices += [_NOWHERE] * len(waiting)
         walked.append(row)
-        state_of.append(place)
-        places.append(place)
+        state_of.append(index)
+        indices.append(index)
     outputs = empty_outputs(len(answers))
-    numbers = np.array((state_of, places), np.int64)
+    numbers = np.array((state_of, indices), np.int64)
     advance_cards(states, numbers[0], packed_rows(walked), outputs, numbers[1])
     shared.write_features(keys, packed_rows(rows), outputs[0])
     return Preview(*outputs, newest_ms)

@@ -123,13 +123,13 @@ class DoorRecords:
             None if isinstance(found, FraudStreamError) else self._answer_kept(row.written, found)
             for row, found in zip(rows, kept, strict=True)
         ]
-        unrecorded = [place for place, answer in enumerate(answers) if answer is None]
-        for fault in (kept[place] for place in unrecorded):
+        unrecorded = [index for index, answer in enumerate(answers) if answer is None]
+        for fault in (kept[index] for index in unrecorded):
             if isinstance(fault, FraudStreamError):
                 self._unrecorded.say(1, fault)
-        sent = self._answer_unrecorded([rows[place] for place in unrecorded])
-        for place, answer in zip(unrecorded, sent, strict=True):
-            answers[place] = answer
+        sent = self._answer_unrecorded([rows[index] for index in unrecorded])
+        for index, answer in zip(unrecorded, sent, strict=True):
+            answers[index] = answer
         await asyncio.gather(
             *(
                 self._drop_pending(row.written, found.shard)
@@ -146,14 +146,14 @@ class DoorRecords:
         )
 
     async def _keep(
-        self, lots: Sequence[tuple[ShardRef, Sequence[RecordRow]]]
+        self, batches: Sequence[tuple[ShardRef, Sequence[RecordRow]]]
     ) -> list[list[_Kept] | FraudStreamError]:
         return [
             found
             if isinstance(found, FraudStreamError)
             else [_Kept(shard, answer) for answer in found]
             for (shard, _), found in zip(
-                lots, await self._store.record_decisions(lots), strict=True
+                batches, await self._store.record_decisions(batches), strict=True
             )
         ]
 
@@ -161,19 +161,19 @@ class DoorRecords:
         self, rows: Sequence[Placed], kept: Sequence[_Kept | FraudStreamError]
     ) -> None:
         """Hand recorded decisions to the log: at once, or in the background."""
-        lots: dict[ShardRef, list[Outgoing]] = {}
+        batches: dict[ShardRef, list[Outgoing]] = {}
         for row, found in zip(rows, kept, strict=True):
             outgoing = self._outgoing(row.written, found)
             if outgoing is not None and isinstance(found, _Kept):
-                lots.setdefault(found.shard, []).append(outgoing)
+                batches.setdefault(found.shard, []).append(outgoing)
         if self._answer_after is AnswerAfter.RECORD:
-            for shard, lot in lots.items():
-                self._backlog.add(shard, lot)
+            for shard, batch in batches.items():
+                self._backlog.add(shard, batch)
             return
-        if not lots:
+        if not batches:
             return
         with settled_by_sweep("decisions"):
-            await self._publisher.publish(lots)
+            await self._publisher.publish(batches)
 
     def _outgoing(self, written: Written, found: _Kept | FraudStreamError) -> Outgoing | None:
         """Return what has to be published of one row, None for nothing.
@@ -214,11 +214,11 @@ class DoorRecords:
     def _answer_unrecorded(self, rows: Sequence[Placed]) -> list[Answer | Provisional]:
         """Answer what no store recorded: as remembered, else while the broker takes it."""
         answers = [self._remembered_answer(row.written.row) for row in rows]
-        lots: dict[int, list[Written]] = {}
+        batches: dict[int, list[Written]] = {}
         for row, answer in zip(rows, answers, strict=True):
             if answer is None:
-                lots.setdefault(row.partition, []).append(row.written)
-        sending = {partition: self._send(partition, lot) for partition, lot in lots.items()}
+                batches.setdefault(row.partition, []).append(row.written)
+        sending = {partition: self._send(partition, batch) for partition, batch in batches.items()}
         return [
             answer or Provisional(row.written.decision, sending[row.partition])
             for row, answer in zip(rows, answers, strict=True)
@@ -230,18 +230,18 @@ class DoorRecords:
             return None
         return repeated(known.value) if known.digest == row.digest else conflict()
 
-    def _send(self, partition: int, lot: Sequence[Written]) -> asyncio.Task[None]:
-        task = asyncio.create_task(self._send_lot(partition, lot))
+    def _send(self, partition: int, batch: Sequence[Written]) -> asyncio.Task[None]:
+        task = asyncio.create_task(self._send_batch(partition, batch))
         self._sending.add(task)
         task.add_done_callback(self._forget)
         return task
 
-    async def _send_lot(self, partition: int, lot: Sequence[Written]) -> None:
-        self._waiting += len(lot)
+    async def _send_batch(self, partition: int, batch: Sequence[Written]) -> None:
+        self._waiting += len(batch)
         try:
-            await self._publisher.publish_provisional(partition, lot)
+            await self._publisher.publish_provisional(partition, batch)
         finally:
-            self._waiting -= len(lot)
+            self._waiting -= len(batch)
 
     def _forget(self, task: asyncio.Task[None]) -> None:
         self._sending.discard(task)

@@ -40,11 +40,11 @@ class FeatureArrays:
             np.frombuffer(b"".join(sequences), "<f4").reshape(shape),
         )
 
-    def select(self, places: list[int]) -> FeatureArrays:
+    def select(self, indices: list[int]) -> FeatureArrays:
         """Return some of the rows."""
-        if len(places) == len(self.vectors):
+        if len(indices) == len(self.vectors):
             return self
-        return FeatureArrays(self.vectors[places], self.sequences[places])
+        return FeatureArrays(self.vectors[indices], self.sequences[indices])
 
 
 @dataclass(frozen=True, slots=True)

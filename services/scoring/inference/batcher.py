@@ -7,7 +7,7 @@ wait (of challengers that decide nothing) are scored only when no other row wait
 
 Axes: `B` rows of a batch, `T` sequence length, `C` sequence channels, `F` the model's features.
 No timer: a lone row starts at once (a timer of 2 ms was worse at every load that was measured).
-Batches are padded to a bucket, so a row's score depends on neither its place nor its neighbours.
+Batches are padded to a bucket, so a row's score depends on neither its index nor its neighbours.
 Budget: 100 microseconds a batch beyond the engine.
 """
 

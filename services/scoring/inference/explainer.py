@@ -120,11 +120,11 @@ class Explainer:
         Raises:
             Overloaded: It has no time for them.
         """
-        own = [place for place, decision in enumerate(decisions) if self._can_read(decision)]
+        own = [index for index, decision in enumerate(decisions) if self._can_read(decision)]
         found: list[Explanation | None] = [None] * len(decisions)
         if not own:
             return found
-        mine = [decisions[place] for place in own]
+        mine = [decisions[index] for index in own]
         columns = find_columns(self._model, FEATURE_HASHES)
         arrays = FeatureArrays.joined(
             [each.vector for each in mine], [each.sequence for each in mine]
@@ -136,8 +136,8 @@ class Explainer:
                 explained = await self._measure(vectors, arrays.sequences, raw_scores, ask)
         except TimeoutError as exc:
             raise Overloaded("decisions keep the engine busy") from exc
-        for place, explanation in zip(own, explained, strict=True):
-            found[place] = explanation
+        for index, explanation in zip(own, explained, strict=True):
+            found[index] = explanation
         return found
 
     def _can_read(self, decision: Decision) -> bool:
@@ -156,7 +156,7 @@ def groups_to_ask(model: ServedModel, vector: FloatArray) -> list[Occlusion]:
     if len(occlusions) <= MAX_GROUPS:
         return list(occlusions)
     likely = np.argsort(-np.abs(model.estimate.contributions(vector[None])[0]))
-    return [occlusions[place] for place in sorted(likely[:MAX_GROUPS].tolist())]
+    return [occlusions[index] for index in sorted(likely[:MAX_GROUPS].tolist())]
 
 
 def explanation_of(

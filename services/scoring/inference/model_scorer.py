@@ -150,12 +150,12 @@ class ModelJudge:
         has the time now.
         """
         thresholds, scores = self.model.thresholds, scored.scores.tolist()
-        flagged = [place for place, score in enumerate(scores) if score >= thresholds.challenge]
+        flagged = [index for index, score in enumerate(scores) if score >= thresholds.challenge]
         if not flagged:
             return {}
         estimated = self.explainer.estimate(vectors[flagged])
         found = dict(zip(flagged, estimated, strict=True))
-        looked_at = [place for place in flagged if scores[place] >= thresholds.review]
+        looked_at = [index for index in flagged if scores[index] >= thresholds.review]
         if not looked_at or self.explainer.is_busy:
             return found
         with suppress(Overloaded):

@@ -67,10 +67,10 @@ def find_columns(model: ServedModel, feature_hashes: tuple[int, ...]) -> npt.NDA
     Raises:
         FeatureSpecMismatch: The vectors lack a feature that the model needs.
     """
-    places = {number: place for place, number in enumerate(feature_hashes)}
+    indices = {number: index for index, number in enumerate(feature_hashes)}
     needed = zip(model.feature_names, model.feature_hashes, strict=True)
-    missing = [f"{name} ({number:016x})" for name, number in needed if number not in places]
+    missing = [f"{name} ({number:016x})" for name, number in needed if number not in indices]
     if missing:
         msg = f"the model needs features that the vectors do not have: {', '.join(missing)}"
         raise FeatureSpecMismatch(msg)
-    return np.array([places[number] for number in model.feature_hashes], np.intp)
+    return np.array([indices[number] for number in model.feature_hashes], np.intp)

@@ -39,12 +39,12 @@ class Canary:
     judge: ModelJudge
     share_permille: int
 
-    def places(self, cards: Sequence[str]) -> list[int]:
+    def indices(self, cards: Sequence[str]) -> list[int]:
         """Return which of some rows, by their cards, it decides."""
         salt = self.judge.model.model_hash
         return [
-            place
-            for place, card in enumerate(cards)
+            index
+            for index, card in enumerate(cards)
             if is_in_share(card, salt, self.share_permille)
         ]
 
@@ -113,17 +113,17 @@ class LineUpJudge:
         champion, canary = line_up.champion, line_up.canary
         if champion is None:
             return Judged([_NO_MODEL] * len(cards))
-        places = canary.places(cards) if canary and _can_read(canary.judge, layout) else []
-        if canary is None or not places:
+        indices = canary.indices(cards) if canary and _can_read(canary.judge, layout) else []
+        if canary is None or not indices:
             with champion.used():
                 return await champion.judge(arrays, layout)
         with champion.used(), canary.judge.used():
-            rest = sorted(set(range(len(cards))) - set(places))
-            lots = [(canary.judge, places), *([(champion, rest)] if rest else [])]
+            rest = sorted(set(range(len(cards))) - set(indices))
+            batches = [(canary.judge, indices), *([(champion, rest)] if rest else [])]
             judged = await asyncio.gather(
-                *(judge.judge(arrays.select(lot), layout) for judge, lot in lots)
+                *(judge.judge(arrays.select(batch), layout) for judge, batch in batches)
             )
-        return _joined(zip((lot for _, lot in lots), judged, strict=True))
+        return _joined(zip((batch for _, batch in batches), judged, strict=True))
 
     @property
     def has_model(self) -> bool:
@@ -158,14 +158,14 @@ def _can_read(judge: ModelJudge, layout: Layout) -> bool:
     return True
 
 
-def _joined(lots: Iterable[tuple[Sequence[int], Judged]]) -> Judged:
+def _joined(batches: Iterable[tuple[Sequence[int], Judged]]) -> Judged:
     """Return what two models said of some rows, in the order of the rows."""
     verdicts: dict[int, Verdict] = {}
     times: list[EngineTimes] = []
-    for places, judged in lots:
-        verdicts |= zip(places, judged.verdicts, strict=True)
+    for indices, judged in batches:
+        verdicts |= zip(indices, judged.verdicts, strict=True)
         times.append(judged.engine)
     return Judged(
-        [verdicts[place] for place in range(len(verdicts))],
+        [verdicts[index] for index in range(len(verdicts))],
         EngineTimes(min(time.started_us for time in times), max(time.ended_us for time in times)),
     )

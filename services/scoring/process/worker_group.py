@@ -66,7 +66,7 @@ def run_group(settings: ScoringSettings) -> int:
 
 @dataclass(slots=True)
 class _Worker:
-    """One place in the group, and the process that fills it now."""
+    """One slot of the group, and the process that fills it now."""
 
     number: int
     process: asyncio.subprocess.Process | None = None
@@ -115,7 +115,7 @@ class WorkerGroup:
         return next((code for code in codes if code != os.EX_OK), os.EX_OK)
 
     async def _keep(self, worker: _Worker) -> int:
-        """Keep one place filled; return an exit code when the group stops, or has to."""
+        """Keep one slot filled; return an exit code when the group stops, or has to."""
         pause_s = _PAUSE_FIRST_S
         while True:
             started_s = time.monotonic()
@@ -135,7 +135,7 @@ class WorkerGroup:
             pause_s = min(2 * pause_s, _PAUSE_LONGEST_S)
 
     async def _live(self, worker: _Worker) -> int:
-        """Start a process in a place, and return its exit code when it has ended.
+        """Start a process in a slot, and return its exit code when it has ended.
 
         It holds the other end of its stdin: where this process dies, the worker reads the end.
         """

@@ -112,10 +112,10 @@ class AlertBacklog(Backlog[_Waiting]):
         crash_point("scoring.before_late_alerts")
         await self._producer.send(self._topic, records)
         ALERTS.inc(len(records))
-        lots: dict[ShardRef, list[Outgoing]] = {}
+        batches: dict[ShardRef, list[Outgoing]] = {}
         for each in taken:
-            lots.setdefault(each.shard, []).append(each.row)
-        for shard, rows in lots.items():
+            batches.setdefault(each.shard, []).append(each.row)
+        for shard, rows in batches.items():
             await self._outbox.settle_published(shard, [row.row for row in rows])
 
     async def _measure(self, decisions: Sequence[Decision]) -> Sequence[Explanation | None]:

@@ -38,9 +38,9 @@ class PublishBacklog(Backlog[tuple[ShardRef, Outgoing]]):
     async def _work(self) -> int:
         await asyncio.sleep(_LINGER_S)
         taken = self._first(_ROUND)
-        lots: dict[ShardRef, list[Outgoing]] = {}
+        batches: dict[ShardRef, list[Outgoing]] = {}
         for shard, row in taken:
-            lots.setdefault(shard, []).append(row)
+            batches.setdefault(shard, []).append(row)
         with settled_by_sweep("decisions"):
-            await self._publisher.publish(lots)
+            await self._publisher.publish(batches)
         return len(taken)

@@ -56,10 +56,10 @@ class OutboxHold:
             OnlineStoreUnavailable: The store does not answer.
         """
         waiting = {row.row.identity: shard for source in self._sources for shard, row in source()}
-        lots: dict[ShardRef, list[bytes]] = {}
+        batches: dict[ShardRef, list[bytes]] = {}
         for identity in self._seen & waiting.keys():
-            lots.setdefault(waiting[identity], []).append(identity)
+            batches.setdefault(waiting[identity], []).append(identity)
         self._seen = set(waiting)
-        for shard, identities in lots.items():
+        for shard, identities in batches.items():
             for begin in range(0, len(identities), _LOT):
                 await self._store.hold_unpublished(shard, identities[begin : begin + _LOT])

@@ -107,7 +107,7 @@ class Publisher:
         self._accepted = kafka.topic(ACCEPTED)
         self._stand_ins = kafka.topic(STAND_INS)
 
-    async def publish(self, lots: Mapping[ShardRef, Sequence[Outgoing]]) -> None:
+    async def publish(self, by_shard: Mapping[ShardRef, Sequence[Outgoing]]) -> None:
         """Publish decisions of some shards, wait until all are acknowledged, settle them.
 
         One whose alert waits for its reasons is settled when that is published too. All shards
@@ -117,19 +117,19 @@ class Publisher:
             BrokerUnavailable: Not all are known to be acknowledged; they stay in the outbox.
             OnlineStoreUnavailable: They are published; the outbox will show them again.
         """
-        self._in_flight[id(lots)] = lots
+        self._in_flight[id(by_shard)] = by_shard
         try:
-            await self._publish(lots)
+            await self._publish(by_shard)
         finally:
-            del self._in_flight[id(lots)]
+            del self._in_flight[id(by_shard)]
 
     def in_flight(self) -> Iterator[tuple[ShardRef, Outgoing]]:
         """Yield what is being published now."""
-        for lots in self._in_flight.values():
-            yield from _rows_of(lots)
+        for by_shard in self._in_flight.values():
+            yield from _rows_of(by_shard)
 
-    async def _publish(self, lots: Mapping[ShardRef, Sequence[Outgoing]]) -> None:
-        rows = list(_rows_of(lots))
+    async def _publish(self, by_shard: Mapping[ShardRef, Sequence[Outgoing]]) -> None:
+        rows = list(_rows_of(by_shard))
         alerts = [record_of(shard, row, row.alert) for shard, row in rows if row.alert]
         batches = (
             (self._decisions, [record_of(shard, row, row.row.value) for shard, row in rows]),
@@ -144,13 +144,13 @@ class Publisher:
         )
         ALERTS.inc(len(alerts))
         crash_point("scoring.after_publish")
-        for shard, lot in lots.items():
-            self._late(shard, [row for row in lot if row.is_late])
+        for shard, sent in by_shard.items():
+            self._late(shard, [row for row in sent if row.is_late])
         settled = {
-            shard: [row.row for row in lot if not row.is_late] for shard, lot in lots.items()
+            shard: [row.row for row in sent if not row.is_late] for shard, sent in by_shard.items()
         }
         await asyncio.gather(
-            *(self._outbox.settle_published(shard, lot) for shard, lot in settled.items() if lot)
+            *(self._outbox.settle_published(shard, sent) for shard, sent in settled.items() if sent)
         )
 
     async def publish_stand_ins(
@@ -187,9 +187,9 @@ class Publisher:
 
 
 def _rows_of(
-    lots: Mapping[ShardRef, Sequence[Outgoing]],
+    by_shard: Mapping[ShardRef, Sequence[Outgoing]],
 ) -> Iterator[tuple[ShardRef, Outgoing]]:
-    return ((shard, row) for shard, lot in lots.items() for row in lot)
+    return ((shard, row) for shard, sent in by_shard.items() for row in sent)
 
 
 def record_of(shard: ShardRef, row: Outgoing, value: bytes) -> OutRecord:

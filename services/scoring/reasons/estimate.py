@@ -56,8 +56,8 @@ class Estimate:
         penalty[-1, -1] = 1e-9  # the level is free
         worth = np.linalg.solve(steps.T @ steps + penalty, steps.T @ logit(golden.raw_scores))
         weights = np.zeros((len(usual), len(occlusions)))
-        for place, group in enumerate(occlusions):
-            weights[group.columns, place] = (worth[:-1] / spread)[group.columns]
+        for index, group in enumerate(occlusions):
+            weights[group.columns, index] = (worth[:-1] / spread)[group.columns]
         return cls(usual, weights)
 
     def contributions(self, vectors: FloatArray) -> Floats:

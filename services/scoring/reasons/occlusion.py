@@ -105,13 +105,13 @@ def rows_asked(vector: FloatArray, sequence: FloatArray, groups: Sequence[Occlus
     is_grouped = 2 * number + 1 if number else 0
     vectors = np.repeat(vector[None], is_grouped + len(blocks), axis=0)
     sequences = np.repeat(sequence[None], len(vectors), axis=0)
-    for place, group in enumerate(groups):
+    for index, group in enumerate(groups):
         is_without = np.zeros(len(vectors), np.bool_)
         is_without[number:is_grouped] = True
-        is_without[[place, number + place]] = [True, False]
+        is_without[[index, number + index]] = [True, False]
         group.put_back(vectors, sequences, is_without)
-    for place, (newest, oldest) in enumerate(blocks, start=is_grouped):
-        sequences[place] = without_steps(sequence, newest, oldest)
+    for index, (newest, oldest) in enumerate(blocks, start=is_grouped):
+        sequences[index] = without_steps(sequence, newest, oldest)
     return vectors, sequences
 
 

@@ -36,10 +36,10 @@ def reasons_of(contributions: Sequence[float], groups: Sequence[Occlusion]) -> t
     Where no single group stands out, the reason is that there are many.
     """
     order = sorted(range(len(groups)), key=contributions.__getitem__, reverse=True)
-    top = [place for place in order[:TOP_REASONS] if contributions[place] > 0]
+    top = [index for index in order[:TOP_REASONS] if contributions[index] > 0]
     return tuple(
-        Reason(code=groups[place].code, text=groups[place].text, contribution=contributions[place])
-        for place in top
+        Reason(code=groups[index].code, text=groups[index].text, contribution=contributions[index])
+        for index in top
     ) or (SUM_OF_MANY,)
 
 

@@ -143,13 +143,13 @@ def rebuild_features(
     reads: ReadsByPartition = {}
     collect_reads(log.decisions, 0, partition_count(settings, ENTITIES), reads)
     is_whole = log.first_offset == 0
-    for number, (partition, lot) in enumerate(sorted(reads.items()), start=1):
-        keys = {log_key(entity, key) for entity, read in lot.items() for key in read.keys}
+    for number, (partition, batch) in enumerate(sorted(reads.items()), start=1):
+        keys = {log_key(entity, key) for entity, read in batch.items() for key in read.keys}
         with LogReader(settings, [ENTITIES], partition=partition) as reader:
             records = (record for record in reader.to_end() if record.key in keys)
             entities = EntityPartition(records, initial)
             is_whole &= reader.first_offset() == 0
-        rebuild_entities(entities, lot, lambda _, after: after, vectors)
+        rebuild_entities(entities, batch, lambda _, after: after, vectors)
         report(f"entities {number}/{len(reads)}")
     return Features(vectors[0], sequences[0], len(log.counted.offsets), is_whole)
 

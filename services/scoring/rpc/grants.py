@@ -125,10 +125,10 @@ class Grants:
             return cls(_CallersFile.model_validate_json(text).callers)
         except ValidationError as exc:
             first = exc.errors(include_input=False, include_url=False)[0]
-            place = ".".join(map(str, first["loc"])) or "the file"
+            path = ".".join(map(str, first["loc"])) or "the file"
             msg = (
                 "expected callers with name, role, until, token_sha256 or certificate, and banks"
-                f" for the role caller: {place}"
+                f" for the role caller: {path}"
             )
             raise InvalidSettings(f"{msg}: {first['msg']}") from exc
 

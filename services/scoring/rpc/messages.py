@@ -89,9 +89,9 @@ def has_more_fields(raw: bytes, most: int) -> bool:
 
 
 def _after_varint(raw: bytes, at: int) -> int:
-    for place in range(at, at + _VARINT_BYTES):
-        if not raw[place] & 0x80:
-            return place + 1
+    for index in range(at, at + _VARINT_BYTES):
+        if not raw[index] & 0x80:
+            return index + 1
     raise IndexError  # the parser takes no longer one either
 
 
@@ -101,8 +101,8 @@ def _long_size(raw: bytes, at: int, size: int) -> tuple[int, int]:
     if not second & 0x80:  # as most rows have it
         return size | second << 7, at + 1
     end = _after_varint(raw, at)
-    for place in range(at, end):
-        size |= (raw[place] & 0x7F) << 7 * (place - at + 1)
+    for index in range(at, end):
+        size |= (raw[index] & 0x7F) << 7 * (index - at + 1)
     return size, end
 
 

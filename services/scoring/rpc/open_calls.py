@@ -73,7 +73,7 @@ _LARGE_BYTES: Final = 64 << 20
 _OPEN: Final = 2_048
 
 
-class Places:
+class Slots:
     """Counts what callers hold, and refuses what is too much for all or for one.
 
     Args:
@@ -90,7 +90,7 @@ class Places:
         self._by_caller: defaultdict[str, int] = defaultdict(int)
 
     def take(self, caller: str, count: int = 1) -> None:
-        """Take places for a caller.
+        """Take slots for a caller.
 
         Raises:
             Overloaded: There are not so many left.
@@ -148,24 +148,24 @@ class OpenCall:
         self.caller = grant.name if grant else block_of_peer(self.peer.rpartition(":")[0])
         self.error: FraudStreamError | None = None
         self.may_rest = False
-        self._held: list[tuple[Places, int]] = []
+        self._held: list[tuple[Slots, int]] = []
         self._task = asyncio.current_task()
         self._ends_s = _NEVER
 
-    def hold(self, places: Places, count: int = 1) -> None:
-        """Take places until the call is over, its answer sent or given up.
+    def hold(self, slots: Slots, count: int = 1) -> None:
+        """Take slots until the call is over, its answer sent or given up.
 
         Raises:
             Overloaded: There are not so many left.
         """
-        places.take(self.caller, count)
-        self._held.append((places, count))
+        slots.take(self.caller, count)
+        self._held.append((slots, count))
 
     def release(self, context: Context) -> None:
         """Give back all that is held; gRPC calls it when the call is over."""
         del context
-        for places, count in self._held:
-            places.give_back(self.caller, count)
+        for slots, count in self._held:
+            slots.give_back(self.caller, count)
         self._held.clear()
 
     def end_at(self, ends_s: float) -> None:
@@ -197,7 +197,7 @@ class OpenCalls:
         admit: Lets callers in.
 
     Attributes:
-        decided: Places of the calls that are worked on.
+        decided: Slots of the calls that are worked on.
     """
 
     def __init__(self, bounds: Bounds, admit: Admit) -> None:
@@ -205,11 +205,11 @@ class OpenCalls:
         self._admit = admit
         self._watched: set[OpenCall] = set()
         self._streaming: set[OpenCall] = set()
-        self._open = Places("calls", _OPEN, _OPEN // 2)
-        self._reading = Places("messages on their way", _READING, _READING // 2)
-        self.decided = Places("calls", bounds.decided, bounds.decided_of_one)
-        self._streams = Places("streams", _STREAMS, bounds.streams_of_one)
-        self._large = Places("bytes of large messages", _LARGE_BYTES, _LARGE_BYTES // 2)
+        self._open = Slots("calls", _OPEN, _OPEN // 2)
+        self._reading = Slots("messages on their way", _READING, _READING // 2)
+        self.decided = Slots("calls", bounds.decided, bounds.decided_of_one)
+        self._streams = Slots("streams", _STREAMS, bounds.streams_of_one)
+        self._large = Slots("bytes of large messages", _LARGE_BYTES, _LARGE_BYTES // 2)
 
     def let_in(self, context: Context, method: str) -> OpenCall:
         """Return a call that may go on.

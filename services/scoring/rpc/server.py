@@ -100,7 +100,7 @@ class RpcServer:
         if listener.has_reflection:
             names = (service.name, health.SERVICE_NAME, reflection.SERVICE_NAME)
             for_operators.append(reflection_service(names))
-        # Operators have places of their own: a full door still tells them that it serves.
+        # Operators have slots of their own: a full door still tells them that it serves.
         operated = f"{service.name}'s health and reflection"
         self._calls = (
             listener.open_calls(service.role, service.name),

@@ -64,22 +64,24 @@ class CardShards:
             one that the work does not pass, `OnlineStoreUnavailable` where the store does not
             answer.
         """
-        places: dict[int, list[int]] = {}
-        for place, partition in enumerate(partitions):
-            places.setdefault(partition, []).append(place)
-        lots = {partition: [rows[place] for place in lot] for partition, lot in places.items()}
+        indices: dict[int, list[int]] = {}
+        for index, partition in enumerate(partitions):
+            indices.setdefault(partition, []).append(index)
+        batches = {
+            partition: [rows[index] for index in batch] for partition, batch in indices.items()
+        }
         answers: dict[int, A | FraudStreamError] = {}
-        for partition, found in (await self._work_on_lots(lots, work)).items():
-            for number, place in enumerate(places[partition]):
-                answers[place] = found if isinstance(found, FraudStreamError) else found[number]
-        return [answers[place] for place in range(len(rows))]
+        for partition, found in (await self._work_on_batches(batches, work)).items():
+            for number, index in enumerate(indices[partition]):
+                answers[index] = found if isinstance(found, FraudStreamError) else found[number]
+        return [answers[index] for index in range(len(rows))]
 
-    async def _work_on_lots(
-        self, lots: Mapping[int, Sequence[R]], work: ShardWork[R, A]
+    async def _work_on_batches(
+        self, batches: Mapping[int, Sequence[R]], work: ShardWork[R, A]
     ) -> dict[int, Sequence[A] | FraudStreamError]:
         found: dict[int, Sequence[A] | FraudStreamError] = {}
-        shards = await self._open(lots, found)
-        found |= await _work(shards, lots, work)
+        shards = await self._open(batches, found)
+        found |= await _work(shards, batches, work)
         closed = [p for p in shards if isinstance(found[p], ShardClosed)]
         if closed:
             for partition in closed:
@@ -88,7 +90,7 @@ class CardShards:
             for partition in [p for p, shard in named.items() if shard == shards[p]]:
                 del named[partition]
                 self.forget(partition)
-            found |= await _work(named, lots, work)
+            found |= await _work(named, batches, work)
         return found
 
     async def _open(
@@ -124,11 +126,11 @@ class CardShards:
 
 
 async def _work(
-    shards: Mapping[int, ShardRef], lots: Mapping[int, Sequence[R]], work: ShardWork[R, A]
+    shards: Mapping[int, ShardRef], batches: Mapping[int, Sequence[R]], work: ShardWork[R, A]
 ) -> dict[int, Sequence[A] | FraudStreamError]:
     if not shards:
         return {}
-    answers = await work([(shard, lots[partition]) for partition, shard in shards.items()])
+    answers = await work([(shard, batches[partition]) for partition, shard in shards.items()])
     return dict(zip(shards, answers, strict=True))
 
 

@@ -75,16 +75,16 @@ class SealedStore(StateStore):
         self._told = Allowance(MOST_TOLD)
 
     async def record_decisions(
-        self, lots: Sequence[tuple[ShardRef, Sequence[RecordRow]]]
+        self, batches: Sequence[tuple[ShardRef, Sequence[RecordRow]]]
     ) -> list[list[RecordAnswer] | FraudStreamError]:
         """Record decisions, as `StateStore` does; no forged record is an answer."""
-        return await self._trusted(super().record_decisions, lots)
+        return await self._trusted(super().record_decisions, batches)
 
     async def admit(
-        self, lots: Sequence[tuple[ShardRef, Sequence[DoorRow]]]
+        self, batches: Sequence[tuple[ShardRef, Sequence[DoorRow]]]
     ) -> list[list[DoorAnswer] | FraudStreamError]:
         """Admit transactions, as `StateStore` does; no forged record is an answer."""
-        return await self._trusted(super().admit, lots)
+        return await self._trusted(super().admit, batches)
 
     async def take_unpublished(
         self, shard: ShardRef, unheld_ms: int, limit: int
@@ -113,42 +113,45 @@ class SealedStore(StateStore):
         return len(forged)
 
     async def _trusted(
-        self, run: Run[R, A], lots: Sequence[tuple[ShardRef, Sequence[R]]]
+        self, run: Run[R, A], batches: Sequence[tuple[ShardRef, Sequence[R]]]
     ) -> list[list[A] | FraudStreamError]:
         """Run a script for each shard's rows, and again for rows that met a forged record."""
-        answers = await run(lots)
+        answers = await run(batches)
         for _ in range(_TRIES):
-            forged = self._forged(lots, answers)
+            forged = self._forged(batches, answers)
             if not forged:
                 return answers
-            for lot, records in forged.items():
-                for place, record in records.items():
-                    await self._take_out(lots[lot][0], lots[lot][1][place].identity, record)
+            for number, records in forged.items():
+                for index, record in records.items():
+                    await self._take_out(
+                        batches[number][0], batches[number][1][index].identity, record
+                    )
             again = [
-                (lots[lot][0], [lots[lot][1][place] for place in places])
-                for lot, places in forged.items()
+                (batches[number][0], [batches[number][1][index] for index in indices])
+                for number, indices in forged.items()
             ]
-            for (lot, places), found in zip(forged.items(), await run(again), strict=True):
-                answers[lot] = _merged(answers[lot], places, found)
-        for lot in self._forged(lots, answers):
-            msg = f"shard {lots[lot][0].partition}: records are forged faster than they are removed"
-            answers[lot] = OnlineStoreUnavailable(msg)
+            for (number, indices), found in zip(forged.items(), await run(again), strict=True):
+                answers[number] = _merged(answers[number], indices, found)
+        for number in self._forged(batches, answers):
+            partition = batches[number][0].partition
+            msg = f"shard {partition}: records are forged faster than they are removed"
+            answers[number] = OnlineStoreUnavailable(msg)
         return answers
 
     def _forged(
         self,
-        lots: Sequence[tuple[ShardRef, Sequence[R]]],
+        batches: Sequence[tuple[ShardRef, Sequence[R]]],
         answers: Sequence[list[A] | FraudStreamError],
     ) -> dict[int, dict[int, bytes]]:
-        """Return forged records by lot and row: what rows were answered with, or refused for."""
+        """Return forged records by shard and row: what rows were answered with, or refused for."""
         found: dict[int, dict[int, bytes]] = {}
-        for lot, ((_, rows), answered) in enumerate(zip(lots, answers, strict=True)):
+        for number, ((_, rows), answered) in enumerate(zip(batches, answers, strict=True)):
             if isinstance(answered, FraudStreamError):
                 continue
-            for place, (row, answer) in enumerate(zip(rows, answered, strict=True)):
+            for index, (row, answer) in enumerate(zip(rows, answered, strict=True)):
                 record = _record_of(row, answer)
                 if record and not self._is_true(row.identity, record):
-                    found.setdefault(lot, {})[place] = record
+                    found.setdefault(number, {})[index] = record
         return found
 
     def _is_true(self, identity: bytes, record: bytes) -> bool:
@@ -176,9 +179,9 @@ def _record_of(row: _Row, answer: _Answer) -> bytes:
 
 
 def _merged(
-    answered: list[A] | FraudStreamError, places: Iterable[int], found: list[A] | FraudStreamError
+    answered: list[A] | FraudStreamError, indices: Iterable[int], found: list[A] | FraudStreamError
 ) -> list[A] | FraudStreamError:
-    """Return a shard's answers with those of some places in place of the ones of before."""
+    """Return a shard's answers with those of some rows in place of the ones of before."""
     if isinstance(answered, FraudStreamError) or isinstance(found, FraudStreamError):
         return found
-    return list((dict(enumerate(answered)) | dict(zip(places, found, strict=True))).values())
+    return list((dict(enumerate(answered)) | dict(zip(indices, found, strict=True))).values())

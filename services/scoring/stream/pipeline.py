@@ -114,9 +114,9 @@ class StreamDoor:
     def _carried(
         self, request: FeatureBatchRequest, subjects: Sequence[Subject]
     ) -> dict[int, Written]:
-        """Return the decisions that rows bring and scoring sealed, by place."""
+        """Return the decisions that rows bring and scoring sealed, by index."""
         carried: dict[int, Written] = {}
-        for place, (row, subject) in enumerate(zip(request.rows, subjects, strict=True)):
+        for index, (row, subject) in enumerate(zip(request.rows, subjects, strict=True)):
             if row.HasField("carried_decision"):
                 found = carried_row(subject, row.carried_decision, self._maker.seal)
                 if found is None:
@@ -124,7 +124,7 @@ class StreamDoor:
                     fault = InvalidTransaction(RejectReason.WRITER, subject.identity.hex())
                     self._unsealed.say(1, fault)
                 else:
-                    carried[place] = found
+                    carried[index] = found
         return carried
 
     async def _decide(
@@ -137,14 +137,14 @@ class StreamDoor:
         if subjects and subjects[0].transaction.rate_table_version != self._terms.rate_table:
             FOREIGN_RATES.inc()
         written = self._carried(request, subjects)
-        left = [place for place in range(len(subjects)) if place not in written]
+        left = [index for index in range(len(subjects)) if index not in written]
         if left:
             log = LogCoordinates(topic_id=request.topic_id, partition=request.partition)
             decided = await self._maker.decide(
-                [subjects[place] for place in left], arrays.select(left), layout, log
+                [subjects[index] for index in left], arrays.select(left), layout, log
             )
             written |= zip(left, decided, strict=True)
-        return [written[place] for place in range(len(subjects))]
+        return [written[index] for index in range(len(subjects))]
 
     async def _publish(self, shard: ShardRef, pairs: Sequence[_Answered]) -> None:
         """Publish what was recorded now, and what a dead scorer recorded and did not publish."""

@@ -43,9 +43,9 @@ def read_arrays(rows: Sequence[FeatureRow], features: int) -> FeatureArrays:
 
 
 def _check_lengths(values: Sequence[bytes], expected_bytes: int, field: str) -> None:
-    for place, value in enumerate(values):
+    for index, value in enumerate(values):
         if len(value) != expected_bytes:
-            msg = f"rows[{place}].{field} has {len(value)} bytes, {expected_bytes} are expected"
+            msg = f"rows[{index}].{field} has {len(value)} bytes, {expected_bytes} are expected"
             raise FeatureSpecMismatch(msg)
 
 
@@ -101,13 +101,13 @@ def _fault_of_row(row: FeatureRow, sequence_hash: str, now_ms: int) -> str:
 
 
 def _check_rows(request: FeatureBatchRequest, now_ms: int) -> None:
-    for place, row in enumerate(request.rows):
+    for index, row in enumerate(request.rows):
         if row.transaction.pan or find_card_data(row.transaction):
-            msg = f"rows[{place}].transaction: expected card_token alone, found a card number"
+            msg = f"rows[{index}].transaction: expected card_token alone, found a card number"
             raise InvalidTransaction(RejectReason.PAN_PRESENT, msg)
         fault = _fault_of_row(row, request.sequence_hash, now_ms)
         if fault:
-            msg = f"rows[{place}].{fault} is none that the features service sends"
+            msg = f"rows[{index}].{fault} is none that the features service sends"
             raise InvalidTransaction("ROW_INVALID", msg)
 
 

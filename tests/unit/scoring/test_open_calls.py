@@ -1,4 +1,4 @@
-"""Places that callers share: all of them are bounded, and each gets a part."""
+"""Slots that callers share: all of them are bounded, and each gets a part."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from fraudstream.errors import Overloaded
-from services.scoring.rpc.open_calls import OpenCall, Places
+from services.scoring.rpc.open_calls import OpenCall, Slots
 
 
 class FakeContext:
@@ -43,38 +43,38 @@ def test_addresses_of_one_network_are_one_caller() -> None:
 
 def test_one_caller_gets_its_part_and_others_the_rest() -> None:
     """Who has filled its own part is refused, and another is not."""
-    places = Places("calls", 4, 2)
-    places.take("a", 2)
+    slots = Slots("calls", 4, 2)
+    slots.take("a", 2)
 
     with pytest.raises(Overloaded, match="of this caller"):
-        places.take("a")
-    places.take("b", 2)
+        slots.take("a")
+    slots.take("b", 2)
 
 
 def test_all_callers_together_are_bounded() -> None:
     """Nobody gets what is not there."""
-    places = Places("calls", 3, 2)
-    places.take("a", 2)
-    places.take("b")
+    slots = Slots("calls", 3, 2)
+    slots.take("a", 2)
+    slots.take("b")
 
     with pytest.raises(Overloaded, match="3 calls are in flight"):
-        places.take("c")
+        slots.take("c")
 
 
 def test_what_is_given_back_can_be_taken_again() -> None:
     """By the same caller and by another."""
-    places = Places("calls", 2, 2)
-    places.take("a", 2)
+    slots = Slots("calls", 2, 2)
+    slots.take("a", 2)
 
-    places.give_back("a", 2)
+    slots.give_back("a", 2)
 
-    places.take("b", 2)
+    slots.take("b", 2)
 
 
 def test_refused_take_takes_nothing() -> None:
     """A caller that asks for too much loses nothing of what is left."""
-    places = Places("calls", 4, 4)
+    slots = Slots("calls", 4, 4)
     with pytest.raises(Overloaded):
-        places.take("a", 5)
+        slots.take("a", 5)
 
-    places.take("a", 4)
+    slots.take("a", 4)
