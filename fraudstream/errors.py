@@ -213,7 +213,7 @@ class BrokerUnavailable(FraudStreamError):
 
 
 class StreamStalled(FraudStreamError):
-    """A stream does not go on though its broker answers: a new start mends it (exit 75)."""
+    """A stream does not go on though its broker answers: a new start helps (exit 75)."""
 
     outcome = Outcome("UNAVAILABLE", Retry.BACKOFF, os.EX_TEMPFAIL)
 

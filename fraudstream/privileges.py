@@ -162,7 +162,7 @@ SERVICES: Final = (
 PEOPLE: Final = (
     # Publishes rules. A signature is needed besides.
     Principal("publisher", "command line", reads=(RULES,), writes=(RULES,)),
-    # Mends and replays dead letters, and looks into the quarantine.
+    # Corrects and replays dead letters, and looks into the quarantine.
     Principal("operator", "operator", reads=(DLQ, QUARANTINE), writes=(RAW, DLQ)),
     # Fills the store again while the line runs.
     Principal(

@@ -19,8 +19,8 @@ from fraudstream.models.artefact import read_artefact, sign_artefact
 from fraudstream.models.repository import ModelRepository
 from fraudstream.runtime.clock import epoch_ms
 from fraudstream.signing import People, Signer, SignerRole, make_signer
-from training.promotion.desk import Desk
 from training.promotion.gate import GateReport
+from training.promotion.ledger_writer import LedgerWriter
 from training.promotion.orders import add_artefact, promote, propose
 
 DEMO_MODEL: Final = Path(__file__).parents[1] / "models" / "demo"
@@ -91,7 +91,7 @@ def serve_artefact(model: Path, repository: Path, two: TwoPeople) -> bool:
     signed = repository.with_name(f"{repository.name}.signed")
     shutil.copytree(model, signed, dirs_exist_ok=True)
     sign_artefact(signed, two.trainer)
-    trainer, approver = Desk(found, two.trainer), Desk(found, two.approver)
+    trainer, approver = LedgerWriter(found, two.trainer), LedgerWriter(found, two.approver)
     (name,) = add_artefact(trainer, signed, _WHY).added
     shutil.rmtree(signed)
     # Nothing is live yet: there is no champion that it could be measured against.

@@ -1,1 +1,1 @@
-"""What every reader and writer of Kafka shares: record batches, codecs, the clients' seam."""
+"""What every reader and writer of Kafka shares: record batches, codecs, patches of clients."""

@@ -18,7 +18,7 @@ from aiokafka.producer.message_accumulator import BatchBuilder
 from kafka import ConsumerRebalanceListener, KafkaConsumer, KafkaProducer
 from kafka import errors as kafka_python_errors
 
-from fraudstream.broker import client_seam
+from fraudstream.broker import client_patches
 from fraudstream.broker.wire import record_keys
 from fraudstream.broker.wire.record_macs import MacKey, Origin
 from fraudstream.errors import BrokerUnavailable
@@ -47,7 +47,7 @@ _TOPICS_PAUSE_S: Final = 0.1
 Options = dict[str, Any]
 
 # Whoever makes a client asks this module for its options.
-client_seam.install()
+client_patches.install()
 
 
 # What either client raises; each has its own tree.

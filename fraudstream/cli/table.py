@@ -24,14 +24,14 @@ COMMANDS: Final[Mapping[str, Mapping[str, str]]] = {
         "demo send": "send one transaction to the line that runs, print its decision",
         "demo replay": "stream a recorded data set through the whole line",
     },
-    "Integrator: send transactions, call the service, mend what was refused": {
+    "Integrator: send transactions, call the service, correct what was refused": {
         "scoring token": "let a system call: makes its token",
         "scoring rules test": "say what a rule set does to one transaction",
         "ingest keys public": "print the public keys to which banks seal card numbers",
         "ingest labels import": "take in chargebacks and other labels of a file",
         "ingest dlq list": "list dead letters, one JSON line for each",
         "ingest dlq show": "show one dead letter",
-        "ingest dlq replay": "mend dead letters and send them again",
+        "ingest dlq replay": "correct dead letters and send them again",
     },
     "Analysts' administrator: people, rules and lists": {
         "console create-user": "make a user, or set a new first password",

@@ -1,7 +1,7 @@
 """Dead letters: why a record was refused, a preview of safe fields, and the original under seal.
 
 The original is sealed to a public key (NaCl SealedBox: X25519, XSalsa20, Poly1305), so whoever
-writes or reads the topic cannot read a card number; the private key mends and replays. What must
+writes or reads the topic cannot read a card number; the private key opens and replays. What must
 never be kept, even sealed (verification values, tracks, PINs), and what is too large leave only
 their size.
 """
@@ -230,7 +230,7 @@ def _unpack(text: str | None) -> bytes | None:
 
 
 def write_seal_keys(private_path: Path, public_path: Path) -> str:
-    """Make a new pair: the private key for mending (mode 0400), the public one for the services.
+    """Make a new pair: the private key for correctors (0400), the public one for the services.
 
     Returns:
         The id of the pair.

@@ -10,7 +10,7 @@ from typing import Final
 from kafka import ConsumerRebalanceListener, KafkaConsumer
 from kafka.structs import TopicPartition
 
-from fraudstream.broker.client_seam import deliver_unreadable
+from fraudstream.broker.client_patches import deliver_unreadable
 from fraudstream.broker.clients import broker_faults, kafka_python_consumer_options, subscribe
 from fraudstream.broker.topic_watch import TopicWatch
 from fraudstream.broker.topics_at_start import TopicsAtStart

@@ -48,7 +48,7 @@ def _parser() -> UsageParser:
     parser.set_defaults(run=_serve)
     commands = parser.add_subparsers(title="commands", parser_class=UsageParser)
     topic_setup.add_commands(commands.add_parser("topics", help="make or check all topics"))
-    dlq.add_commands(commands.add_parser("dlq", help="list, show, mend and replay dead letters"))
+    dlq.add_commands(commands.add_parser("dlq", help="list, show, correct and replay dead letters"))
     privileges_command.add_commands(
         commands.add_parser("privileges", help="who may do what, for the broker and the store")
     )

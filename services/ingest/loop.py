@@ -38,7 +38,7 @@ _LONGEST_PAUSE_S: Final = 5.0
 # A poll of ordinary records has 1 MiB. One of the largest has 128 MiB, and its dead letters twice
 # that; at the worst of 64 KiB, a second of CPU each, it would outlast the poll interval (300 s).
 _POLL_BYTES: Final = 8 << 20
-# A producer that failed this often in a row is not mended by waiting: exit 75, start again.
+# A producer that failed this often in a row is not helped by waiting: exit 75, start again.
 _FAILURES_AT_MOST: Final = 8
 
 Poll = Mapping[TopicPartition, Sequence[RawRecord]]

@@ -33,7 +33,7 @@ class IngestSettings(StrictSettings):
     )
     seal_private_key_file: Path | None = Field(
         default=None,
-        description="Private key, or folder of them, with which `dlq replay` mends; not for"
+        description="Private key, or folder of them, with which `dlq replay` opens letters; not for"
         " the service.",
     )
     pan_private_keys: Path | None = Field(
@@ -41,7 +41,7 @@ class IngestSettings(StrictSettings):
         description="Private key, or folder of them, that opens sealed card numbers; `keys pan`.",
     )
     pan_public_key_file: Path | None = Field(
-        default=None, description="Public key to which `dlq replay` seals a mended card number."
+        default=None, description="Public key to which `dlq replay` seals a corrected card number."
     )
     requires_sealed_pan: bool = Field(
         default=False, description="Refuse card numbers in clear: sealed ones and tokens only."

@@ -36,7 +36,7 @@ from harness.processes import PROJECT_FOLDER, free_port, wait_until
 from harness.servers import Broker, ValkeyServer
 from harness.settings import kafka_settings_in
 from services.scoring.cli.replay_command import replay
-from services.scoring.redecide.log import Found
+from services.scoring.replay.log import Found
 from services.scoring.settings import ScoringSettings
 from tests.conftest import environment_of_test
 from tests.fakes.tiny_model import tiny_artefact

@@ -42,13 +42,13 @@ from services.features.rows.dead_letters import Letters
 from services.features.rows.entity_row_sender import EntityRowSender
 from services.features.rows.scoring_client import ScoringStub
 from services.features.rows.spans import SpanWriter
-from services.scoring.after.metrics import Observer
-from services.scoring.after.shadow_scorer import ShadowScorer
 from services.scoring.authorise.event_time import TimeLeft
 from services.scoring.authorise.features import DoorFeatures
 from services.scoring.authorise.intake import Caller, Reception
 from services.scoring.authorise.pipeline import FrontDoor
 from services.scoring.authorise.recording import Answer, DoorRecords
+from services.scoring.background.metrics import Observer
+from services.scoring.background.shadow_scorer import ShadowScorer
 from services.scoring.decision.feature_arrays import FeatureArrays
 from services.scoring.decision.maker import DecisionMaker
 from services.scoring.decision.rules_follower import RulesInForce, load_rule_set
@@ -66,7 +66,7 @@ from services.scoring.shards.card_shards import CardShards
 from services.scoring.shards.seal import Seal
 from services.scoring.stream.pipeline import StreamDoor, StreamTerms
 from tests.faults.memory_log import Group, MemoryBroker, SteppedProducer
-from tests.faults.rebuilding import KAFKA, MemoryPositions, MendingParts, SteppedMender
+from tests.faults.rebuilding import KAFKA, MemoryPositions, SteppedRebuilds, WorkerParts
 from tests.faults.stepping import Fate, Process, Schedule
 from tests.worlds.accepted_rows import all_reached
 from tests.worlds.trust import RULES_FILE
@@ -312,10 +312,10 @@ class Worker:
         )
         self.process.start(self._poll_forever())
 
-    def _mending(self, store: StateStore) -> MendingParts:
-        """Return what shards are mended with."""
+    def _rebuild_parts(self, store: StateStore) -> WorkerParts:
+        """Return what shards are rebuilt with."""
         around = self._around
-        return MendingParts(
+        return WorkerParts(
             self.process,
             around.schedule,
             around.broker,
@@ -331,7 +331,7 @@ class Worker:
         positions.broker = broker
         positions.seek = self._fetch_at.__setitem__
         positions.highwater = lambda partition: len(self._log(partition))
-        return ShardOwner(positions, SteppedMender(self._mending(store), self.role), _end)
+        return ShardOwner(positions, SteppedRebuilds(self._rebuild_parts(store), self.role), _end)
 
     def _card_parts(
         self,

@@ -1,7 +1,7 @@
 """What the features service asks of its logs beside polls: here the logs in memory answer.
 
-The rebuild is the service's own: `Mender`, `Rebuilder`, `CardFiller`, `EntityFiller` and
-`Generations` over the scripts. Reading a log takes a turn before each chunk.
+The rebuild is the service's own: `BackgroundRebuilds`, `Rebuilder`, `CardFiller`,
+`EntityFiller` and `Generations` over the scripts. Reading a log takes a turn before each chunk.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from fraudstream.settings import KafkaSettings
 from fraudstream.store.shard import Role
 from fraudstream.store.shard_store import StateStore
 from fraudstream.topics import Topic
-from services.features.rebuild.background import Mender
+from services.features.rebuild.background import BackgroundRebuilds
 from services.features.rebuild.card_filler import CardFiller
 from services.features.rebuild.entity_filler import EntityFiller
 from services.features.rebuild.job import Filler, Progress
@@ -52,8 +52,8 @@ class MemoryRebuilder(Rebuilder):
 
 
 @dataclass(frozen=True, slots=True)
-class MendingParts:
-    """What a worker mends its shards with.
+class WorkerParts:
+    """What a worker rebuilds its shards with.
 
     Attributes:
         process: The worker.
@@ -95,10 +95,10 @@ class MendingParts:
         return rebuilder
 
 
-class SteppedMender(Mender):
-    """A mender that waits for what producers gave up, instead of for their delivery time-out."""
+class SteppedRebuilds(BackgroundRebuilds):
+    """Rebuilds that wait for what producers gave up, instead of for their delivery time-out."""
 
-    def __init__(self, parts: MendingParts, role: Role) -> None:
+    def __init__(self, parts: WorkerParts, role: Role) -> None:
         super().__init__(parts.store, parts.rebuilder(role), 0.0, Progress())
         self._parts = parts
 

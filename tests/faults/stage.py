@@ -138,7 +138,7 @@ class Stage:
         self.client.hset(self.world.names(self.shard).marker, "primary", "another")
 
     async def run_until_open(self) -> None:
-        """Let all move until the owners have mended every shard."""
+        """Let all move until the owners have rebuilt every shard."""
         await self.schedule.run_until(self.world.is_open, "every shard open")
 
     async def plain_store(self, name: str) -> tuple[Process, StateStore]:

@@ -1,4 +1,4 @@
-"""The table of bad samples: records as they are sent, and how each is mended.
+"""The table of bad samples: records as they are sent, and how each is corrected.
 
 A row of `tests/material/bad_samples.json` changes `samples/approve.json` by `set` and `remove`, or
 gives the whole value by `text`, `hex` or, where no file can hold it, the name of a `value` made
@@ -36,15 +36,15 @@ class BadSample:
         reason: Expected code.
         value: As it is sent.
         headers: As they are sent.
-        mend: Arguments of `dlq replay` that mend it; empty where the whole body is needed.
-        card: Number that mends it; never an argument. Empty where none is needed.
+        correction: Arguments of `dlq replay` that correct it; empty where the whole body is needed.
+        card: Number that corrects it; never an argument. Empty where none is needed.
     """
 
     name: str
     reason: str
     value: bytes | None
     headers: list[tuple[str, bytes]]
-    mend: list[str]
+    correction: list[str]
     card: str
 
 
@@ -70,8 +70,8 @@ def _sample_of(row: dict[str, Any], now_ms: int) -> BadSample:
         value = _protobuf_of(value)
     elif CONTENT_TYPE not in dict(headers):
         headers.append((CONTENT_TYPE, JSON))
-    mend, card = _mend_of(row["mend"], now_ms)
-    return BadSample(row["name"], row["reason"], value, headers, mend, card)
+    correction, card = _correction_of(row["correction"], now_ms)
+    return BadSample(row["name"], row["reason"], value, headers, correction, card)
 
 
 def _value_of(row: dict[str, Any], now_ms: int) -> bytes | None:
@@ -136,12 +136,12 @@ def _protobuf_of(value: bytes) -> bytes:
     return transaction.SerializeToString()
 
 
-def _mend_of(mend: str | dict[str, Any], now_ms: int) -> tuple[list[str], str]:
-    if isinstance(mend, str):
+def _correction_of(correction: str | dict[str, Any], now_ms: int) -> tuple[list[str], str]:
+    if isinstance(correction, str):
         return [], ""
-    filled = json.loads(_fill(json.dumps(mend.get("set", {})), now_ms))
+    filled = json.loads(_fill(json.dumps(correction.get("set", {})), now_ms))
     changes = [
         f"--set={name}={json.dumps(content)}" for name, content in filled.items() if name != "pan"
     ]
-    changes += [f"--remove={name}" for name in mend.get("remove", ())]
+    changes += [f"--remove={name}" for name in correction.get("remove", ())]
     return changes or ["--set=kind=purchase"], str(filled.get("pan", ""))

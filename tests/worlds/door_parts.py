@@ -9,9 +9,9 @@ from fraudstream.settings import TelemetrySettings
 from fraudstream.telemetry.spans import Telemetry
 from fraudstream.transaction.event_time import TimeBounds
 from fraudstream.transaction.money import indicative_rate_table
-from services.scoring.after.metrics import Observer
 from services.scoring.authorise.intake import Arrival, Caller, Reception
 from services.scoring.authorise.pipeline import FrontDoor
+from services.scoring.background.metrics import Observer
 from services.scoring.decision.maker import DecisionMaker, Judge
 from services.scoring.decision.rules_follower import RulesInForce, load_rule_set
 from services.scoring.shards.seal import Seal

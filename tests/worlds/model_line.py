@@ -13,8 +13,8 @@ from fraudstream.models.repository import ModelRepository
 from fraudstream.runtime.clock import epoch_ms
 from tests.fakes.tiny_model import tiny_artefact
 from tests.worlds.trust import PEOPLE, RULES, TWO
-from training.promotion.desk import Desk
 from training.promotion.gate import GateReport
+from training.promotion.ledger_writer import LedgerWriter
 from training.promotion.orders import (
     add_artefact,
     place,
@@ -45,14 +45,14 @@ class ModelLine:
         return ModelRepository(self.folder / "repository", PEOPLE, epoch_ms)
 
     @property
-    def trainer(self) -> Desk:
+    def trainer(self) -> LedgerWriter:
         """Where the trainer signs."""
-        return Desk(self.repository, TWO.trainer)
+        return LedgerWriter(self.repository, TWO.trainer)
 
     @property
-    def approver(self) -> Desk:
+    def approver(self) -> LedgerWriter:
         """Where the approver signs."""
-        return Desk(self.repository, TWO.approver)
+        return LedgerWriter(self.repository, TWO.approver)
 
     def settings(self) -> dict[str, Any]:
         """Return settings of scoring by name that serve this repository."""

@@ -15,7 +15,7 @@ from fraudstream.models.ledger_entry import LedgerAction, LedgerHead, ModelRef, 
 from fraudstream.models.promotion_rules import Standing
 from fraudstream.models.repository import ModelRepository
 from fraudstream.signing import People, Signer, SignerRole, make_signer
-from training.promotion.desk import Desk
+from training.promotion.ledger_writer import LedgerWriter
 
 DAY_MS: Final = 86_400_000
 START_MS: Final = 1_764_115_200_000  # 2025-11-26
@@ -66,7 +66,7 @@ class PromotionWorld:
         self.now_ms += 1_000
         fields = {"action": action, "model": self.models[model], "why": "a test says so", **more}
         order = Order.model_validate(fields)
-        return Desk(self.repository, self.signers[who]).append(lambda _: order)
+        return LedgerWriter(self.repository, self.signers[who]).append(lambda _: order)
 
     def add(self, model: str, trainer: str = "alice") -> Standing:
         """Put an artefact in the repository."""

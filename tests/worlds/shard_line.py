@@ -36,7 +36,7 @@ from fraudstream.telemetry.spans import Telemetry
 from fraudstream.topics import ACCEPTED, DECISIONS, DLQ, ENTITIES, Topic, partition_of
 from fraudstream.v1.decision_pb2 import AcceptedTransaction, Decision
 from fraudstream.v1.transaction_pb2 import Transaction
-from services.features.rebuild.background import Mender
+from services.features.rebuild.background import BackgroundRebuilds
 from services.features.rebuild.card_filler import CardStates
 from services.features.rebuild.job import Progress
 from services.features.rebuild.rebuilder import TOPICS, Rebuilder, RebuildParts, rebuilder_of
@@ -142,9 +142,11 @@ class ShardLine:
         used = store or self.store
         positions = Positions(used, self.kafka, role, TOPICS[role], log)
         positions.clock_ms = epoch_ms if role is Role.CARD else None
-        mender = Mender(used, self.rebuilder(role, log, used), delivery_timeout_s, Progress())
+        rebuilds = BackgroundRebuilds(
+            used, self.rebuilder(role, log, used), delivery_timeout_s, Progress()
+        )
         ended: list[tuple[int, str]] = []
-        owner = ShardOwner(positions, mender, lambda code, text: ended.append((code, text)))
+        owner = ShardOwner(positions, rebuilds, lambda code, text: ended.append((code, text)))
         stub = ScoringStub(f"127.0.0.1:{self.scoring.service.ports[1]}", 15.0)
         work = self._card_role(owner, used, entities, log, stub)
         if role is Role.ENTITY:
@@ -162,7 +164,7 @@ class ShardLine:
         try:
             yield running
         finally:
-            mender.assigned(set())
+            rebuilds.assigned(set())
             await consumer.stop()
             await stub.close()
 

@@ -1,7 +1,7 @@
 """Fit the sequence model: every fraud, a fresh sample of genuine rows each epoch, early stop.
 
 Sampling changes the prevalence, so its logarithm goes back into the graph: raw scores are odds at
-the true prevalence already, and calibration only mends their shape. Axes: N rows, B of a batch.
+the true prevalence already, and calibration only corrects their shape. Axes: N rows, B of a batch.
 """
 
 from __future__ import annotations

@@ -17,8 +17,8 @@ from fraudstream.runtime.clock import epoch_ms
 from fraudstream.runtime.usage_parser import midnight_ms
 from fraudstream.signing import People, Signer
 from training.promotion import orders
-from training.promotion.desk import Desk
 from training.promotion.gate import GateReport
+from training.promotion.ledger_writer import LedgerWriter
 from training.promotion.status import document, show
 
 _MODEL: Final = "NAME/VERSION, as `status` lists it"
@@ -169,8 +169,8 @@ def _head(parsed: argparse.Namespace) -> LedgerHead | None:
     return LedgerHead.parse(parsed.head) if parsed.head else None
 
 
-def _desk(parsed: argparse.Namespace) -> Desk:
-    return Desk(_repository(parsed), Signer.load(parsed.key), _head(parsed))
+def _writer(parsed: argparse.Namespace) -> LedgerWriter:
+    return LedgerWriter(_repository(parsed), Signer.load(parsed.key), _head(parsed))
 
 
 def _done(standing: Standing) -> int:
@@ -179,27 +179,27 @@ def _done(standing: Standing) -> int:
 
 
 def _add(parsed: argparse.Namespace) -> int:
-    return _done(orders.add_artefact(_desk(parsed), parsed.artefact, parsed.why))
+    return _done(orders.add_artefact(_writer(parsed), parsed.artefact, parsed.why))
 
 
 def _promote(parsed: argparse.Namespace) -> int:
-    desk = _desk(parsed)
-    return _done(orders.promote(desk, parsed.model, parsed.why, is_override=parsed.override))
+    writer = _writer(parsed)
+    return _done(orders.promote(writer, parsed.model, parsed.why, is_override=parsed.override))
 
 
 def _canary(parsed: argparse.Namespace) -> int:
-    desk, share = _desk(parsed), parsed.share_permille
+    writer, share = _writer(parsed), parsed.share_permille
     return _done(
-        orders.start_canary(desk, parsed.model, share, parsed.why, is_override=parsed.override)
+        orders.start_canary(writer, parsed.model, share, parsed.why, is_override=parsed.override)
     )
 
 
 def _roll_back(parsed: argparse.Namespace) -> int:
-    return _done(orders.roll_back(_desk(parsed), parsed.model, parsed.why))
+    return _done(orders.roll_back(_writer(parsed), parsed.model, parsed.why))
 
 
 def _place(parsed: argparse.Namespace) -> int:
-    return _done(orders.place(_desk(parsed), parsed.action, parsed.model, parsed.why))
+    return _done(orders.place(_writer(parsed), parsed.action, parsed.model, parsed.why))
 
 
 def _status(parsed: argparse.Namespace) -> int:
@@ -211,19 +211,19 @@ def _status(parsed: argparse.Namespace) -> int:
 
 
 def _propose(parsed: argparse.Namespace) -> int:
-    desk = _desk(parsed)
+    writer = _writer(parsed)
     if parsed.rollback:
-        return _done(orders.propose_rollback(desk, parsed.model, parsed.why))
-    report = _measured(desk, parsed)
+        return _done(orders.propose_rollback(writer, parsed.model, parsed.why))
+    report = _measured(writer, parsed)
     for check in report.checks:
         result = "passed" if check.is_passed else "FAILED"
         print(f"{result}  {check.name:<16} {check.measured:.5g}  ({check.bound})", file=sys.stderr)
-    return _done(orders.propose(desk, report, parsed.why, is_override=parsed.override))
+    return _done(orders.propose(writer, report, parsed.why, is_override=parsed.override))
 
 
-def _measured(desk: Desk, parsed: argparse.Namespace) -> GateReport:
+def _measured(writer: LedgerWriter, parsed: argparse.Namespace) -> GateReport:
     """Return what the gate says of a challenger, after measuring it and the champion."""
-    standing = desk.repository.read(desk.seen)
+    standing = writer.repository.read(writer.seen)
     challenger = orders.model_named(standing, parsed.model)
     champion = standing.champion
     if parsed.data is None:
@@ -241,7 +241,7 @@ def _measured(desk: Desk, parsed: argparse.Namespace) -> GateReport:
         alert_budget=parsed.alert_budget, latency_budget_us=parsed.latency_budget_us
     )
     models = [challenger] if champion is None else [challenger, champion]
-    artefacts = {str(model): desk.repository.load(standing, model) for model in models}
+    artefacts = {str(model): writer.repository.load(standing, model) for model in models}
     found = measure_contenders(artefacts, rows.examples)
     return run_gate(
         found[str(challenger)], found[str(champion)] if champion else None, rows.matured, bounds

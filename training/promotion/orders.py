@@ -10,29 +10,31 @@ from fraudstream.errors import ModelRefused
 from fraudstream.models.artefact import load_artefact
 from fraudstream.models.ledger_entry import LedgerAction, ModelRef, Order
 from fraudstream.models.promotion_rules import Standing
-from training.promotion.desk import Desk
 from training.promotion.gate import GateReport
+from training.promotion.ledger_writer import LedgerWriter
 
 
-def add_artefact(desk: Desk, source: Path, why: str) -> Standing:
+def add_artefact(writer: LedgerWriter, source: Path, why: str) -> Standing:
     """Check a signed artefact, copy it into the repository, and write its addition.
 
     Raises:
         ModelRefused: It is not fit to serve, its version is there already, or the signer may not.
         InvalidSettings: The repository cannot be written.
     """
-    repository = desk.repository
+    repository = writer.repository
     artefact = load_artefact(source, repository.people, repository.clock_ms())
     manifest = artefact.manifest
     model = ModelRef(
         name=manifest.name, version=manifest.version, manifest_sha256=artefact.model_hash
     )
-    desk.place_artefact(source, repository.path_of(model))
+    writer.place_artefact(source, repository.path_of(model))
     order = Order(action=LedgerAction.ADD, model=model, why=why, trainer=artefact.trainer)
-    return desk.append(lambda _: order)
+    return writer.append(lambda _: order)
 
 
-def propose(desk: Desk, report: GateReport, why: str, *, is_override: bool = False) -> Standing:
+def propose(
+    writer: LedgerWriter, report: GateReport, why: str, *, is_override: bool = False
+) -> Standing:
     """Keep a gate's report as evidence and propose its challenger for promotion.
 
     Raises:
@@ -41,7 +43,7 @@ def propose(desk: Desk, report: GateReport, why: str, *, is_override: bool = Fal
         InvalidSettings: The repository cannot be written.
     """
     text = json.dumps(report.document(), indent=1, sort_keys=True) + "\n"
-    evidence, kept = desk.keep_evidence(text.encode())
+    evidence, kept = writer.keep_evidence(text.encode())
     if not report.is_passed and not is_override:
         msg = f"{report.challenger} does not pass: {', '.join(report.failed)}; the report is {kept}"
         raise ModelRefused("MODEL_GATE", msg)
@@ -57,17 +59,17 @@ def propose(desk: Desk, report: GateReport, why: str, *, is_override: bool = Fal
             is_override=not report.is_passed,
         )
 
-    return desk.append(order)
+    return writer.append(order)
 
 
-def propose_rollback(desk: Desk, name: str, why: str) -> Standing:
+def propose_rollback(writer: LedgerWriter, name: str, why: str) -> Standing:
     """Propose to roll back further than to the previous champion; that takes no evidence.
 
     Raises:
         ModelRefused: The rules forbid it.
         InvalidSettings: The repository cannot be written.
     """
-    return desk.append(
+    return writer.append(
         lambda standing: Order(
             action=LedgerAction.PROPOSE,
             model=model_named(standing, name),
@@ -77,18 +79,18 @@ def propose_rollback(desk: Desk, name: str, why: str) -> Standing:
     )
 
 
-def promote(desk: Desk, name: str, why: str, *, is_override: bool = False) -> Standing:
+def promote(writer: LedgerWriter, name: str, why: str, *, is_override: bool = False) -> Standing:
     """Approve the open proposal of a model, on the evidence that it rests on.
 
     Raises:
         ModelRefused: The rules forbid it, or the evidence is not there as it was proposed.
         InvalidSettings: The repository cannot be written.
     """
-    return _approve(desk, LedgerAction.PROMOTE, name, {"why": why, "is_override": is_override})
+    return _approve(writer, LedgerAction.PROMOTE, name, {"why": why, "is_override": is_override})
 
 
 def start_canary(
-    desk: Desk, name: str, share_permille: int, why: str, *, is_override: bool = False
+    writer: LedgerWriter, name: str, share_permille: int, why: str, *, is_override: bool = False
 ) -> Standing:
     """Approve the open proposal of a model for a share of the cards; it stays open.
 
@@ -97,23 +99,25 @@ def start_canary(
         InvalidSettings: The repository cannot be written.
     """
     said = {"why": why, "is_override": is_override, "share_permille": share_permille}
-    return _approve(desk, LedgerAction.CANARY, name, said)
+    return _approve(writer, LedgerAction.CANARY, name, said)
 
 
-def _approve(desk: Desk, action: LedgerAction, name: str, said: Mapping[str, object]) -> Standing:
+def _approve(
+    writer: LedgerWriter, action: LedgerAction, name: str, said: Mapping[str, object]
+) -> Standing:
     def order(standing: Standing) -> Order:
         proposal = standing.proposals.get(name)
         evidence = proposal.order.evidence if proposal else None
         if evidence is not None:
-            desk.check_evidence(evidence)
+            writer.check_evidence(evidence)
         model = model_named(standing, name)
         fields = {"action": action, "model": model, "evidence": evidence, **said}
         return Order.model_validate(fields)
 
-    return desk.append(order)
+    return writer.append(order)
 
 
-def roll_back(desk: Desk, name: str | None, why: str) -> Standing:
+def roll_back(writer: LedgerWriter, name: str | None, why: str) -> Standing:
     """Make a former champion champion again.
 
     Where none is named, the last change is undone: a canary ends and the champion decides all cards
@@ -131,14 +135,14 @@ def roll_back(desk: Desk, name: str | None, why: str) -> Standing:
             raise ModelRefused("MODEL_ROLLBACK", "there is no champion before this one")
         return Order(action=LedgerAction.ROLLBACK, model=model, why=why)
 
-    return desk.append(order)
+    return writer.append(order)
 
 
-def place(desk: Desk, action: LedgerAction, name: str, why: str) -> Standing:
+def place(writer: LedgerWriter, action: LedgerAction, name: str, why: str) -> Standing:
     """Let a challenger score beside the champion, or retire a model.
 
     Args:
-        desk: Where.
+        writer: Where.
         action: `shadow` or `retire`.
         name: NAME/VERSION.
         why: In words.
@@ -147,7 +151,7 @@ def place(desk: Desk, action: LedgerAction, name: str, why: str) -> Standing:
         ModelRefused: The rules forbid it.
         InvalidSettings: The repository cannot be written.
     """
-    return desk.append(
+    return writer.append(
         lambda standing: Order(action=action, model=model_named(standing, name), why=why)
     )
 

@@ -6,7 +6,7 @@ upgrade, `required_from_ms`. Who writes and reads what stands in `fraudstream.pr
 is given the files that `files_of` names for its principal.
 
 A process tells of its keys once for each prefix of topics (`hold`); every Kafka client is made
-with options that see to it, and the seam of both clients asks for them (`keys_of`).
+with options that see to it, and the patches of both clients ask for them (`keys_of`).
 """
 
 from __future__ import annotations

@@ -22,8 +22,8 @@ from loadtest.bench.figure import MeasurementFailed, Plan, Sample, Sides, experi
 from loadtest.figures.scoring.doors import NEEDS, Door, running_doors
 from loadtest.figures.table import figure
 from loadtest.generator.calls import Outcome
-from training.promotion.desk import Desk
 from training.promotion.gate import GateReport
+from training.promotion.ledger_writer import LedgerWriter
 from training.promotion.orders import add_artefact, promote, propose
 
 # In each of five rounds.
@@ -97,8 +97,8 @@ class Promotions:
     def __init__(self, folder: Path) -> None:
         two = TwoPeople.make(folder)
         repository = ModelRepository(folder / REPOSITORY, two.people, epoch_ms)
-        self._trainer = Desk(repository, two.trainer)
-        self._approver = Desk(repository, two.approver)
+        self._trainer = LedgerWriter(repository, two.trainer)
+        self._approver = LedgerWriter(repository, two.approver)
         self._two = two
         self._source = folder / "next-model"
         self._version = read_artefact(DEMO_MODEL).manifest.version

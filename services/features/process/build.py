@@ -31,7 +31,7 @@ from fraudstream.store.shard_store import StateStore
 from fraudstream.telemetry.spans import Telemetry
 from fraudstream.topics import ACCEPTED, DLQ, ENTITIES, LABELS, Topic
 from services.features.process.watchdog import Watchdog, end_process, watch_topics
-from services.features.rebuild.background import Mender
+from services.features.rebuild.background import BackgroundRebuilds
 from services.features.rebuild.job import Progress
 from services.features.rebuild.rebuilder import RebuildParts, rebuilder_of
 from services.features.roles.card import CardParts, CardRole
@@ -199,8 +199,8 @@ class Worker:
         parts = RebuildParts(self._store, settings.kafka, epoch_ms)
         rebuilder = rebuilder_of(parts, role, self._log)
         wait_s = settings.features.delivery_timeout_s
-        mender = Mender(self._store, rebuilder, wait_s, self._progress)
-        return ShardOwner(self._positions(role), mender, end_process)
+        rebuilds = BackgroundRebuilds(self._store, rebuilder, wait_s, self._progress)
+        return ShardOwner(self._positions(role), rebuilds, end_process)
 
     def _positions(self, role: Role) -> Positions:
         positions = Positions(self._store, self._settings.kafka, role, self._topic, self._log)

@@ -22,7 +22,7 @@ _LOG: Final = logging.getLogger(__name__)
 
 
 def end_process(exit_code: int, message: str) -> None:
-    """End the process at once: a crash leaves nothing behind that a fresh one would not mend."""
+    """End the process at once: whatever a crash leaves behind, a fresh one puts right."""
     _LOG.critical("%s: the process ends (%d)", message, exit_code)
     os._exit(exit_code)
 

@@ -22,14 +22,14 @@ _TICK_S: Final = 1.0
 
 
 @dataclass(slots=True)
-class _Mend:
-    """One shard that is being mended."""
+class _Running:
+    """One shard that is being rebuilt."""
 
     reason: LossReason
     task: asyncio.Task[None] | None = None
 
 
-class Mender:
+class BackgroundRebuilds:
     """Rebuilds lost shards in the background, one after the other.
 
     A producer of decisions may go on trying for some time after a loss. What it still appends must
@@ -53,40 +53,40 @@ class Mender:
         self._rebuilder = rebuilder
         self._delivery_timeout_s = delivery_timeout_s
         self._progress = progress
-        self._mends: dict[int, _Mend] = {}
+        self._running: dict[int, _Running] = {}
         self._one_at_a_time = asyncio.Lock()
 
     def is_busy(self, partition: int) -> bool:
-        """Return whether a shard is being mended."""
-        mend = self._mends.get(partition)
-        return mend is not None and mend.task is not None
+        """Return whether a shard is being rebuilt."""
+        running = self._running.get(partition)
+        return running is not None and running.task is not None
 
     def assigned(self, partitions: set[int]) -> None:
         """Leave shards alone that are another worker's now."""
-        for partition in self._mends.keys() - partitions:
-            mend = self._mends.pop(partition)
-            if mend.task is not None:
-                mend.task.cancel()
+        for partition in self._running.keys() - partitions:
+            running = self._running.pop(partition)
+            if running.task is not None:
+                running.task.cancel()
 
     def begin(self, partition: int, lost: ShardLost) -> None:
-        """Begin to mend a shard, in the background."""
-        mend = self._mends.setdefault(partition, _Mend(lost.reason))
-        mend.reason = lost.reason
-        mend.task = asyncio.create_task(self._mend_guarded(partition, mend))
+        """Begin to rebuild a shard, in the background."""
+        running = self._running.setdefault(partition, _Running(lost.reason))
+        running.reason = lost.reason
+        running.task = asyncio.create_task(self._rebuild_guarded(partition, running))
         _LOG.warning(
             "%s. It is rebuilt from the log, %.0f s after the loss was seen",
             lost,
             self._delivery_timeout_s,
         )
 
-    async def _mend_guarded(self, partition: int, mend: _Mend) -> None:
-        """Mend a shard; where that fails it is found lost again, and begun again."""
+    async def _rebuild_guarded(self, partition: int, running: _Running) -> None:
+        """Rebuild a shard; where that fails it is found lost again, and begun again."""
         outcome = "failed"
         try:
-            await self._wait(partition, mend.reason)
+            await self._wait(partition, running.reason)
             async with self._one_at_a_time:
-                outcome = await self._mend(partition, mend.reason)
-            self._mends.pop(partition, None)
+                outcome = await self._rebuild(partition, running.reason)
+            self._running.pop(partition, None)
         except FraudStreamError as exc:
             _LOG.warning("shard %d is not rebuilt yet: %s", partition, exc)
             await asyncio.sleep(_TICK_S)
@@ -94,8 +94,8 @@ class Mender:
             _LOG.exception("shard %d could not be rebuilt", partition)
             await asyncio.sleep(_TICK_S)
         finally:
-            mend.task = None
-        SHARDS_REBUILT.labels(mend.reason.value, outcome).inc()
+            running.task = None
+        SHARDS_REBUILT.labels(running.reason.value, outcome).inc()
 
     async def _wait(self, partition: int, reason: LossReason) -> None:
         """Wait until no producer of before the loss goes on trying.
@@ -109,7 +109,7 @@ class Mender:
             self._progress.add(0)
             await asyncio.sleep(min(left_s, _TICK_S))
 
-    async def _mend(self, partition: int, reason: LossReason) -> str:
+    async def _rebuild(self, partition: int, reason: LossReason) -> str:
         shard = self._rebuilder.shard(partition)
         # One that stood still is open all the time: what it lacks are records.
         if reason is not LossReason.STOOD_STILL and await self._is_open(partition):

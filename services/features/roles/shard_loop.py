@@ -10,7 +10,7 @@ from typing import Final
 
 from fraudstream.broker.batch_agent import Finished, Records
 from fraudstream.errors import FeatureSpecMismatch, FraudStreamError, LogReplaced
-from services.features.rebuild.background import Mender
+from services.features.rebuild.background import BackgroundRebuilds
 from services.features.shards.loss import ShardLost
 from services.features.shards.positions import RETRY_S, Positions
 
@@ -26,12 +26,12 @@ class ShardOwner:
 
     Attributes:
         positions: Where each shard stands.
-        mender: Rebuilds those that are lost.
+        rebuilds: Rebuilds those that are lost.
         end: Ends the process with an exit code, because of what the message says.
     """
 
     positions: Positions
-    mender: Mender
+    rebuilds: BackgroundRebuilds
     end: End
 
 
@@ -53,15 +53,15 @@ class ShardLoop:
         """Forget every position: the assignment is another."""
         self._assigned = partitions
         self._positions.forget_all()
-        self._owner.mender.assigned(partitions)
+        self._owner.rebuilds.assigned(partitions)
 
     async def handle(self, records: Records) -> Finished:
         """Work on each partition's rows; look at the markers of idle ones.
 
         A shard that is being rebuilt is left out: its rows are read again afterwards.
         """
-        mender = self._owner.mender
-        partitions = sorted(p for p in self._assigned | set(records) if not mender.is_busy(p))
+        rebuilds = self._owner.rebuilds
+        partitions = sorted(p for p in self._assigned | set(records) if not rebuilds.is_busy(p))
         outcomes = await asyncio.gather(*(self._guarded(p, records) for p in partitions))
         finished = {p: at for p, at in zip(partitions, outcomes, strict=True) if at is not None}
         if len(finished) < len(partitions):
@@ -79,7 +79,7 @@ class ShardLoop:
             return await self._work(partition, at, records)
         except ShardLost as exc:
             self._positions.forget(partition)
-            self._owner.mender.begin(partition, exc)
+            self._owner.rebuilds.begin(partition, exc)
         except (LogReplaced, FeatureSpecMismatch) as exc:
             # Ended, it frees its partitions for the workers of the release that goes on.
             self._owner.end(exc.exit_code, str(exc))

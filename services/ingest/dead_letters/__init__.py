@@ -1,1 +1,1 @@
-"""Dead letters: listed, mended and sent again."""
+"""Dead letters: listed, corrected and sent again."""

@@ -1,6 +1,6 @@
-"""Commands `dlq list`, `dlq show` and `dlq replay`: read dead letters, mend some, send them again.
+"""Commands `dlq list`, `dlq show` and `dlq replay`: read, correct and resend dead letters.
 
-What the command line says is checked before anything is read, and a mended record is judged as
+What the command line says is checked before anything is read, and a corrected record is judged as
 ingest would judge it before it is sent.
 """
 
@@ -31,11 +31,11 @@ from fraudstream.settings import KafkaSettings, RatesSettings
 from fraudstream.transaction.event_time import TimeBounds
 from fraudstream.transaction.json_form import JsonValue
 from fraudstream.transaction.money import open_rate_table
-from services.ingest.dead_letters.mend import FIELDS, Mend, check_record, text_of
-from services.ingest.dead_letters.mended_pan import MendedPans
+from services.ingest.dead_letters.corrected_pan import CorrectedPans
+from services.ingest.dead_letters.correction import FIELDS, Correction, check_record, text_of
 from services.ingest.dead_letters.reader import (
+    Corrected,
     Letter,
-    Mended,
     MendedSender,
     Position,
     find_letter,
@@ -62,7 +62,7 @@ def add_commands(parser: argparse.ArgumentParser) -> None:
         help="private key or folder of them: show the original, unmasked",
     )
     show.set_defaults(run=_show)
-    _add_replay(commands.add_parser("replay", help="unseal, mend, send to the raw topic"))
+    _add_replay(commands.add_parser("replay", help="unseal, correct, send to the raw topic"))
 
 
 def _add_replay(replay: argparse.ArgumentParser) -> None:
@@ -77,7 +77,7 @@ def _add_replay(replay: argparse.ArgumentParser) -> None:
     )
     replay.add_argument("--remove", action="append", default=[], metavar="FIELD")
     replay.add_argument(
-        "--body", type=Path, help="file with the whole mended JSON record; - for stdin"
+        "--body", type=Path, help="file with the whole corrected JSON record; - for stdin"
     )
     replay.add_argument(
         "--at-original-time",
@@ -180,31 +180,31 @@ def _replay(asked: argparse.Namespace) -> int:
     bounds = TimeBounds(settings.lateness_ms, settings.future_ms)
     rates = open_rate_table(RatesSettings.read().table_file)
     feeds = Feeds.read(settings.feeds_file, kafka)
-    mender, pans = _mender(asked, settings), MendedPans.of(settings)
-    mended, refused = [], 0
+    corrector, pans = _corrector(asked, settings), CorrectedPans.of(settings)
+    corrected, refused = [], 0
     for letter in _wanted(asked, kafka):
         try:
             if not feeds.knows(letter.source):
                 raise InvalidSettings("only a letter from a raw topic can be replayed")
-            one = mender(letter)
+            one = corrector(letter)
             one = replace(one, value=pans.seal(one.value))
             now_ms = one.timestamp_ms or epoch_ms()
             judged = check_record(one.value, now_ms, bounds, rates, pans)
             feeds.of(letter.source).check_bank(judged.bank_id)
-            mended.append(one)
+            corrected.append(one)
         except FraudStreamError as exc:
             refused += 1
             print(f"letter {letter.name} is not sent: {exc}", file=sys.stderr)
-    _send(kafka, mended)
+    _send(kafka, corrected)
     return os.EX_DATAERR if refused else os.EX_OK
 
 
-def _send(kafka: KafkaSettings, mended: Sequence[Mended]) -> None:
-    if not mended:
+def _send(kafka: KafkaSettings, corrected: Sequence[Corrected]) -> None:
+    if not corrected:
         print("nothing was sent", file=sys.stderr)
         return
     with MendedSender(kafka) as sender:
-        for one in mended:
+        for one in corrected:
             partition, offset = sender.send(one)
             print(json.dumps({"replayed": one.letter.name, "as": f"{partition}:{offset}"}))
 
@@ -227,7 +227,9 @@ def _wanted(asked: argparse.Namespace, kafka: KafkaSettings) -> list[Letter]:
     return [letter for letter, is_replayed in letters if not is_replayed]
 
 
-def _mender(asked: argparse.Namespace, settings: IngestSettings) -> Callable[[Letter], Mended]:
+def _corrector(
+    asked: argparse.Namespace, settings: IngestSettings
+) -> Callable[[Letter], Corrected]:
     """Return what makes the record to send of a letter; key and file are read now.
 
     Raises:
@@ -239,15 +241,15 @@ def _mender(asked: argparse.Namespace, settings: IngestSettings) -> Callable[[Le
 
     if asked.body:
         body = _content_of(asked.body)
-        return lambda letter: Mended(letter, None, body, time_of(letter))
+        return lambda letter: Corrected(letter, None, body, time_of(letter))
     from_file = _changes_of(asked.set_from) if asked.set_from else {}
-    key, mend = _private_key(settings), Mend(from_file | dict(asked.set), asked.remove)
+    key, correction = _private_key(settings), Correction(from_file | dict(asked.set), asked.remove)
 
-    def mended(letter: Letter) -> Mended:
+    def corrected(letter: Letter) -> Corrected:
         original = unseal(letter.value, letter.headers, key)
-        return Mended(letter, original.key, mend.apply(original), time_of(letter))
+        return Corrected(letter, original.key, correction.apply(original), time_of(letter))
 
-    return mended
+    return corrected
 
 
 def _content_of(path: Path) -> bytes:

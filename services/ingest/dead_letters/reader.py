@@ -1,4 +1,4 @@
-"""Reading dead letters back from their topic, and sending a mended record to the raw topic.
+"""Reading dead letters back from their topic, and sending a corrected record to the raw topic.
 
 A letter that was replayed has a mark behind it in its own partition: a record with the letter's
 headers and one more, so that whoever reads the topic sees it, for as long as the letter is kept.
@@ -230,11 +230,11 @@ def find_letter(kafka: KafkaSettings, position: Position) -> Letter:
 
 
 @dataclass(frozen=True, slots=True)
-class Mended:
+class Corrected:
     """A dead letter and the record that replaces its original.
 
     Attributes:
-        letter: What it mends; its first sight and attempts travel on.
+        letter: What it corrects; its first sight and attempts travel on.
         key: Key of the record.
         value: The record, JSON.
         timestamp_ms: Its time, epoch milliseconds; None for now.
@@ -247,7 +247,7 @@ class Mended:
 
 
 class MendedSender:
-    """Sends mended records, one after the other; each is acknowledged before the next."""
+    """Sends corrected records, one after the other; each is acknowledged before the next."""
 
     def __init__(self, kafka: KafkaSettings) -> None:
         self._kafka = kafka
@@ -266,24 +266,24 @@ class MendedSender:
         """Disconnect."""
         self._producer.close(timeout=_SEND_TIMEOUT_S)
 
-    def send(self, mended: Mended) -> Position:
+    def send(self, corrected: Corrected) -> Position:
         """Send a record to its original's topic, mark its letter; return the record's position.
 
         Another raw topic may not carry its bank.
         """
-        letter = mended.letter
-        with broker_faults(self._kafka, "sending a mended record"):
+        letter = corrected.letter
+        with broker_faults(self._kafka, "sending a corrected record"):
             sent = self._producer.send(
                 letter.source,
-                key=mended.key,
-                value=mended.value,
+                key=corrected.key,
+                value=corrected.value,
                 headers=[
                     (CONTENT_TYPE, JSON),
                     (FIRST_SEEN, letter.headers["first_seen"]),
                     (ATTEMPTS, letter.headers["attempts"]),
                     (REPLAY_OF, letter.name.encode()),
                 ],
-                timestamp_ms=mended.timestamp_ms,
+                timestamp_ms=corrected.timestamp_ms,
             ).get(timeout=_SEND_TIMEOUT_S)
             self._mark(letter, f"{sent.partition}:{sent.offset}")
         return sent.partition, sent.offset

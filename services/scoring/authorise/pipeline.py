@@ -24,7 +24,6 @@ from fraudstream.features.catalogue import (
 )
 from fraudstream.store.shard import AdmitOutcome
 from fraudstream.v1.decision_pb2 import Decision, Freshness, StageTimings, StandInCause
-from services.scoring.after.metrics import Observer
 from services.scoring.authorise.event_time import TimeLeft
 from services.scoring.authorise.features import Admission, DoorFeatures, RowFeatures
 from services.scoring.authorise.intake import Arrival
@@ -38,6 +37,7 @@ from services.scoring.authorise.recording import (
     repeated,
 )
 from services.scoring.authorise.rounds import Coalescer
+from services.scoring.background.metrics import Observer
 from services.scoring.decision.feature_arrays import FeatureArrays, Layout
 from services.scoring.decision.maker import DecisionMaker
 from services.scoring.decision.message import Subject

@@ -22,7 +22,7 @@ from fraudstream.settings import KafkaSettings
 from fraudstream.topics import DECISIONS, partition_of
 from fraudstream.v1.decision_pb2 import Action, Decision, StandInCause
 from services.scoring.inference.model_source import cpu_class, open_repository
-from services.scoring.redecide.log import (
+from services.scoring.replay.log import (
     Features,
     Found,
     find_in_archive,
@@ -30,8 +30,8 @@ from services.scoring.redecide.log import (
     has_moved_rows,
     rebuild_features,
 )
-from services.scoring.redecide.rules import find_rule_set, replay_action
-from services.scoring.redecide.score import (
+from services.scoring.replay.rules import find_rule_set, replay_action
+from services.scoring.replay.score import (
     TO_THE_BIT,
     Difference,
     ScoreReplay,

@@ -30,9 +30,6 @@ from fraudstream.topics import ACCEPTED, ALERTS, DECISIONS, ENTITIES, RESCORES, 
 from fraudstream.transaction.card_token import Tokeniser, TokenKeys, key_ids
 from fraudstream.transaction.event_time import TimeBounds
 from fraudstream.transaction.money import RateTable, open_rate_table
-from services.scoring.after.metrics import Observer
-from services.scoring.after.rescorer import Rescorer
-from services.scoring.after.shadow_scorer import ShadowScorer
 from services.scoring.api.methods import Decider, InternalMethods, ScoringMethods
 from services.scoring.api.sandbox import SandboxDoor
 from services.scoring.authorise.event_time import Deadlines
@@ -41,6 +38,9 @@ from services.scoring.authorise.intake import Reception
 from services.scoring.authorise.pan_quota import PanQuota
 from services.scoring.authorise.pipeline import FrontDoor
 from services.scoring.authorise.recording import DoorRecords
+from services.scoring.background.metrics import Observer
+from services.scoring.background.rescorer import Rescorer
+from services.scoring.background.shadow_scorer import ShadowScorer
 from services.scoring.decision.maker import DecisionMaker
 from services.scoring.decision.rules_follower import RulesFollower
 from services.scoring.inference.batcher import Batcher

@@ -22,8 +22,8 @@ from fraudstream.telemetry.metrics import FOREIGN_RATES, QUARANTINED
 from fraudstream.topics import ACCEPTED, incarnation_of
 from fraudstream.v1.decision_pb2 import Decision, LogCoordinates
 from fraudstream.v1.scoring_pb2 import FeatureBatchRequest
-from services.scoring.after.metrics import Observer
-from services.scoring.after.rescore_message import stand_in_of
+from services.scoring.background.metrics import Observer
+from services.scoring.background.rescore_message import stand_in_of
 from services.scoring.decision.feature_arrays import FeatureArrays, Layout
 from services.scoring.decision.maker import DecisionMaker
 from services.scoring.decision.message import Subject, wrap_results

@@ -55,16 +55,16 @@ def run_command(console: ConsoleServer, *arguments: str, text: str = "") -> int:
 
 def test_c4_strangers_lock_nobody_out_of_the_usual_desk(console: ConsoleServer) -> None:
     """Who knows a name can keep other strangers out, and never the analyst."""
-    desk = WebClient(console.address)
-    desk.log_in("colleague", "colleague-demo")
-    desk.get("/")
-    desk.post("/logout", {})
+    writer = WebClient(console.address)
+    writer.log_in("colleague", "colleague-demo")
+    writer.get("/")
+    writer.post("/logout", {})
     for _ in range(6):
         guess(console, "colleague")
 
-    desk.get("/login")
+    writer.get("/login")
 
-    assert desk.post("/login", {"username": "colleague", "password": "colleague-demo"}) == 302
+    assert writer.post("/login", {"username": "colleague", "password": "colleague-demo"}) == 302
 
 
 def test_c1_a_spelling_gives_no_more_guesses(console: ConsoleServer) -> None:

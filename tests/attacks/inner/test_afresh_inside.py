@@ -16,7 +16,7 @@ from fraudstream.topics import RULES, STAND_INS
 from harness.servers import ApacheKafka, ValkeyServer
 from tests.conftest import create_topics, environment_of_test
 from tests.material.kafka_bytes import at_offset, batch_of, record_body, write_batch
-from tests.unit.broker.test_client_seam import READERS
+from tests.unit.broker.test_client_patches import READERS
 
 pytestmark = pytest.mark.attack
 

@@ -266,7 +266,7 @@ def _read_decision(record: Any) -> None:
 
 
 def _read_stand_in(record: Any) -> None:
-    from services.scoring.after import rescorer
+    from services.scoring.background import rescorer
 
     for row in rescorer._read([record]):
         _publish(row.stand_in.decision)
@@ -330,7 +330,7 @@ def test_mutated_message_stops_no_archive(topic: Topic) -> None:
 
 def test_k3_step_that_no_card_has_is_no_stand_in() -> None:
     """A kind of 1e10 is finite; the alert that it would go into has no such number."""
-    from services.scoring.after import rescorer
+    from services.scoring.background import rescorer
 
     message = _valid()[STAND_INS]
     assert isinstance(message, StandIn)

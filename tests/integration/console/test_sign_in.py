@@ -244,26 +244,26 @@ def test_parallel_guesses_are_no_more_than_five(clock: FakeClock) -> None:
 def test_strangers_lock_no_browser_that_is_known(clock: FakeClock) -> None:
     """Guesses at a name keep other strangers out, never the analyst at the usual desk."""
     make_user()
-    desk, stranger = browser(clock), browser(clock)
-    sign_in(desk, FIRST)
-    desk.post("/logout")
+    writer, stranger = browser(clock), browser(clock)
+    sign_in(writer, FIRST)
+    writer.post("/logout")
 
     for _ in range(6):
         sign_in(stranger, "wrong")
 
     assert sign_in(stranger, FIRST) == 429
-    assert sign_in(desk, FIRST) == 302
+    assert sign_in(writer, FIRST) == 302
 
 
 def test_a_known_browser_has_five_guesses_too(clock: FakeClock) -> None:
     """With the five of strangers that makes ten, as PCI DSS 8.3.4 allows."""
     make_user()
-    desk = browser(clock)
-    sign_in(desk, FIRST)
-    desk.post("/logout")
+    writer = browser(clock)
+    sign_in(writer, FIRST)
+    writer.post("/logout")
 
-    assert [sign_in(desk, "wrong") for _ in range(5)] == [401] * 5
-    assert sign_in(desk, FIRST) == 429
+    assert [sign_in(writer, "wrong") for _ in range(5)] == [401] * 5
+    assert sign_in(writer, FIRST) == 429
 
 
 def test_a_new_password_ends_what_browsers_were_known_for(clock: FakeClock) -> None:
@@ -305,17 +305,17 @@ def test_a_password_that_changes_during_a_login_makes_no_browser_known(clock: Fa
 def test_who_changes_a_password_stays_known(clock: FakeClock) -> None:
     """The browser of the change is one of the new password, and strangers do not lock it."""
     make_user()
-    desk = browser(clock)
-    sign_in(desk, FIRST)
+    writer = browser(clock)
+    sign_in(writer, FIRST)
     clock.now_ms += 1
-    desk.post(
+    writer.post(
         "/password", {"old_password": FIRST, "new_password1": CHOSEN, "new_password2": CHOSEN}
     )
-    desk.post("/logout")
+    writer.post("/logout")
     for _ in range(6):
         sign_in(browser(clock), "wrong")
 
-    assert sign_in(desk, CHOSEN) == 302
+    assert sign_in(writer, CHOSEN) == 302
 
 
 def test_a_password_without_its_code_makes_no_browser_known(clock: FakeClock) -> None:

@@ -180,12 +180,12 @@ async def test_shard_is_left_alone_while_producers_may_go_on(
 
         async def is_waiting() -> bool:
             await cards.poll()
-            lost.update(p for p in range(cards.log.partitions) if cards.owner.mender.is_busy(p))
+            lost.update(p for p in range(cards.log.partitions) if cards.owner.rebuilds.is_busy(p))
             return len(lost) > 4
 
         await eventually(is_waiting)
 
-        assert cards.owner.mender.is_busy(cards.busiest)
+        assert cards.owner.rebuilds.is_busy(cards.busiest)
         assert await line.marker_of(cards.busiest) is None
 
 

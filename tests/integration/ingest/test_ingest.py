@@ -213,7 +213,7 @@ def test_every_bad_sample_is_dead_lettered_mended_and_accepted(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """Each has its reason; `dlq list` finds it, `dlq replay` mends it, and it passes once."""
+    """Each has its reason; `dlq list` finds it, `dlq replay` corrects it, and it passes once."""
     samples = bad_samples(epoch_ms())
     places = {raw.send(sample.value, sample.headers): sample for sample in samples}
     raw.send(good_sample(epoch_ms()))
@@ -255,14 +255,14 @@ def place_of(letter) -> tuple[int, int]:  # type: ignore[no-untyped-def]  # kafk
 
 
 def mend_of(sample: BadSample, folder: Path) -> list[str]:
-    """Return the arguments that mend a sample."""
-    if sample.mend and not sample.card:
-        return sample.mend
+    """Return the arguments that correct a sample."""
+    if sample.correction and not sample.card:
+        return sample.correction
     if sample.card:
         changes = folder / "changes.json"
         changes.write_text(json.dumps({"pan": sample.card}))
-        return [*sample.mend, f"--set-from={changes}"]
-    body = folder / "mended.json"
+        return [*sample.correction, f"--set-from={changes}"]
+    body = folder / "corrected.json"
     body.write_bytes(good_sample(epoch_ms()))
     return [f"--body={body}"]
 

@@ -23,7 +23,7 @@ from fraudstream.v1.decision_pb2 import Action, Decision, StandInCause
 from fraudstream.v1.scoring_pb2 import ScoreRequest
 from harness.servers import Broker, ValkeyServer
 from services.scoring.cli.replay_command import replay
-from services.scoring.redecide.log import Found, find_in_archive, find_in_log
+from services.scoring.replay.log import Found, find_in_archive, find_in_log
 from services.scoring.settings import ScoringSettings
 from tests.conftest import create_topics, environment_of_test
 from tests.worlds.model_line import ModelLine

@@ -16,7 +16,7 @@ from fraudstream.v1.alert_pb2 import Alert
 from fraudstream.v1.decision_pb2 import Action, Decision, StandInCause
 from fraudstream.v1.rescore_pb2 import Rescore
 from fraudstream.v1.scoring_pb2 import FeatureRow
-from services.scoring.after.rescorer import Rescorer
+from services.scoring.background.rescorer import Rescorer
 from services.scoring.decision.feature_arrays import FeatureArrays
 from services.scoring.decision.verdict import Judged, Verdict, stand_in
 from services.scoring.reasons.texts import FITS

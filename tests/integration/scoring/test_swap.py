@@ -187,7 +187,7 @@ async def test_rollback_is_served_without_a_restart(
 async def test_refused_candidate_changes_nothing_until_it_is_mended(
     topics: Mapping[str, str], line: ModelLine
 ) -> None:
-    """The former champion serves on, a metric and the log say so; a mended one takes over."""
+    """The former champion serves on, a metric and the log say so; a corrected one takes over."""
     line.promote(1)
     async with serving(topics, line) as world:
         caller = Caller(world)

@@ -12,7 +12,7 @@ from fraudstream.models.ledger_entry import ModelRef, Order
 from fraudstream.models.repository import ModelRepository
 from fraudstream.signing import People, Signer
 from tests.worlds.promotion_world import PromotionWorld, promotion_world
-from training.promotion.desk import Desk
+from training.promotion.ledger_writer import LedgerWriter
 
 WRITERS, ORDERS = 4, 10
 
@@ -30,13 +30,13 @@ def add_models(folder: Path, name: str) -> None:
     repository = ModelRepository(
         folder / "repository", People.load(folder / "people.json"), lambda: 1_764_115_200_000
     )
-    desk = Desk(repository, Signer.load(folder / "alice.key"))
+    writer = LedgerWriter(repository, Signer.load(folder / "alice.key"))
     for version in range(1, ORDERS + 1):
         model = ModelRef(name=name, version=version, manifest_sha256="0" * 64)
         order = Order.model_validate(
             {"action": "add", "model": model, "why": "a test says so", "trainer": "alice"}
         )
-        desk.append(lambda _, order=order: order)  # type: ignore[misc]  # bound in the loop
+        writer.append(lambda _, order=order: order)  # type: ignore[misc]  # bound in the loop
 
 
 def test_writers_at_once_leave_one_chain(world: PromotionWorld, tmp_path: Path) -> None:
@@ -60,16 +60,16 @@ def test_writers_at_once_leave_one_chain(world: PromotionWorld, tmp_path: Path) 
 
 def test_artefact_stays_what_it_was(world: PromotionWorld, tmp_path: Path) -> None:
     """The same artefact may be brought again; another under its version may not."""
-    desk = Desk(world.repository, world.signers["alice"])
+    writer = LedgerWriter(world.repository, world.signers["alice"])
     source, place = tmp_path / "source", world.folder / "artefacts" / "lstm" / "1"
     source.mkdir()
     (source / "manifest.json").write_text("one")
-    desk.place_artefact(source, place)
-    desk.place_artefact(source, place)
+    writer.place_artefact(source, place)
+    writer.place_artefact(source, place)
     (source / "manifest.json").write_text("two")
 
     with pytest.raises(ModelRefused, match="another artefact has this name and version"):
-        desk.place_artefact(source, place)
+        writer.place_artefact(source, place)
 
     assert (place / "manifest.json").read_text() == "one"
     assert [child.name for child in place.parent.iterdir()] == ["1"]
@@ -82,4 +82,4 @@ def test_repository_that_cannot_be_written_is_a_setting(
     world.folder.write_text("")
 
     with pytest.raises(InvalidSettings, match="the repository cannot be written"):
-        Desk(world.repository, world.signers["alice"]).keep_evidence(b"{}")
+        LedgerWriter(world.repository, world.signers["alice"]).keep_evidence(b"{}")

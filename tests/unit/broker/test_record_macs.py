@@ -29,7 +29,7 @@ from fraudstream.settings import KafkaSettings
 from fraudstream.topics import ACCEPTED, ALERTS, ALL, DECISIONS
 from services.ingest.cli import main
 from tests.material.kafka_bytes import batch_of, record_body
-from tests.unit.broker.test_client_seam import READERS
+from tests.unit.broker.test_client_patches import READERS
 
 NOW_MS = 1_790_000_000_000
 PLACE = Origin(ACCEPTED.name, 3)

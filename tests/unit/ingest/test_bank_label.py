@@ -131,7 +131,7 @@ def test_numbers_of_a_spreadsheet_are_ids() -> None:
 def test_rows_have_their_line(
     tmp_path: Path, name: str, text: str, rows: list[tuple[int, int]]
 ) -> None:
-    """Who mends a file looks for the line; a row that is no record stops no other."""
+    """Whoever corrects a file looks for the line; a row that is no record stops no other."""
     path = tmp_path / name
     path.write_text(text)
 

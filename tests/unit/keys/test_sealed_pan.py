@@ -17,7 +17,7 @@ from fraudstream.transaction.formats import CONTENT_TYPE, PROTOBUF
 from fraudstream.transaction.json_form import decode_json, encode_json
 from fraudstream.transaction.validate import decode_transaction, validate_transaction
 from fraudstream.v1.transaction_pb2 import Transaction
-from services.ingest.dead_letters.mended_pan import MendedPans
+from services.ingest.dead_letters.corrected_pan import CorrectedPans
 from services.ingest.pan_opener import PanOpener
 from tests.material.bad_samples import good_sample
 from training.simulator.messages import pan_of
@@ -68,7 +68,7 @@ def test_sealed_number_takes_the_place_of_a_clear_one(key: PrivateKey) -> None:
 
 
 def test_protobuf_has_the_box_as_bytes() -> None:
-    """And its JSON form, which a preview and a mend use, decodes to the same message."""
+    """And its JSON form, which a preview and a correction use, decodes to the same message."""
     message = decode_json(json.dumps(record(**box())).encode())
 
     read = decode_transaction(message.SerializeToString(), [(CONTENT_TYPE, PROTOBUF)])
@@ -181,7 +181,7 @@ def test_label_with_no_box_of_its_own_is_refused(changed: dict[str, object], rea
 
 def test_mended_number_is_sealed_before_it_is_sent() -> None:
     """And opens as ingest opens it; what has no clear number stays to the byte."""
-    pans = MendedPans(KEY.public_key, STRICT, has_keys=True)
+    pans = CorrectedPans(KEY.public_key, STRICT, has_keys=True)
     value = json.dumps(record(pan=PAN)).encode()
 
     sealed = pans.seal(value)
@@ -195,8 +195,8 @@ def test_mended_number_is_sealed_before_it_is_sent() -> None:
 
 
 def test_mended_record_is_judged_without_the_private_key() -> None:
-    """Whoever mends need not hold it: all but the box is judged."""
-    pans = MendedPans(None, PanOpener(None), has_keys=False)
+    """Whoever corrects need not hold it: all but the box is judged."""
+    pans = CorrectedPans(None, PanOpener(None), has_keys=False)
     transaction = decode_json(json.dumps(record(**box())).encode())
 
     pans.open(transaction)

@@ -22,7 +22,7 @@ from fraudstream.features.catalogue import (
 from fraudstream.models.calibration import Thresholds
 from fraudstream.settings import KafkaSettings
 from fraudstream.v1.decision_pb2 import Decision
-from services.scoring.after.shadow_scorer import ShadowScorer
+from services.scoring.background.shadow_scorer import ShadowScorer
 from services.scoring.decision.feature_arrays import FeatureArrays, Layout
 from services.scoring.decision.message import Subject
 from services.scoring.inference.batcher import Batcher

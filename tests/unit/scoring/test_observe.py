@@ -10,7 +10,7 @@ from prometheus_client import REGISTRY
 from fraudstream.settings import TelemetrySettings
 from fraudstream.telemetry.spans import Telemetry
 from fraudstream.v1.decision_pb2 import Decision
-from services.scoring.after.metrics import Observer
+from services.scoring.background.metrics import Observer
 
 
 def observer() -> Observer:

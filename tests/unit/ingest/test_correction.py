@@ -1,4 +1,4 @@
-"""A dead letter's original is mended field by field, and judged before it is sent."""
+"""A dead letter's original is corrected field by field, and judged before it is sent."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from fraudstream.reject_reasons import RejectReason
 from fraudstream.runtime.clock import epoch_ms
 from fraudstream.transaction.event_time import TimeBounds
 from fraudstream.transaction.money import indicative_rate_table
-from services.ingest.dead_letters.mend import Mend, check_record
-from services.ingest.dead_letters.mended_pan import MendedPans
+from services.ingest.dead_letters.corrected_pan import CorrectedPans
+from services.ingest.dead_letters.correction import Correction, check_record
 from services.ingest.dead_letters.reader import Letter
 from services.ingest.pan_opener import PanOpener
 from tests.material.bad_samples import good_sample
 
 _HOUR_MS = 3_600_000
-PANS = MendedPans(None, PanOpener(None), has_keys=False)
+PANS = CorrectedPans(None, PanOpener(None), has_keys=False)
 
 
 def _original(value: bytes) -> SourceRecord:
@@ -32,24 +32,24 @@ def _check(value: bytes, append_time_ms: int) -> None:
 
 def test_fields_are_set_and_removed() -> None:
     """What is not named stays as it was."""
-    mended = Mend({"currency": "EUR"}, ["mcc"]).apply(
+    corrected = Correction({"currency": "EUR"}, ["mcc"]).apply(
         _original(b'{"bank_id":"b","mcc":"1","currency":"EUX"}')
     )
 
-    assert json.loads(mended) == {"bank_id": "b", "currency": "EUR"}
+    assert json.loads(corrected) == {"bank_id": "b", "currency": "EUR"}
 
 
 def test_field_that_is_set_replaces_its_other_spelling() -> None:
     """Protobuf's JSON has two names for a field: one that is set may not stand twice."""
-    mended = Mend({"merchant_id": "m2"}).apply(_original(b'{"merchantId":"m1"}'))
+    corrected = Correction({"merchant_id": "m2"}).apply(_original(b'{"merchantId":"m1"}'))
 
-    assert json.loads(mended) == {"merchant_id": "m2"}
+    assert json.loads(corrected) == {"merchant_id": "m2"}
 
 
 def test_field_that_the_original_lacks_cannot_be_removed() -> None:
     """A slip in `--remove` would send the record as it was."""
     with pytest.raises(InvalidSettings, match="--remove curency: the original has no such field"):
-        Mend(removed=["curency"]).apply(_original(b'{"currency":"EUR"}'))
+        Correction(removed=["curency"]).apply(_original(b'{"currency":"EUR"}'))
 
 
 def test_mended_record_is_judged_as_ingest_would() -> None:
@@ -99,4 +99,4 @@ def test_record_that_is_no_letter_is_said_so() -> None:
 def test_original_that_is_nested_too_deep_is_told() -> None:
     """One record of a bank must not end a replay of the letters of all."""
     with pytest.raises(InvalidSettings, match="give the whole --body"):
-        Mend({"currency": "EUR"}).apply(_original(b"[" * 30_000 + b"]" * 30_000))
+        Correction({"currency": "EUR"}).apply(_original(b"[" * 30_000 + b"]" * 30_000))

@@ -1,4 +1,4 @@
-"""Both Kafka clients read through the seam; an upgrade that takes it away is noticed here."""
+"""Both Kafka clients read through the patches; an upgrade that undoes them is noticed here."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from aiokafka.structs import TopicPartition
 
 import fraudstream.broker.clients  # noqa: F401  # whoever makes a client imports it
-from fraudstream.broker.client_seam import _DeliveringRecords
+from fraudstream.broker.client_patches import _DeliveringRecords
 from fraudstream.broker.wire.records import Unreadable
 from fraudstream.telemetry.metrics import UNREADABLE_RECORDS
 from fraudstream.topics import LABELS

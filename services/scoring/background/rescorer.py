@@ -32,7 +32,7 @@ from fraudstream.telemetry.metrics import RESCORED
 from fraudstream.topics import ALERTS, RESCORES, STAND_INS
 from fraudstream.v1.decision_pb2 import StandInCause
 from fraudstream.v1.rescore_pb2 import StandIn
-from services.scoring.after.rescore_message import rescore_of, rescored_alert
+from services.scoring.background.rescore_message import rescore_of, rescored_alert
 from services.scoring.decision.feature_arrays import FeatureArrays, Layout
 from services.scoring.decision.maker import DecisionMaker
 from services.scoring.decision.verdict import Verdict

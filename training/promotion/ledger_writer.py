@@ -32,7 +32,7 @@ MakeOrder = Callable[[Standing], Order]
 
 
 @dataclass(frozen=True, slots=True)
-class Desk:
+class LedgerWriter:
     """Where one person signs orders for one repository.
 
     Attributes:

@@ -1,4 +1,4 @@
-"""Card numbers of mended records: sealed before they are sent again, and judged as by ingest."""
+"""Card numbers of corrected records: sealed before they are sent again, and judged as by ingest."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from services.ingest.settings import IngestSettings
 _ANY_TOKEN: Final = f"k.{'0' * 32}"
 
 
-class MendedPans:
-    """Seals and judges the card numbers of mended records.
+class CorrectedPans:
+    """Seals and judges the card numbers of corrected records.
 
     Args:
         public_key: To which a number in clear is sealed; None leaves it as it is.

@@ -1,4 +1,4 @@
-"""The seam: both Kafka clients read record batches through `record_batches`.
+"""Patches of both Kafka clients: they read record batches through `record_batches`.
 
 What of a signed topic carries no right MAC of its writer never comes out of a poll: it is
 quarantined before anybody parses it, and reading goes on behind it.
@@ -74,7 +74,7 @@ def _trust_of(tp: Any, begin: int) -> Trusted | None:
         return None
 
     def refuse(records: Sequence[Record], cause: str) -> None:
-        # The quarantine's own producer gets its options where this seam is installed.
+        # The quarantine's own producer gets its options where these patches are installed.
         from fraudstream.broker.quarantine import report
 
         for record in records:
@@ -118,7 +118,7 @@ class _AiokafkaRecords(aiokafka_fetcher.PartitionRecords):  # type: ignore[misc]
 
 
 def install() -> None:
-    """Have every consumer of this process read through the seam."""
+    """Have every consumer of this process read through them."""
     kafka_fetcher.MemoryRecords = RecordBatches
     kafka_fetcher.Fetcher.PartitionRecords = _KafkaPythonRecords
     aiokafka_fetcher.MemoryRecords = RecordBatches

@@ -13,7 +13,7 @@ from fraudstream.names import word_of
 from fraudstream.telemetry.metrics import BATCH_ROWS, DECISIONS, SCORED, STAGE_SECONDS
 from fraudstream.telemetry.spans import SPAN_SCORING, Telemetry
 from fraudstream.v1.decision_pb2 import Action, Decision
-from services.scoring.after.shadow_scorer import ShadowScorer
+from services.scoring.background.shadow_scorer import ShadowScorer
 from services.scoring.decision.message import Subject
 
 

@@ -1,4 +1,4 @@
-"""Mends the original of a dead letter, and judges the mended record as ingest would."""
+"""Corrects the original of a dead letter, and judges the corrected record as ingest would."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from fraudstream.transaction.json_form import JsonValue, encode_json, field_of
 from fraudstream.transaction.money import RateTable
 from fraudstream.transaction.validate import decode_transaction, validate_transaction
 from fraudstream.v1.transaction_pb2 import Transaction
-from services.ingest.dead_letters.mended_pan import MendedPans
+from services.ingest.dead_letters.corrected_pan import CorrectedPans
 
 FIELDS: Final = tuple(field.name for field in Transaction.DESCRIPTOR.fields)
 
 
 @dataclass(frozen=True, slots=True)
-class Mend:
+class Correction:
     """What an operator changes of an original.
 
     Attributes:
@@ -75,7 +75,7 @@ def text_of(original: SourceRecord) -> bytes:
 
 
 def check_record(
-    value: bytes, append_time_ms: int, bounds: TimeBounds, rates: RateTable, pans: MendedPans
+    value: bytes, append_time_ms: int, bounds: TimeBounds, rates: RateTable, pans: CorrectedPans
 ) -> Transaction:
     """Judge a JSON record as ingest would, were it appended at a time; return its transaction.
 
