@@ -109,9 +109,9 @@ def test_value_that_cannot_be_is_named_by_column_and_row(
     handbook: Path, column: str, value: object, said: str
 ) -> None:
     """What would become a made-up id, amount or time is told before anything is learned."""
-    values = pq.read_table(handbook)[column].to_pylist()
+    values: list[object] = pq.read_table(handbook)[column].to_pylist()
     if isinstance(value, (str, int)) and column != "TX_FRAUD":
-        values = [value] * len(values)
+        values = [value for _ in values]
     values[3] = value
 
     with pytest.raises(InvalidSettings, match=f"column {column}.*{said}"):
