@@ -19,8 +19,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from fraudstream.engines.engine_kinds import EngineKind
 from fraudstream.engines.protocol import Precision
-from fraudstream.engines.table import EngineKind
 from fraudstream.engines.tensorrt_build import Plan, RowProfile, TensorSpec
 from fraudstream.errors import InvalidSettings
 

@@ -16,9 +16,9 @@ from typing import Final
 
 from fraudstream.engines.cuda import CudaSession, GpuBuffer, Handle
 from fraudstream.engines.engine_cache import EngineCache, PlanKey
+from fraudstream.engines.engine_kinds import EngineOrder
 from fraudstream.engines.half import to_half
 from fraudstream.engines.protocol import GPU_BUCKETS, FloatArray, Precision
-from fraudstream.engines.table import EngineOrder
 from fraudstream.engines.tensorrt_build import ROW_PROFILES, Plan, build_plan
 from fraudstream.engines.tensorrt_library import Library, Native, open_library
 from fraudstream.errors import EngineFailed, ModelRefused

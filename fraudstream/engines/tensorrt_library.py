@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import Any, Final
 
-from fraudstream.engines.table import EngineKind
+from fraudstream.engines.engine_kinds import EngineKind
 from fraudstream.errors import EngineFailed
 
 # An object of a library without types.

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Final
 
 import fraudstream.engines.onnx_engine  # noqa: F401  # its library is no part of a model's memory
+from fraudstream.engines.engine_kinds import FIRST, EngineOrder
 from fraudstream.engines.golden import check_golden, rule_of
 from fraudstream.engines.members import MembersEngine
 from fraudstream.engines.protocol import MAX_ROWS, Engine, Precision
-from fraudstream.engines.table import FIRST, EngineOrder
 from fraudstream.engines.trial import Member, try_members
 from fraudstream.errors import ModelNotLoaded, ModelRefused
 from fraudstream.models.artefact import Artefact

@@ -16,10 +16,10 @@ import numpy as np
 import onnxruntime as ort
 import torch
 
+from fraudstream.engines.engine_kinds import ENGINES, EngineKind, EngineOrder
 from fraudstream.engines.half import to_half
 from fraudstream.engines.onnx_engine import OnnxEngine
 from fraudstream.engines.protocol import GPU_BUCKETS, Engine, FloatArray, Precision
-from fraudstream.engines.table import ENGINES, EngineKind, EngineOrder
 from fraudstream.errors import EngineFailed
 from loadtest.engines.networks import Subject
 from loadtest.engines.torch_engines import TorchEngine, TorchMode

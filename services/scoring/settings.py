@@ -11,7 +11,7 @@ from typing import Final, Literal, Self
 from pydantic import Field, model_validator
 from pydantic_settings import SettingsConfigDict
 
-from fraudstream.engines.table import FIRST, EngineKind
+from fraudstream.engines.engine_kinds import FIRST, EngineKind
 from fraudstream.grpc_access import is_loopback_address
 from fraudstream.settings import (
     KafkaSettings,

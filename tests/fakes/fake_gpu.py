@@ -18,9 +18,9 @@ from typing import Any, cast
 
 import numpy as np
 
+from fraudstream.engines.engine_kinds import EngineKind
 from fraudstream.engines.onnx_engine import OnnxEngine
 from fraudstream.engines.protocol import FloatArray
-from fraudstream.engines.table import EngineKind
 from fraudstream.engines.tensorrt_library import Library, open_library
 
 Work = Callable[[], None]

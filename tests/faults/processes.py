@@ -54,7 +54,7 @@ from services.scoring.decision.maker import DecisionMaker
 from services.scoring.decision.rules_follower import RulesInForce, load_rule_set
 from services.scoring.decision.verdict import Judged, stand_in
 from services.scoring.inference.batcher import Batcher
-from services.scoring.inference.serving_models import LineUp, LineUpJudge
+from services.scoring.inference.line_up import LineUp, LineUpJudge
 from services.scoring.publishing.alert_backlog import AlertBacklog
 from services.scoring.publishing.decision_backlog import PublishBacklog
 from services.scoring.publishing.outbox_hold import OutboxHold

@@ -15,10 +15,11 @@ from fraudstream.errors import ConflictingTransaction, FraudStreamError, Overloa
 from fraudstream.features.catalogue import FEATURE_NAMES, SEQUENCE_CHANNELS, SEQUENCE_LENGTH
 from fraudstream.store.shard import AdmitOutcome, DoorAnswer
 from fraudstream.v1.decision_pb2 import Decision, Freshness, StandInCause
+from services.scoring.authorise.answers import for_caller
 from services.scoring.authorise.event_time import TimeLeft
 from services.scoring.authorise.features import Admission, Admitted, RowFeatures
 from services.scoring.authorise.intake import Arrival
-from services.scoring.authorise.recording import Answer, Placed, Provisional, for_caller
+from services.scoring.authorise.recording import Answer, Placed, Provisional
 from services.scoring.decision.feature_arrays import FeatureArrays
 from services.scoring.decision.verdict import Judged, stand_in
 from tests.worlds.door_parts import arrivals_of, front_door

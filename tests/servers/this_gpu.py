@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from fraudstream.engines.cuda import CudaSession
-from fraudstream.engines.table import EngineKind
+from fraudstream.engines.engine_kinds import EngineKind
 from fraudstream.engines.tensorrt_library import Library, open_library
 from fraudstream.errors import EngineFailed
 

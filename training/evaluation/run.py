@@ -24,7 +24,7 @@ from training.evaluation.kept_scores import KeptScores, key_of
 from training.evaluation.material import Material
 from training.evaluation.trainers import Ensemble, FoldTask, RawScores, Report, Trainer
 from training.metrics import Bools, Floats, Ints, average_precision
-from training.train.calibrate import fit_calibration
+from training.train.fit_calibration import fit_calibration
 
 # Of all transactions; what an operating threshold may flag, judged on the tune rows.
 OPERATING_BUDGET = 0.005

@@ -14,7 +14,7 @@ from fraudstream.errors import InvalidSettings
 from training.models.boosting import BoostingPlan
 from training.models.plan import FitPlan, PretrainPlan
 from training.models.scaling import NetworkKind, NetworkShape, feature_ceilings
-from training.train.calibrate import ThresholdPlan
+from training.train.fit_calibration import ThresholdPlan
 
 _MOST_BYTES: Final = 8 << 10  # a key of a hundred thousand parts takes a parser all its memory
 CONFIGS: Final = Path(__file__).parents[1] / "configs"

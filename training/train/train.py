@@ -25,10 +25,10 @@ from training.learning.lesson import Lesson
 from training.metrics import Floats, Scored, expected_calibration_error, summarise
 from training.models.boosting import BoostingPlan, boosting_scores, fit_boosting
 from training.models.onnx_file import OPSET
-from training.train.calibrate import choose_thresholds, fit_calibration
 from training.train.config import TrainConfig
 from training.train.explanations import reason_baseline, reason_groups
 from training.train.export import choose_golden, member_of
+from training.train.fit_calibration import choose_thresholds, fit_calibration
 from training.train.members import (
     MemberSpec,
     Report,

@@ -2,15 +2,50 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
 
 from django.db import transaction
 
 from fraudstream.errors import CaseChanged, CaseNotFound
-from fraudstream.v1 import alert_pb2
+from fraudstream.v1 import alert_pb2, label_pb2
 from fraudstream.v1.label_pb2 import LABEL_SOURCE_ANALYST, Label
-from services.console.labels.disposition import WIRE, Disposition, label_id_of
 from services.console.models import Alert, OutboxLabel, Settlement
+
+
+class Disposition(StrEnum):
+    """What an alert turned out to be."""
+
+    CONFIRMED_FRAUD = "confirmed_fraud"
+    GENUINE = "genuine"
+    UNDETERMINED = "undetermined"
+
+    @property
+    def words(self) -> str:
+        """Return it as people read it.
+
+        >>> Disposition.CONFIRMED_FRAUD.words
+        'confirmed fraud'
+        """
+        return self.value.replace("_", " ")
+
+
+WIRE: Final = {
+    Disposition.CONFIRMED_FRAUD: label_pb2.DISPOSITION_CONFIRMED_FRAUD,
+    Disposition.GENUINE: label_pb2.DISPOSITION_GENUINE,
+    Disposition.UNDETERMINED: label_pb2.DISPOSITION_UNDETERMINED,
+}
+
+
+def label_id_of(alert_id: str, version: int) -> str:
+    """Return the id of the label that a settlement makes: the same version always has the same.
+
+    >>> label_id_of("a" * 32, 1) == label_id_of("a" * 32, 2)
+    False
+    """
+    return hashlib.sha256(f"label/{alert_id}/{version}".encode()).hexdigest()[:32]
 
 
 @dataclass(frozen=True, slots=True)

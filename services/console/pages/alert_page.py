@@ -27,8 +27,12 @@ from services.console.alerts.wording import (
     kind_word,
 )
 from services.console.audit import Act, Event, note
-from services.console.labels.disposition import Disposition
-from services.console.labels.settlement import AnalystChoice, settle_alert, settlement_of
+from services.console.labels.settlement import (
+    AnalystChoice,
+    Disposition,
+    settle_alert,
+    settlement_of,
+)
 from services.console.models import Alert
 from services.console.pages.errors import refuse
 from services.console.runtime import Runtime, runtime_of

@@ -34,13 +34,12 @@ from fraudstream.transaction.money import open_rate_table
 from services.ingest.dead_letters.corrected_pan import CorrectedPans
 from services.ingest.dead_letters.correction import FIELDS, Correction, check_record, text_of
 from services.ingest.dead_letters.reader import (
-    Corrected,
     Letter,
-    MendedSender,
     Position,
     find_letter,
     read_letters,
 )
+from services.ingest.dead_letters.resender import Corrected, Resender
 from services.ingest.feeds import Feeds
 from services.ingest.settings import IngestSettings
 
@@ -203,7 +202,7 @@ def _send(kafka: KafkaSettings, corrected: Sequence[Corrected]) -> None:
     if not corrected:
         print("nothing was sent", file=sys.stderr)
         return
-    with MendedSender(kafka) as sender:
+    with Resender(kafka) as sender:
         for one in corrected:
             partition, offset = sender.send(one)
             print(json.dumps({"replayed": one.letter.name, "as": f"{partition}:{offset}"}))

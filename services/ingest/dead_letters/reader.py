@@ -1,4 +1,4 @@
-"""Reading dead letters back from their topic, and sending a corrected record to the raw topic.
+"""Reading dead letters back from their topic.
 
 A letter that was replayed has a mark behind it in its own partition: a record with the letter's
 headers and one more, so that whoever reads the topic sees it, for as long as the letter is kept.
@@ -13,27 +13,15 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from heapq import merge
-from typing import Any, Final, Self
+from typing import Any, Final
 
-from kafka import KafkaProducer
-
-from fraudstream.broker.clients import (
-    OutRecord,
-    SignedSender,
-    broker_faults,
-    kafka_python_producer_options,
-)
 from fraudstream.broker.log_reader import LogReader, LogRecord, partition_count
-from fraudstream.broker.wire.record_keys import hold
 from fraudstream.broker.wire.record_macs import WRITER, writer_of
 from fraudstream.card_data.detector import mask
-from fraudstream.dead_letters.letter import ATTEMPTS, FIRST_SEEN
 from fraudstream.errors import InvalidSettings
-from fraudstream.privileges import principal
 from fraudstream.settings import KafkaSettings
 from fraudstream.topics import ACCEPTED, DLQ, ENTITIES
 from fraudstream.transaction.event_time import is_epoch_ms
-from fraudstream.transaction.formats import CONTENT_TYPE, JSON
 
 REPLAY_OF: Final = "replay-of"
 REPLAYED: Final = "dlq-replayed"
@@ -51,8 +39,7 @@ _CONTENT: Final = (
 )  # fmt: skip
 # A letter may have 300 KB.
 _AT_ONCE: Final = 50
-_SEND_TIMEOUT_S: Final = 30
-_OPERATOR: Final = "operator"
+OPERATOR: Final = "operator"
 _MOST_NAMED: Final = 20
 
 _LOG: Final = logging.getLogger(__name__)
@@ -96,7 +83,7 @@ class Letter:
 
         Only `dlq` marks: what another room signed is no mark, whatever its headers say.
         """
-        if self.writer not in ("", _OPERATOR):
+        if self.writer not in ("", OPERATOR):
             return ""
         return (self.headers.get(REPLAYED) or b"").decode(errors="replace")
 
@@ -227,76 +214,3 @@ def find_letter(kafka: KafkaSettings, position: Position) -> Letter:
             expected = f"expected one that {letter.writer_of_source(kafka)} signed"
             raise InvalidSettings(f"letter {letter.name}: {expected}, found {letter.writer}")
     raise InvalidSettings(f"there is no dead letter {position[0]}:{position[1]}; see `dlq list`")
-
-
-@dataclass(frozen=True, slots=True)
-class Corrected:
-    """A dead letter and the record that replaces its original.
-
-    Attributes:
-        letter: What it corrects; its first sight and attempts travel on.
-        key: Key of the record.
-        value: The record, JSON.
-        timestamp_ms: Its time, epoch milliseconds; None for now.
-    """
-
-    letter: Letter
-    key: bytes | None
-    value: bytes
-    timestamp_ms: int | None
-
-
-class MendedSender:
-    """Sends corrected records, one after the other; each is acknowledged before the next."""
-
-    def __init__(self, kafka: KafkaSettings) -> None:
-        self._kafka = kafka
-        keys = hold(kafka)
-        if keys is not None:  # a letter that is sent and not marked would be sent again
-            keys.check(principal(_OPERATOR))
-        with broker_faults(kafka):
-            self._producer = KafkaProducer(**kafka_python_producer_options(kafka))
-        self._marks = SignedSender(self._producer, kafka, _OPERATOR)
-
-    def __enter__(self) -> Self:
-        """Return itself."""
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Disconnect."""
-        self._producer.close(timeout=_SEND_TIMEOUT_S)
-
-    def send(self, corrected: Corrected) -> Position:
-        """Send a record to its original's topic, mark its letter; return the record's position.
-
-        Another raw topic may not carry its bank.
-        """
-        letter = corrected.letter
-        with broker_faults(self._kafka, "sending a corrected record"):
-            sent = self._producer.send(
-                letter.source,
-                key=corrected.key,
-                value=corrected.value,
-                headers=[
-                    (CONTENT_TYPE, JSON),
-                    (FIRST_SEEN, letter.headers["first_seen"]),
-                    (ATTEMPTS, letter.headers["attempts"]),
-                    (REPLAY_OF, letter.name.encode()),
-                ],
-                timestamp_ms=corrected.timestamp_ms,
-            ).get(timeout=_SEND_TIMEOUT_S)
-            self._mark(letter, f"{sent.partition}:{sent.offset}")
-        return sent.partition, sent.offset
-
-    def _mark(self, letter: Letter, position: str) -> None:
-        content = {
-            "message": f"letter {letter.name} was replayed as raw record {position}",
-            "append_time_ms": letter.content()["append_time_ms"],
-        }
-        mark = OutRecord(
-            key=letter.key,
-            value=json.dumps(content, separators=(",", ":")).encode(),
-            partition=letter.position[0],
-            headers=[*letter.headers.items(), (REPLAYED, letter.name.encode())],
-        )
-        self._marks.send_to(self._kafka.topic(DLQ), mark).get(timeout=_SEND_TIMEOUT_S)

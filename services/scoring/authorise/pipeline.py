@@ -24,18 +24,11 @@ from fraudstream.features.catalogue import (
 )
 from fraudstream.store.shard import AdmitOutcome
 from fraudstream.v1.decision_pb2 import Decision, Freshness, StageTimings, StandInCause
+from services.scoring.authorise.answers import conflict, provisional, repeated
 from services.scoring.authorise.event_time import TimeLeft
 from services.scoring.authorise.features import Admission, DoorFeatures, RowFeatures
 from services.scoring.authorise.intake import Arrival
-from services.scoring.authorise.recording import (
-    Answer,
-    DoorRecords,
-    Placed,
-    Provisional,
-    conflict,
-    provisional,
-    repeated,
-)
+from services.scoring.authorise.recording import Answer, DoorRecords, Placed, Provisional
 from services.scoring.authorise.rounds import Coalescer
 from services.scoring.background.metrics import Observer
 from services.scoring.decision.feature_arrays import FeatureArrays, Layout

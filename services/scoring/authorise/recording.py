@@ -14,16 +14,12 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Final
 
-from fraudstream.errors import (
-    BrokerUnavailable,
-    ConflictingTransaction,
-    FraudStreamError,
-)
-from fraudstream.reject_reasons import RejectReason
+from fraudstream.errors import BrokerUnavailable, ConflictingTransaction, FraudStreamError
 from fraudstream.runtime.crashpoint import crash_point
 from fraudstream.store.shard import RecordAnswer, RecordOutcome, RecordRow, ShardRef
 from fraudstream.store.shard_store import StateStore
 from fraudstream.v1.decision_pb2 import Decision
+from services.scoring.authorise.answers import conflict, for_caller, repeated
 from services.scoring.decision.recorded import Written
 from services.scoring.publishing.backlog import settled_by_sweep
 from services.scoring.publishing.decision_backlog import PublishBacklog
@@ -247,31 +243,3 @@ class DoorRecords:
         self._sending.discard(task)
         if not task.cancelled() and isinstance(task.exception(), FraudStreamError):
             _LOG.warning("provisional decisions are not in the log: %s", task.exception())
-
-
-def for_caller(decision: Decision) -> Decision:
-    """Return a decision without what stays in the log: inputs and seal. Changes it in place."""
-    decision.ClearField("vector")
-    decision.ClearField("sequence")
-    decision.ClearField("seal")
-    return decision
-
-
-def provisional(decision: Decision) -> Decision:
-    """Return a decision that is not recorded yet as the answer to its caller."""
-    answer = Decision()
-    answer.CopyFrom(decision)  # what is being recorded stays as it is
-    answer.provisional = True
-    return for_caller(answer)
-
-
-def repeated(value: bytes) -> Decision:
-    """Return a recorded decision as the answer to a repeated call."""
-    decision = for_caller(Decision.FromString(value))
-    decision.replayed = True
-    return decision
-
-
-def conflict() -> ConflictingTransaction:
-    """Return the error of a known id with another body."""
-    return ConflictingTransaction(f"{RejectReason.ID_CONFLICT}: {RejectReason.ID_CONFLICT.text}")

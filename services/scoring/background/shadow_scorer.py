@@ -30,8 +30,8 @@ from fraudstream.v1.decision_pb2 import Decision, ShadowScore
 from services.scoring.decision.feature_arrays import FeatureArrays
 from services.scoring.decision.message import Subject
 from services.scoring.decision.verdict import action_of
+from services.scoring.inference.line_up import LineUpJudge
 from services.scoring.inference.model_scorer import ModelJudge
-from services.scoring.inference.serving_models import LineUpJudge
 from services.scoring.publishing.backlog import Backlog
 from services.scoring.publishing.publisher import Producer
 

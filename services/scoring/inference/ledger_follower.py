@@ -28,10 +28,10 @@ from fraudstream.models.promotion_rules import Standing
 from fraudstream.runtime.file_change import FileState, state_of
 from fraudstream.telemetry.metrics import MODEL_ENTRY, MODEL_REFUSED, MODEL_SWAPS
 from services.scoring.inference.batcher import Batcher
+from services.scoring.inference.line_up import Canary, LineUp, LineUpJudge
 from services.scoring.inference.model_scorer import ModelJudge
 from services.scoring.inference.model_source import ModelSource
 from services.scoring.inference.served_model import ServedModel
-from services.scoring.inference.serving_models import Canary, LineUp, LineUpJudge
 
 T = TypeVar("T")
 

@@ -11,9 +11,9 @@ from typing import Final
 
 import numpy as np
 
+from fraudstream.engines.engine_kinds import EngineOrder
 from fraudstream.engines.fallback import EngineChange, FallbackEngine
 from fraudstream.engines.protocol import Engine
-from fraudstream.engines.table import EngineOrder
 from fraudstream.errors import InvalidSettings, ModelRefused
 from fraudstream.models.artefact import MANIFEST_FILE, Artefact
 from fraudstream.models.ledger_entry import LedgerHead, ModelRef

@@ -16,8 +16,8 @@ from fraudstream.broker.clients import BatchProducer
 from fraudstream.broker.quarantine import open_quarantine
 from fraudstream.broker.topics_at_start import TopicsAtStart
 from fraudstream.broker.wire.record_keys import hold_as
+from fraudstream.engines.engine_kinds import FIRST, EngineOrder
 from fraudstream.engines.protocol import Precision
-from fraudstream.engines.table import FIRST, EngineOrder
 from fraudstream.errors import InvalidSettings, OnlineStoreUnavailable
 from fraudstream.features.warm_up import warm_up
 from fraudstream.models.open_engine import Budget
@@ -45,8 +45,8 @@ from services.scoring.decision.maker import DecisionMaker
 from services.scoring.decision.rules_follower import RulesFollower
 from services.scoring.inference.batcher import Batcher
 from services.scoring.inference.ledger_follower import ModelFollower
+from services.scoring.inference.line_up import LineUp, LineUpJudge
 from services.scoring.inference.model_source import ModelSource, cpu_class, open_repository
-from services.scoring.inference.serving_models import LineUp, LineUpJudge
 from services.scoring.process.lifecycle import Connections, ScoringService, Workers, watch_topics
 from services.scoring.publishing.alert_backlog import AlertBacklog
 from services.scoring.publishing.decision_backlog import PublishBacklog

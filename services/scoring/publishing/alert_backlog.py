@@ -22,7 +22,7 @@ from fraudstream.store.shard_store import StateStore
 from fraudstream.telemetry.metrics import ALERTS
 from fraudstream.topics import ALERTS as ALERTS_TOPIC
 from fraudstream.v1.decision_pb2 import Decision
-from services.scoring.inference.serving_models import LineUpJudge
+from services.scoring.inference.line_up import LineUpJudge
 from services.scoring.publishing.alert import build_alert
 from services.scoring.publishing.backlog import Backlog, settled_by_sweep
 from services.scoring.publishing.publisher import Outgoing, Producer, record_of

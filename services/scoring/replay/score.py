@@ -13,9 +13,9 @@ from typing import Final
 
 import numpy as np
 
+from fraudstream.engines.engine_kinds import is_of_cpu
 from fraudstream.engines.fallback import FALLBACK_MARK
 from fraudstream.engines.protocol import Engine, Precision, pad_rows
-from fraudstream.engines.table import is_of_cpu
 from fraudstream.features.catalogue import FEATURE_HASHES, SEQUENCE_CHANNELS, SEQUENCE_LENGTH
 from fraudstream.models.artefact import Artefact
 from fraudstream.transaction.identity import decision_id_of, digest_of, identity_of

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from fraudstream.engines.engine_kinds import EngineKind, EngineOrder
 from fraudstream.engines.golden import check_golden, within
 from fraudstream.engines.protocol import GOLDEN_TOLERANCE, Precision
-from fraudstream.engines.table import EngineKind, EngineOrder
 from fraudstream.engines.tensorrt_engine import TensorRTEngine, open_tensorrt
 from fraudstream.engines.tensorrt_library import TENSORRTS
 from tests.servers.this_gpu import builds_for, kind_of_gpu, library_here

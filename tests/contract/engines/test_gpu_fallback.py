@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from fraudstream.engines.engine_kinds import EngineKind, EngineOrder
 from fraudstream.engines.fallback import FALLBACK_MARK, EngineChange, FallbackEngine, Retries
 from fraudstream.engines.onnx_engine import OnnxEngine
 from fraudstream.engines.protocol import GOLDEN_TOLERANCE, Precision, score_rows
-from fraudstream.engines.table import EngineKind, EngineOrder
 from fraudstream.engines.tensorrt_engine import open_tensorrt
 from tests.servers.this_gpu import builds_for, kind_of_gpu, library_here
 

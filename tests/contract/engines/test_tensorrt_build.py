@@ -22,9 +22,9 @@ from onnx import TensorProto, helper, numpy_helper
 pytest.importorskip("tensorrt_rtx_bindings", reason="TensorRT-RTX is not installed")
 pytest.importorskip("torch", reason="PyTorch is not installed (extra: train)")
 
+from fraudstream.engines.engine_kinds import EngineKind
 from fraudstream.engines.half import to_half  # after the skips
 from fraudstream.engines.protocol import GPU_BUCKETS, Precision
-from fraudstream.engines.table import EngineKind
 from fraudstream.engines.tensorrt_build import (
     ROW_PROFILES,
     Plan,
@@ -42,7 +42,7 @@ H, T = 8, 4
 _PRINT_DIGEST = """
 import hashlib, pathlib, sys
 from fraudstream.engines.tensorrt_build import build_plan
-from fraudstream.engines.table import EngineKind
+from fraudstream.engines.engine_kinds import EngineKind
 from fraudstream.engines.tensorrt_library import open_library
 onnx = pathlib.Path(sys.argv[1]).read_bytes()
 plan = build_plan(open_library(EngineKind.TENSORRT_RTX), onnx, compute_capabilities=((8, 6),))

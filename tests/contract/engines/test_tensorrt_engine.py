@@ -14,9 +14,9 @@ import pytest
 pytest.importorskip("tensorrt_rtx_bindings", reason="TensorRT-RTX is not installed")
 
 from fraudstream.engines.cuda import CudaSession  # after the skip
+from fraudstream.engines.engine_kinds import EngineKind, EngineOrder
 from fraudstream.engines.onnx_engine import OnnxEngine
 from fraudstream.engines.protocol import GPU_BUCKETS, Precision
-from fraudstream.engines.table import EngineKind, EngineOrder
 from fraudstream.engines.tensorrt_engine import (
     TensorRTEngine,
     start_engine,

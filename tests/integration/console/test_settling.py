@@ -13,7 +13,6 @@ from fraudstream.errors import CaseChanged, CaseNotFound
 from fraudstream.features.stored_values import SHARED_FIELDS
 from fraudstream.settings import KafkaSettings
 from fraudstream.v1.label_pb2 import DISPOSITION_GENUINE, Label
-from services.console.labels.disposition import Disposition
 from tests.browser.alerts import START_MS, AlertSpec, make_alert, record_of
 from tests.browser.console_tables import clear_tables
 
@@ -61,7 +60,7 @@ def _store(number: int) -> str:
 
 
 def _choice(alert_id: str, analyst: str = "ada", version: int = 0) -> AnalystChoice:
-    from services.console.labels.settlement import AnalystChoice
+    from services.console.labels.settlement import AnalystChoice, Disposition
 
     return AnalystChoice(alert_id, version, Disposition.GENUINE, analyst, START_MS + 5)
 

@@ -16,7 +16,7 @@ from fraudstream.transaction.actions import needs_person
 from fraudstream.v1.alert_pb2 import Alert
 from fraudstream.v1.decision_pb2 import Action, Decision
 from services.scoring.inference.batcher import Batcher
-from services.scoring.inference.serving_models import LineUp, LineUpJudge
+from services.scoring.inference.line_up import LineUp, LineUpJudge
 from services.scoring.publishing.alert import read_sequence
 from services.scoring.publishing.alert_backlog import AlertBacklog
 from services.scoring.publishing.publisher import outgoing_of

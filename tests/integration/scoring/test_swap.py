@@ -21,9 +21,9 @@ from fraudstream.topics import SHADOWED
 from fraudstream.v1.decision_pb2 import Decision, ShadowScore, StandInCause
 from fraudstream.v1.scoring_pb2 import ScoreRequest
 from services.scoring.decision.verdict import action_of
+from services.scoring.inference.line_up import is_in_share
 from services.scoring.inference.model_source import served_model
 from services.scoring.inference.served_model import find_columns
-from services.scoring.inference.serving_models import is_in_share
 from tests.fakes.tiny_model import some_sequences, some_vectors
 from tests.worlds.model_line import ModelLine
 from tests.worlds.scoring_world import (

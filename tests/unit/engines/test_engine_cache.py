@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from fraudstream.engines.engine_cache import EngineCache, PlanKey
+from fraudstream.engines.engine_kinds import EngineKind
 from fraudstream.engines.protocol import Precision
-from fraudstream.engines.table import EngineKind
 from fraudstream.engines.tensorrt_build import ROW_PROFILES, Plan, TensorSpec
 from fraudstream.errors import InvalidSettings
 

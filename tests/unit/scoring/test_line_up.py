@@ -26,9 +26,9 @@ from services.scoring.background.shadow_scorer import ShadowScorer
 from services.scoring.decision.feature_arrays import FeatureArrays, Layout
 from services.scoring.decision.message import Subject
 from services.scoring.inference.batcher import Batcher
+from services.scoring.inference.line_up import Canary, LineUp, LineUpJudge, is_in_share
 from services.scoring.inference.model_scorer import ModelJudge
 from services.scoring.inference.served_model import ServedModel
-from services.scoring.inference.serving_models import Canary, LineUp, LineUpJudge, is_in_share
 from services.scoring.reasons.estimate import Estimate
 from services.scoring.stream.request import read_subject
 from tests.fakes.fake_engine import FakeEngine

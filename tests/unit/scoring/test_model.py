@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from prometheus_client import REGISTRY
 
+from fraudstream.engines.engine_kinds import EngineKind, EngineOrder
 from fraudstream.engines.protocol import Engine, Precision
-from fraudstream.engines.table import EngineKind, EngineOrder
 from fraudstream.engines.tensorrt_library import TENSORRTS
 from fraudstream.errors import ModelRefused
 from fraudstream.models.artefact import read_artefact, sign_artefact, write_artefact

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from fraudstream.models.calibration import Calibration, Thresholds
 from training.metrics import Bools, Floats, expected_calibration_error
-from training.train.calibrate import (
+from training.train.fit_calibration import (
     ThresholdPlan,
     ThresholdRule,
     choose_thresholds,
