@@ -23,6 +23,8 @@ _USER: Final = "analyst"
 
 def _address(folder: Path) -> str:
     """Return where the console of the running demo is."""
+    if not (folder / ENVIRONMENT_FILE).is_file():
+        sys.exit(f"no demo runs in {folder}: start one by `make demo`, then try again")
     lines = (folder / ENVIRONMENT_FILE).read_text().splitlines()
     known = dict(line.removeprefix("export ").split("=", 1) for line in lines)
     return f"http://127.0.0.1:{known['FRAUD_CONSOLE_PORT']}"
