@@ -188,13 +188,17 @@ async def test_closed_shard_gives_a_provisional_stand_in_that_the_log_has(
 async def test_answer_after_ack_means_the_log_has_it(
     topics: Mapping[str, str], tmp_path: Path
 ) -> None:
-    """With `answer_after=ack` the outbox is empty when the caller is answered."""
-    tiny_artefact(tmp_path / "model")
+    """With `answer_after=ack` the outbox is empty when the caller is answered.
+
+    An approval: an alert may wait in the outbox for its measured reasons.
+    """
+    tiny_artefact(tmp_path / "model", thresholds=(0.997, 0.998, 0.999))
     async with scoring_world(topics, tmp_path / "model", answer_after="ack") as world:
         decision = await world.front.Score(
             ScoreRequest(transaction=some_transaction(1)), timeout=10
         )
 
+        assert decision.action == Action.ACTION_APPROVE
         identity = bytes.fromhex(decision.decision_id)
         shard = world.shard_of(decision.card_token)
         assert not await world.store.outbox_identities(shard, [identity])
