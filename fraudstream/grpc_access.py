@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import grpc
+import grpc.aio
 
 from fraudstream.errors import InvalidSettings
 from fraudstream.keys.secret_files import read_secret
@@ -88,6 +90,16 @@ class Access:
             msg = f"a token to {address} needs TLS: expected the file of its CA"
             raise InvalidSettings(msg)
         return ((AUTHORIZATION, f"Bearer {self.token}"),)
+
+    def aio_channel(self, address: str, options: Sequence[tuple[str, object]]) -> grpc.aio.Channel:
+        """Return a channel for an event loop; it connects at the first call.
+
+        Raises:
+            InvalidSettings: A file is missing or too open.
+        """
+        if self.tls is None:
+            return grpc.aio.insecure_channel(address, options)
+        return grpc.aio.secure_channel(address, self.tls.credentials(), options)
 
 
 OPEN: Final = Access()

@@ -15,10 +15,11 @@ import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 from nacl.public import PublicKey, SealedBox
 
+from fraudstream.broker.quarantine import AnyRecord
 from fraudstream.broker.wire.records import Unreadable
 from fraudstream.card_data.detector import CardData, kind_of, mask
 from fraudstream.dead_letters.preview import preview_of, traits_of
@@ -59,6 +60,38 @@ class SourceRecord:
     key: bytes | None
     value: bytes | None
     headers: Headers
+
+
+class ReadRecord(AnyRecord, Protocol):
+    """A record as either client gives it, with all that its dead letter keeps."""
+
+    @property
+    def timestamp(self) -> int:
+        """Epoch milliseconds."""
+        ...
+
+    @property
+    def key(self) -> bytes | None:
+        """Any key."""
+        ...
+
+    @property
+    def headers(self) -> Headers:
+        """Names and contents."""
+        ...
+
+
+def source_of(record: ReadRecord) -> SourceRecord:
+    """Return a record as its dead letter keeps it."""
+    return SourceRecord(
+        record.topic,
+        record.partition,
+        record.offset,
+        record.timestamp,
+        record.key,
+        record.value,
+        record.headers,
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,9 +12,8 @@ from enum import StrEnum
 from typing import Final, Protocol
 
 from fraudstream.broker.clients import OutRecord
-from fraudstream.broker.quarantine import AnyRecord
 from fraudstream.broker.wire.records import Unreadable
-from fraudstream.dead_letters.letter import LetterWriter, SourceRecord
+from fraudstream.dead_letters.letter import LetterWriter, ReadRecord, source_of
 from fraudstream.errors import InvalidTransaction, LateTransaction
 from fraudstream.reject_reasons import RejectReason
 from fraudstream.telemetry.trace_context import TRACEPARENT, TraceContext
@@ -43,27 +42,12 @@ class Outcome(StrEnum):
     DEAD_LETTERED = "dead_lettered"
 
 
-class RawRecord(AnyRecord, Protocol):
+class RawRecord(ReadRecord, Protocol):
     """A record as kafka-python gives it; its value is the encoded transaction."""
 
     @property
-    def timestamp(self) -> int:
-        """Epoch milliseconds, by the clock that `timestamp_type` tells."""
-        ...
-
-    @property
     def timestamp_type(self) -> int:
-        """Whose clock: 0 the sender's (CreateTime), 1 the broker's (LogAppendTime)."""
-        ...
-
-    @property
-    def key(self) -> bytes | None:
-        """Any key."""
-        ...
-
-    @property
-    def headers(self) -> Headers:
-        """Names and contents."""
+        """Whose clock stamped it: 0 the sender's (CreateTime), 1 the broker's (LogAppendTime)."""
         ...
 
 
@@ -221,19 +205,6 @@ class RecordProcessor:
         """Return the span that begins a record's trace; whoever wrote the record is an outsider."""
         named = (TraceContext.parse(content) for name, content in headers if name == TRACEPARENT)
         return TraceContext.instead_of(next(filter(None, named), None), self._sample_ratio)
-
-
-def source_of(record: RawRecord) -> SourceRecord:
-    """Return a record as its dead letter keeps it."""
-    return SourceRecord(
-        record.topic,
-        record.partition,
-        record.offset,
-        record.timestamp,
-        record.key,
-        record.value,
-        record.headers,
-    )
 
 
 def _coordinates_of(record: RawRecord) -> tuple[str, int, int]:

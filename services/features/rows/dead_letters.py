@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from fraudstream.broker.clients import BatchProducer, OutRecord
-from fraudstream.dead_letters.letter import LetterWriter, SourceRecord
+from fraudstream.dead_letters.letter import LetterWriter, source_of
 from fraudstream.topics import partition_of
 from services.features.rows.accepted_rows import BadRow
 
@@ -34,20 +34,7 @@ class Letters:
         """
         out = []
         for row in rows:
-            letter = self._writer.letter_of(_source(row), row.reason, row.message)
+            letter = self._writer.letter_of(source_of(row.record), row.reason, row.message)
             partition = partition_of(letter.key, self._partitions)
             out.append(OutRecord(letter.key, letter.value, partition, letter.headers))
         await self._producer.send(self._name, out)
-
-
-def _source(row: BadRow) -> SourceRecord:
-    record = row.record
-    return SourceRecord(
-        record.topic,
-        record.partition,
-        record.offset,
-        record.timestamp,
-        record.key,
-        record.value,
-        record.headers,
-    )

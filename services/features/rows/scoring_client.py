@@ -46,11 +46,7 @@ class ScoringStub:
         """
         self._timeout_s = timeout_s
         self._metadata = access.metadata(address)
-        self._channel = (
-            grpc.aio.secure_channel(address, access.tls.credentials(), _OPTIONS)
-            if access.tls
-            else grpc.aio.insecure_channel(address, _OPTIONS)
-        )
+        self._channel = access.aio_channel(address, _OPTIONS)
         self._stub = InternalScoringStub(self._channel)  # type: ignore[no-untyped-call]  # generated
 
     async def close(self) -> None:

@@ -22,7 +22,7 @@ from kafka.structs import OffsetAndMetadata, TopicPartition
 
 from fraudstream.broker.group_reading import poll_group, positions
 from fraudstream.broker.wire.records import Unreadable
-from fraudstream.dead_letters.letter import DeadLetter, LetterWriter
+from fraudstream.dead_letters.letter import DeadLetter, LetterWriter, source_of
 from fraudstream.errors import InvalidTransaction
 from fraudstream.names import word_of
 from fraudstream.reject_reasons import RejectReason
@@ -35,7 +35,7 @@ from services.ingest.feeds import Feeds
 from services.ingest.labels.bank_label import BankLabel, read_bank_label
 from services.ingest.labels.settler import LabelOutlet, LabelSettler, Settled
 from services.ingest.pan_opener import PanOpener
-from services.ingest.processor import RawRecord, source_of
+from services.ingest.processor import RawRecord
 
 _LOG: Final = logging.getLogger(__name__)
 _POLL_MS: Final = 500
