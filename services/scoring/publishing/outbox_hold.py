@@ -16,7 +16,7 @@ from fraudstream.store.shard import ShardRef
 from fraudstream.store.shard_store import StateStore
 from services.scoring.publishing.publisher import Outgoing
 
-_LOT: Final = 1_000
+_CHUNK: Final = 1_000
 
 _LOG: Final = logging.getLogger(__name__)
 
@@ -61,5 +61,5 @@ class OutboxHold:
             batches.setdefault(waiting[identity], []).append(identity)
         self._seen = set(waiting)
         for shard, identities in batches.items():
-            for begin in range(0, len(identities), _LOT):
-                await self._store.hold_unpublished(shard, identities[begin : begin + _LOT])
+            for begin in range(0, len(identities), _CHUNK):
+                await self._store.hold_unpublished(shard, identities[begin : begin + _CHUNK])

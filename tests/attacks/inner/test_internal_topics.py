@@ -39,6 +39,7 @@ from fraudstream.v1.features_pb2 import EntityKind, EntityRow, EntityRowKind
 from fraudstream.v1.label_pb2 import Disposition, Label
 from fraudstream.v1.transaction_pb2 import Transaction
 from harness.line import SERVICES, Line
+from harness.processes import wait_until
 from harness.settings import kafka_settings_in
 from tests.conftest import environment_of_test
 from training.simulator.simulate import SimulationSettings, live_traffic
@@ -107,10 +108,14 @@ class World:
 
     def until(self, found: Callable[[], Any]) -> Any:
         """Return the first true outcome."""
-        gives_up_at = time.monotonic() + _PATIENCE_S
-        while not (outcome := found()):
-            assert time.monotonic() < gives_up_at, "nothing came"
-            time.sleep(0.2)
+        outcome = None
+
+        def has_come() -> bool:
+            nonlocal outcome
+            outcome = found()
+            return bool(outcome)
+
+        assert wait_until(has_come, _PATIENCE_S, poll_s=0.2), "nothing came"
         return outcome
 
     def decide(self, transaction: Transaction) -> Decision:
