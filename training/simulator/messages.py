@@ -81,7 +81,8 @@ def transaction_of(row: np.void, run: int, number: int) -> pb.Transaction:
     card, region = int(row["card"]), REGIONS[int(row["region"])]
     message = pb.Transaction(
         bank_id=BANKS[_BANK_OF_DIGIT[card % 10]],
-        transaction_id=f"{run & 0xFFFFFFFFFF:x}-{number:07d}",
+        # A letter before the dash: digits alone would be a card number once in ten ids.
+        transaction_id=f"{run & 0xFFFFFFFFFF:x}a-{number:07d}",
         pan=pan_of(card),
         kind=pb.TransactionKind.Name(int(row["kind"])),
         customer_id=customer_of(card),
